@@ -1,0 +1,36 @@
+# `make run PORT=<port> REDIS_SERVER=<path>`: make hands variables of its command line on to the scripts.
+
+# redis.conf and the tests look for the module here, so a target directory set elsewhere must not move it.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test servers check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Options: make run PORT=<port>; make run|test REDIS_SERVER=<path of another server>'
+
+setup: ## install what is missing: a Redis server, a C compiler, libclang
+	@tools/setup.sh
+
+build: setup ## build the module: target/release/libredis_lock.so
+	cargo build --release --locked
+
+run: ## build, then start a Redis with the module in the foreground
+	@tools/run.sh
+
+test: build ## run every test
+	@tools/fetch-servers.sh || echo 'make test: the module is not tried on newer servers.'
+	cargo test --release --locked --no-fail-fast
+
+servers: ## fetch newer Redis and Valkey servers for the tests into target/servers
+	@tools/fetch-servers.sh
+
+check: setup ## check format, lints and documentation
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked --features planted-faults -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
+
+clean: ## remove all that was built, fetched and stored
+	cargo clean

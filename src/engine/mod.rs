@@ -1,0 +1,360 @@
+//! The one path that every command, timer and event takes.
+//!
+//! A turn opens a key, lets the rules ([`crate::lock`]) decide, and does what they decided in this order: the key's value,
+//! replication, deadlines, then the answers. Commands take their turn at once. Everything else leaves a note in the
+//! [`Inbox`] and takes its turn in [`Engine::run`], which the edge's one timer calls.
+//!
+//! # What it owns
+//! * the server's fence clock;
+//! * the lines of waiters and the clients in them;
+//! * two heaps of deadlines: when leases end (one entry a lock) and when waits run out (one a waiter). All of it can be
+//!   rebuilt from the data set; the key's value is the only truth about who holds.
+//!
+//! # What it must never do
+//! Write, grant or remove anything outside a command while [`Server::standing`] is not [`Standing::Writable`]; answer a
+//! waiter before the change behind the answer is recorded.
+
+mod deadlines;
+mod inbox;
+mod run;
+mod server;
+mod waiters;
+
+#[cfg(test)]
+mod tests;
+
+use std::mem;
+
+pub use deadlines::{Deadlines, Slot};
+pub use inbox::Inbox;
+pub use server::{Found, Key, KeyId, KeyRef, Reply, Server, Standing, Stored, Verdict, Waiting};
+
+use crate::lock::{
+    Acquire, Acquired, Answer, Effect, Extend, Fence, FenceClock, Hold, Holders, Line, Mode, Now, Owner, OwnerRef,
+    Steady, Ticket, Turn, Wait,
+};
+use crate::wire::{AcquireRequest, ExtendRequest, Patience, ReleaseRequest};
+use waiters::{Lines, Waiters};
+
+/// The most clients that may wait for one lock (setting `max-waiters`).
+pub const WAITERS_MAX: usize = 10_000;
+/// The most clients that may wait for all locks together (setting `max-waiters-total`).
+pub const WAITERS_TOTAL_MAX: usize = 100_000;
+
+/// The key holds a value of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// What became of LOCK.ACQUIRE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Granted.
+    Granted(Fence),
+    /// Busy.
+    Refused,
+    /// It waits: the edge now blocks the client and [parks](Engine::park) it under this ticket.
+    Waits(Ticket),
+    /// It would wait, but too many do for this lock.
+    LineFull,
+    /// It would wait, but too many do altogether.
+    ServerFull,
+}
+
+/// Which of a server's keys were touched at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All databases.
+    All,
+    /// This one.
+    Db(i32),
+}
+
+/// All state outside the data set.
+pub struct Engine<W: Waiting> {
+    fences: FenceClock,
+    lines: Lines,
+    waiters: Waiters<W>,
+    leases: Deadlines<KeyId>,
+    next_ticket: u64,
+    /// Kept for its allocation.
+    effects: Vec<Effect>,
+    /// What the server would not let a turn do yet.
+    postponed: Vec<run::Task>,
+}
+
+impl<W: Waiting> Engine<W> {
+    /// The state of a server that has just started.
+    pub fn new() -> Engine<W> {
+        Engine {
+            fences: FenceClock::new(),
+            lines: Lines::default(),
+            waiters: Waiters::new(),
+            leases: Deadlines::new(),
+            next_ticket: 0,
+            effects: Vec::new(),
+            postponed: Vec::new(),
+        }
+    }
+
+    /// The fence clock.
+    pub fn fences(&mut self) -> &mut FenceClock {
+        &mut self.fences
+    }
+
+    /// The next moment at which something ends or runs out.
+    pub fn first_deadline(&self) -> Option<Steady> {
+        // `None` sorts before every moment, so it must not take part in the minimum.
+        [self.leases.first(), self.waiters.first_end()].into_iter().flatten().min()
+    }
+
+    /// LOCK.ACQUIRE. `owner` is the request's, or the one made for it; `may_block` is false where clients cannot be
+    /// blocked, and such a request is answered at once.
+    pub fn acquire<K: Key>(
+        &mut self,
+        at: KeyRef,
+        key: &mut K,
+        now: Now,
+        (request, owner, may_block): (&AcquireRequest, OwnerRef, bool),
+    ) -> Result<Outcome, WrongType> {
+        let wait = match request.patience {
+            Patience::None => Wait::No,
+            _ if !may_block => Wait::No,
+            Patience::For(length) => Wait::Join { ticket: Ticket(self.next_ticket), until: Some(now.steady + length) },
+            Patience::Endless => Wait::Join { ticket: Ticket(self.next_ticket), until: None },
+        };
+        let full = match wait {
+            Wait::No => None,
+            Wait::Join { .. } if self.waiters.len() >= WAITERS_TOTAL_MAX => Some(Outcome::ServerFull),
+            Wait::Join { .. } => {
+                self.lines.get_mut(at).is_some_and(|line| line.len() >= WAITERS_MAX).then_some(Outcome::LineFull)
+            }
+        };
+        let wait = if full.is_some() { Wait::No } else { wait };
+        let asked = Acquire { owner, mode: Mode::Exclusive, lease: request.lease, wait };
+        Ok(match self.turn(at, key, now, |turn| turn.acquire(asked))? {
+            Acquired::Granted(fence) => Outcome::Granted(fence),
+            Acquired::Refused => full.unwrap_or(Outcome::Refused),
+            Acquired::Waits => {
+                self.next_ticket += 1;
+                Outcome::Waits(Ticket(self.next_ticket - 1))
+            }
+        })
+    }
+
+    /// Takes note of the client behind a ticket that [`Engine::acquire`] gave out.
+    pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, made_owner: Option<Owner>) {
+        let until = self.lines.get_mut(at).and_then(|line| line.until(ticket));
+        self.waiters.park(ticket, client, at, &self.lines, (until, made_owner));
+    }
+
+    /// LOCK.RELEASE: whether the owner held.
+    pub fn release<K: Key>(
+        &mut self,
+        at: KeyRef,
+        key: &mut K,
+        now: Now,
+        request: &ReleaseRequest,
+    ) -> Result<bool, WrongType> {
+        self.turn(at, key, now, |turn| turn.release(request.owner, request.fence))
+    }
+
+    /// LOCK.EXTEND: whether the owner held.
+    pub fn extend<K: Key>(
+        &mut self,
+        at: KeyRef,
+        key: &mut K,
+        now: Now,
+        request: &ExtendRequest,
+    ) -> Result<bool, WrongType> {
+        let ExtendRequest { owner, lease, fence, raise } = *request;
+        self.turn(at, key, now, |turn| turn.extend(Extend { owner, lease, fence, raise }))
+    }
+
+    /// What the primary, or the AOF, says runs now. A value of another type gives way: the stream is right.
+    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, (mode, hold): (Mode, Hold)) {
+        self.fences.learn(hold.fence);
+        match key.stored() {
+            Some(stored) => {
+                stored.holders.put(mode, hold);
+                key.clear_ttl();
+            }
+            None => {
+                let mut holders = Holders::Free;
+                holders.put(mode, hold);
+                key.create(Stored { holders, lease: Slot::NONE });
+            }
+        }
+        self.index(at, key);
+        key.signal_changed();
+    }
+
+    /// The client behind this id is gone, or was told by the server to stop waiting: it leaves the line at once, and is
+    /// let go of. False if it does not wait: its answer is already on the way.
+    pub fn leave(&mut self, client: W::Id) -> bool {
+        let Some(ticket) = self.waiters.ticket(client) else { return false };
+        self.leave_line(ticket);
+        self.waiters.abandon(ticket);
+        true
+    }
+
+    /// The answer with this fence was handed over.
+    pub fn delivered(&mut self, at: KeyRef, fence: Fence) {
+        if let Some(line) = self.lines.get_mut(at) {
+            line.settle(fence);
+            self.lines.remove_if_idle(at);
+        }
+    }
+
+    /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set). Returns the locks somebody still waits for.
+    pub fn flushed(&mut self, scope: Scope) -> Vec<KeyId> {
+        match scope {
+            Scope::All => {
+                self.leases.retain(|_| false);
+                self.lines.keys(None)
+            }
+            Scope::Db(db) => {
+                self.leases.retain(|key| key.db != db);
+                self.lines.keys(Some(&[db]))
+            }
+        }
+    }
+
+    /// Two databases changed places (SWAPDB): leases go with the data, waiters stay. Returns the locks waited for.
+    pub fn swapped(&mut self, one: i32, other: i32) -> Vec<KeyId> {
+        for key in self.leases.iter_mut() {
+            if key.db == one {
+                key.db = other;
+            } else if key.db == other {
+                key.db = one;
+            }
+        }
+        self.lines.keys(Some(&[one, other]))
+    }
+
+    /// One step of the rules on one key, and what follows from it.
+    fn turn<K: Key, R>(
+        &mut self,
+        at: KeyRef,
+        key: &mut K,
+        now: Now,
+        step: impl FnOnce(&mut Turn) -> R,
+    ) -> Result<R, WrongType> {
+        if key.found() == Found::Other {
+            self.turn_away(at);
+            return Err(WrongType);
+        }
+        let (mut free, mut no_line) = (Holders::Free, Line::default());
+        let known_line = self.lines.get_mut(at);
+        let had_line = known_line.is_some();
+        let mut effects = mem::take(&mut self.effects);
+        let result = step(&mut Turn {
+            holders: key.stored().map_or(&mut free, |stored| &mut stored.holders),
+            line: known_line.unwrap_or(&mut no_line),
+            fences: &mut self.fences,
+            now,
+            effects: &mut effects,
+        });
+        if had_line {
+            self.lines.remove_if_idle(at);
+        } else if !no_line.is_idle() {
+            self.lines.insert(at, no_line);
+        }
+        self.record(at, key, now, (free, &effects));
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Granted(_) | Effect::Changed(_) | Effect::Ended(..) => {}
+                Effect::Answer(ticket, Answer::Granted(fence)) => {
+                    self.waiters.answer(ticket, |made_owner| Reply::Granted(fence, made_owner));
+                }
+                Effect::Answer(ticket, Answer::Null) => self.waiters.answer(ticket, |_| Reply::Null),
+            }
+        }
+        self.effects = effects;
+        Ok(result)
+    }
+
+    /// Brings value, replicas and deadlines to where the step left the lock. `created` is what it made of a free one.
+    fn record<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, (created, effects): (Holders, &[Effect])) {
+        let (mut granted, mut changed, mut ended) = (false, false, false);
+        for effect in effects {
+            match effect {
+                Effect::Granted(_) => granted = true,
+                Effect::Changed(_) => changed = true,
+                Effect::Ended(..) => ended = true,
+                Effect::Answer(..) => {}
+            }
+        }
+        if !(granted || changed || ended) {
+            return;
+        }
+        // A hold that came and went within one step leaves nothing to record: the last effect says how it stands.
+        match (key.stored().map(|stored| (&stored.holders, stored.lease)), &created) {
+            (None, Holders::Free) => {}
+            (Some((Holders::Free, lease)), _) => {
+                self.leases.remove(lease);
+                key.remove();
+            }
+            (Some((Holders::Exclusive(_), _)), _) => {
+                if granted {
+                    key.clear_ttl();
+                }
+                self.index(at, key);
+                replicate(key, now);
+            }
+            (None, Holders::Exclusive(hold)) => {
+                let lease = self.leases.insert(hold.end, at.to_id());
+                key.replicate(Mode::Exclusive, hold, now);
+                key.create(Stored { holders: created, lease });
+            }
+        }
+        if granted || ended {
+            key.signal_changed();
+        }
+    }
+
+    /// Sees to it that the lock's next end stands among the deadlines, under the name the lock has now.
+    fn index<K: Key>(&mut self, at: KeyRef, key: &mut K) {
+        let Some(stored) = key.stored() else { return };
+        let Some(end) = stored.holders.first_end() else { return };
+        match self.leases.get_mut(stored.lease) {
+            Some(name) => {
+                if name.borrow() != at {
+                    *name = at.to_id();
+                }
+                self.leases.reset(stored.lease, end);
+            }
+            None => stored.lease = self.leases.insert(end, at.to_id()),
+        }
+    }
+
+    /// Tells everybody in line that the key holds a value of another type.
+    fn turn_away(&mut self, at: KeyRef) {
+        let Some(mut line) = self.lines.remove(at) else { return };
+        while let Some((ticket, _)) = line.take_first() {
+            self.waiters.answer(ticket, |_| Reply::WrongType);
+        }
+    }
+
+    fn leave_line(&mut self, ticket: Ticket) {
+        let Some(key) = self.waiters.key(ticket) else { return };
+        if let Some(line) = self.lines.get_mut(key.borrow()) {
+            line.leave(ticket);
+            self.lines.remove_if_idle(key.borrow());
+        }
+    }
+}
+
+/// Tells replicas and AOF how the lock stands.
+fn replicate<K: Key>(key: &mut K, now: Now) {
+    // The hold is taken out for the moment of the call, as the key cannot be lent twice.
+    let Some(stored) = key.stored() else { return };
+    match mem::replace(&mut stored.holders, Holders::Free) {
+        Holders::Free => {}
+        Holders::Exclusive(hold) => {
+            key.replicate(Mode::Exclusive, &hold, now);
+            if let Some(stored) = key.stored() {
+                stored.holders = Holders::Exclusive(hold);
+            }
+        }
+    }
+}

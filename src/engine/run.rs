@@ -1,0 +1,162 @@
+//! The timer's turn: what ended, what ran out, and what events left behind.
+
+use std::mem;
+
+use super::inbox::Inbox;
+use super::server::{KeyId, Reply, Server, Standing, Verdict, Waiting};
+use super::Engine;
+use crate::lock::{Fence, Millis, Steady};
+
+/// How long one turn may take before the event loop gets its chance, in milliseconds.
+const SLICE: Millis = Millis(2);
+/// How often the clock is read within a slice: once for this many keys.
+const KEYS_PER_READING: u32 = 16;
+/// When to look again after the server would not let a turn write, in milliseconds.
+const RETRY: Millis = Millis(20);
+
+/// One key's turn that is due.
+#[derive(Debug)]
+pub enum Task {
+    /// The grant with this fence found nobody.
+    Revoke(KeyId, Fence),
+    /// See what the key holds, end what is over, serve its line.
+    Look(KeyId),
+}
+
+impl Task {
+    fn key(&self) -> &KeyId {
+        match self {
+            Task::Revoke(key, _) | Task::Look(key) => key,
+        }
+    }
+}
+
+/// How far a turn came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Done,
+    SliceOver,
+    Halted,
+}
+
+/// A slice of time, and how much of it is left.
+struct Slice {
+    end: Steady,
+    keys: u32,
+}
+
+impl Slice {
+    fn is_over<S: Server>(&mut self, server: &S) -> bool {
+        self.keys += 1;
+        self.keys % KEYS_PER_READING == 0 && server.now().steady >= self.end
+    }
+}
+
+impl<W: Waiting> Engine<W> {
+    /// Does what is due, a slice at most. Returns when to come again; `None`: not before something happens.
+    pub fn run<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
+        let begin = server.now().steady;
+        let mut slice = Slice { end: begin + SLICE, keys: 0 };
+        // Waits run out whatever the server may do: nothing is written by it.
+        while !slice.is_over(server) {
+            let Some(ticket) = self.waiters.take_due(begin) else { break };
+            self.leave_line(ticket);
+            self.waiters.answer(ticket, |_| Reply::Null);
+        }
+        let progress = match server.standing() {
+            Standing::Writable => self.write(server, inbox, &mut slice),
+            Standing::Replica => return self.follow(server, inbox, &mut slice),
+            Standing::Loading | Standing::Halted => Progress::Halted,
+        };
+        let (now, retry) = (server.now().steady, begin + RETRY);
+        match progress {
+            Progress::SliceOver => Some(now),
+            Progress::Done if self.postponed.is_empty() => self.first_deadline(),
+            Progress::Done => self.first_deadline().into_iter().chain([retry]).min(),
+            Progress::Halted => {
+                let pending = !(inbox.is_empty() && self.postponed.is_empty());
+                let again = if pending { Some(retry) } else { self.leases.first().map(|end| end.max(retry)) };
+                again.into_iter().chain(self.waiters.first_end()).min()
+            }
+        }
+    }
+
+    /// On a server that may write: whatever there is to do.
+    fn write<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, slice: &mut Slice) -> Progress {
+        if mem::take(&mut inbox.announce_fence) {
+            if let Some(last) = self.fences.last() {
+                server.replicate_fence(last);
+            }
+        }
+        let mut again = mem::take(&mut self.postponed);
+        loop {
+            if slice.is_over(server) {
+                self.postponed.append(&mut again);
+                return Progress::SliceOver;
+            }
+            let Some(task) = again.pop().or_else(|| self.next_task(server, inbox)) else { return Progress::Done };
+            match server.verdict(task.key().borrow()) {
+                Verdict::Accepts => self.perform(server, &task),
+                Verdict::Foreign => self.postponed.push(task),
+                Verdict::Halted => {
+                    self.postponed.push(task);
+                    self.postponed.append(&mut again);
+                    return Progress::Halted;
+                }
+            }
+        }
+    }
+
+    fn next_task<S: Server>(&mut self, server: &S, inbox: &mut Inbox) -> Option<Task> {
+        if let Some((key, fence)) = inbox.undelivered.pop() {
+            return Some(Task::Revoke(key, fence));
+        }
+        if let Some((key, lease)) = inbox.unlinked.pop() {
+            self.leases.remove(lease);
+            return Some(Task::Look(key));
+        }
+        inbox.changed.pop().or_else(|| self.leases.take_due(server.now().steady)).map(Task::Look)
+    }
+
+    fn perform<S: Server>(&mut self, server: &mut S, task: &Task) {
+        let at = task.key().borrow();
+        let now = server.now();
+        let Some(mut key) = server.open(at) else { return };
+        // A key of another type turned its line away; there is nobody here to be told of it.
+        let _ = self.turn(at, &mut key, now, |turn| match task {
+            Task::Revoke(_, fence) => turn.undelivered(*fence),
+            Task::Look(_) => turn.reconcile(),
+        });
+        self.index(at, &mut key);
+    }
+
+    /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing.
+    fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, slice: &mut Slice) -> Option<Steady> {
+        inbox.announce_fence = false;
+        inbox.undelivered.clear();
+        for task in mem::take(&mut self.postponed) {
+            match task {
+                Task::Revoke(..) => {}
+                Task::Look(key) => inbox.changed.push(key),
+            }
+        }
+        while !slice.is_over(server) {
+            let key = match inbox.unlinked.pop() {
+                Some((key, lease)) => {
+                    self.leases.remove(lease);
+                    key
+                }
+                None => match inbox.changed.pop() {
+                    Some(key) => key,
+                    // Its leases are the primary's to end.
+                    None => return self.waiters.first_end(),
+                },
+            };
+            let open = server.open(key.borrow());
+            if let Some(mut open) = open {
+                self.index(key.borrow(), &mut open);
+            }
+        }
+        Some(server.now().steady)
+    }
+}

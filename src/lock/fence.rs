@@ -1,0 +1,118 @@
+//! Fences: the numbers given with grants, and the clock they are drawn from.
+//!
+//! The clock is a hybrid one: it follows the wall clock in microseconds and never falls. A server that starts, or is
+//! promoted, leaps to [`LEAP_US`] ahead of its wall clock. Below a million grants a second no server has by time t given
+//! a number above t + 60 s (RAISE is held to the same bound), so whoever leaps begins above everything given before it,
+//! also when it knows nothing of it: a restart without data, a replica promoted without the last writes, an old primary
+//! that still grants behind a network cut of up to a minute.
+
+use super::time::UnixMicros;
+
+/// How far a start or a promotion leaps ahead of the wall clock, and how far RAISE may lift a fence: 60 s.
+pub const LEAP_US: u64 = 60_000_000;
+
+/// A fence: at least 1 and below 2^53, so that a double holds it exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence(u64);
+
+impl Fence {
+    /// The largest fence, 2^53 - 1: the largest whole number up to which a double misses none.
+    pub const MAX: Fence = Fence((1 << 53) - 1);
+
+    /// `None` outside 1 to 2^53 - 1.
+    pub fn new(number: u64) -> Option<Fence> {
+        (1..=Self::MAX.0).contains(&number).then_some(Fence(number))
+    }
+
+    /// The number itself.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The source of a server's fences: one for all its keys.
+#[derive(Clone, Debug)]
+pub struct FenceClock {
+    last: u64,
+    granted: bool,
+}
+
+impl FenceClock {
+    /// A clock that has given nothing yet; see [`FenceClock::leap`].
+    pub const fn new() -> FenceClock {
+        FenceClock { last: 0, granted: false }
+    }
+
+    /// The next fence, larger than every one before it. Only a grant draws one (I3 of [`super`]).
+    pub fn draw(&mut self, now: UnixMicros) -> Fence {
+        // Wall time reaches 2^53 us in the year 2255; the bound only keeps the type's promise.
+        self.last = (self.last + 1).max(now.0).min(Fence::MAX.0);
+        self.granted = true;
+        Fence(self.last)
+    }
+
+    /// Takes note of a fence given elsewhere: replicated, loaded, or raised.
+    pub fn learn(&mut self, fence: Fence) {
+        self.last = self.last.max(fence.0);
+        self.granted = true;
+    }
+
+    /// At every start and every promotion: 60 s ahead of the wall clock.
+    pub fn leap(&mut self, now: UnixMicros) {
+        self.last = self.last.max(now.0.saturating_add(LEAP_US)).min(Fence::MAX.0);
+    }
+
+    /// The largest number that was given or leapt to; the next one is above it. `None` before the first leap.
+    pub fn last(&self) -> Option<Fence> {
+        Fence::new(self.last)
+    }
+
+    /// Whether this data set has ever seen a grant. A data set that has not need not remember the clock.
+    pub fn has_granted(&self) -> bool {
+        self.granted
+    }
+
+    /// The largest fence that RAISE may ask for now.
+    pub fn raise_max(now: UnixMicros) -> u64 {
+        now.0.saturating_add(LEAP_US).min(Fence::MAX.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fences_follow_the_wall_clock_and_never_fall() {
+        let mut clock = FenceClock::new();
+        assert_eq!(clock.draw(UnixMicros(1000)).get(), 1000);
+        assert_eq!(clock.draw(UnixMicros(1000)).get(), 1001);
+        assert_eq!(clock.draw(UnixMicros(5)).get(), 1002);
+        assert_eq!(clock.draw(UnixMicros(2000)).get(), 2000);
+    }
+
+    #[test]
+    fn a_leap_lies_above_all_that_an_unknown_predecessor_gave() {
+        let (mut old, mut new) = (FenceClock::new(), FenceClock::new());
+        old.leap(UnixMicros(0));
+        let given = (0..1000).map(|_| old.draw(UnixMicros(1))).max().unwrap();
+        new.leap(UnixMicros(2000));
+        assert!(new.draw(UnixMicros(2000)) > given);
+    }
+
+    #[test]
+    fn a_learnt_fence_is_never_given_again() {
+        let mut clock = FenceClock::new();
+        clock.learn(Fence::new(77).unwrap());
+        assert_eq!(clock.draw(UnixMicros(1)).get(), 78);
+    }
+
+    #[test]
+    fn fences_stay_below_two_to_the_53() {
+        let mut clock = FenceClock::new();
+        clock.learn(Fence::MAX);
+        assert_eq!(clock.draw(UnixMicros(u64::MAX)), Fence::MAX);
+        assert_eq!(Fence::new(0), None);
+        assert_eq!(Fence::new(1 << 53), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! The rules of a lock. Pure: no clock, no chance, no Redis; time is an argument and results are values.
+//!
+//! State is two types. [`Holders`] is what is saved and replicated; [`Line`] (waiters, and grants on their way to them)
+//! never is. [`Turn`] takes both, one reading of the clocks and one input, and leaves a list of [`Effect`]s. The caller
+//! records the changes first, and only then gives the answers.
+//!
+//! # Invariants
+//! Checked after every step of every test in this folder.
+//!
+//! * **I1** A lock has at most one exclusive holder.
+//! * **I2** While the server may grant, a free lock has no waiter: every step ends with the line served.
+//! * **I3** Every grant's fence is larger than every fence before it; nothing else draws one, but for the owner of an
+//!   inherited hold that asks again.
+//! * **I4** Waiters are granted in the order of their tickets; no newcomer is granted while one waits.
+//! * **I5** A waiter is answered once: granting, withdrawing and timing out all take it out of the line first.
+//! * **I6** A waiter whose wait has run out, or who left, is never granted.
+//! * **I7** Nobody waits for a lock that its own owner holds.
+
+#![forbid(unsafe_code)]
+
+mod fence;
+mod hold;
+mod line;
+mod owner;
+mod rules;
+mod time;
+
+pub use fence::{Fence, FenceClock};
+pub use hold::{Hold, Holders, Mode, Origin};
+pub use line::{Line, Ticket, Waiter};
+pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
+pub use rules::{Acquire, Acquired, Answer, Effect, End, Extend, Turn, Wait};
+pub use time::{Millis, Now, Steady, UnixMicros};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! The one timer: rings when the engine's next deadline is due, or as soon as an event has left a note.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+
+use super::api::{self, call, Ctx, RawCtx, TimerId};
+use super::guard::guard;
+use super::server::TimerServer;
+use super::state::{self, MainThread};
+use crate::engine::Inbox;
+use crate::lock::{Millis, Steady};
+use redis_module::raw;
+
+/// When the timer rings, and which it is.
+static ARMED: MainThread<Cell<Option<(Steady, TimerId)>>> = MainThread::new(Cell::new(None));
+
+/// How late the timer may be before [`check`] takes it for lost, in milliseconds. Redis keeps its timers by the wall
+/// clock, and one that was set before the clock was put back rings that much too late.
+const LATE: Millis = Millis(50);
+/// The longest the timer is set for, in milliseconds: a day. It is set again when it rings.
+const LONGEST_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Sees to it that the timer rings at `due`, or before.
+pub fn arm(ctx: Ctx, due: Option<Steady>) {
+    let Some(due) = due else { return };
+    match ARMED.get().get() {
+        Some((at, _)) if at <= due => return,
+        Some((_, timer)) => ctx.stop_timer(timer),
+        None => {}
+    }
+    let us = due.0.saturating_sub(api::now().steady.0).max(0);
+    // Rounded up: a timer that rings before the deadline would only ring again.
+    let ms = (us / 1000).saturating_add(i64::from(us % 1000 != 0)).min(LONGEST_MS);
+    ARMED.get().set(Some((due, ctx.create_timer(ms, on_alarm))));
+}
+
+/// Sees to it that the timer rings at once. From any callback.
+pub fn kick() {
+    let now = api::now().steady;
+    arm(Ctx::detached(), Some(now));
+    // Redis 7.0 reckons how long to sleep before it runs what may have set the timer; this wakes it.
+    // SAFETY: the callback lives as long as the process and takes no data.
+    unsafe { call!(RedisModule_EventLoopAddOneShot(Some(on_wake), std::ptr::null_mut())) };
+}
+
+/// Ten times a second: sets the timer again if it should have rung long ago.
+pub fn check() {
+    if let Some((at, timer)) = ARMED.get().get() {
+        if at + LATE < api::now().steady {
+            Ctx::detached().stop_timer(timer);
+            ARMED.get().set(None);
+            kick();
+        }
+    }
+}
+
+unsafe extern "C" fn on_wake(_: *mut c_void) {}
+
+unsafe extern "C" fn on_alarm(ctx: *mut RawCtx, _: *mut c_void) {
+    ARMED.get().set(None);
+    let notes_left = guard("the timer", true, || {
+        // SAFETY: Redis lends the context for the call.
+        ring(unsafe { Ctx::new(ctx) })
+    });
+    if notes_left {
+        kick();
+    }
+}
+
+/// The engine's turn. True if there are notes left that it could not see.
+fn ring(ctx: Ctx) -> bool {
+    #[cfg(feature = "planted-faults")]
+    super::commands::faults::timer();
+    let mut inbox = state::take_inbox();
+    let next = state::with_engine(|engine| engine.run(&mut TimerServer::new(ctx), &mut inbox)).flatten();
+    // What opening keys set off meanwhile came after what was taken.
+    let came = state::with_inbox(|notes| {
+        let came = !notes.is_empty();
+        put_back(notes, inbox);
+        came
+    });
+    arm(ctx, next);
+    came.unwrap_or(true)
+}
+
+fn put_back(notes: &mut Inbox, mut left: Inbox) {
+    left.unlinked.append(&mut notes.unlinked);
+    left.changed.append(&mut notes.changed);
+    left.undelivered.append(&mut notes.undelivered);
+    left.announce_fence |= notes.announce_fence;
+    *notes = left;
+}

@@ -1,0 +1,310 @@
+//! The server's functions, each wrapped once.
+//!
+//! The loader fills one function pointer for each name the server knows. [`missing`] names those this module cannot do
+//! without and the server lacks; with any of them missing it does not load. Everything else is asked for before use.
+
+use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ptr;
+
+use redis_module::raw;
+
+use super::state::MainThread;
+use crate::lock::{Now, Steady, UnixMicros};
+use std::cell::Cell;
+
+pub use raw::{
+    RedisModuleBlockedClient as RawBlocked, RedisModuleCtx as RawCtx, RedisModuleIO as RawIo, RedisModuleKey as RawKey,
+    RedisModuleString as RawString, RedisModuleTimerID as TimerId, RedisModuleType as RawType,
+};
+
+/// Calls a function that [`missing`] has checked.
+macro_rules! call {
+    ($name:ident ( $($arg:expr),* $(,)? )) => {
+        match raw::$name {
+            Some(function) => function($($arg),*),
+            None => panic!(concat!(stringify!($name), " is missing")),
+        }
+    };
+}
+pub(super) use call;
+
+/// Lists functions, and says which of them the server lacks.
+macro_rules! required {
+    ($($name:ident)*) => {
+        /// The names of the functions that the module needs and this server does not have.
+        pub fn missing() -> Vec<&'static str> {
+            let mut names = Vec::new();
+            $(
+                // SAFETY: the pointer was written at load, on this thread, and is only read since.
+                if unsafe { raw::$name }.is_none() {
+                    names.push(stringify!($name));
+                }
+            )*
+            names
+        }
+    };
+}
+
+required! {
+    RedisModule_OpenKey RedisModule_CloseKey RedisModule_KeyType RedisModule_ModuleTypeGetType
+    RedisModule_ModuleTypeGetValue RedisModule_ModuleTypeSetValue RedisModule_DeleteKey RedisModule_SetExpire
+    RedisModule_Replicate RedisModule_ReplicateVerbatim RedisModule_SignalModifiedKey RedisModule_BlockClient
+    RedisModule_SetDisconnectCallback RedisModule_UnblockClient RedisModule_GetBlockedClientPrivateData
+    RedisModule_GetBlockedClientHandle RedisModule_CreateTimer RedisModule_StopTimer RedisModule_EventLoopAddOneShot
+    RedisModule_GetContextFlags RedisModule_AvoidReplicaTraffic RedisModule_SelectDb RedisModule_GetSelectedDb
+    RedisModule_CreateString RedisModule_FreeString RedisModule_StringPtrLen RedisModule_Call RedisModule_CallReplyType
+    RedisModule_CallReplyStringPtr RedisModule_FreeCallReply RedisModule_SetCommandInfo RedisModule_CreateCommand
+    RedisModule_GetCommand RedisModule_CreateDataType RedisModule_SubscribeToServerEvent
+    RedisModule_SubscribeToKeyspaceEvents RedisModule_MonotonicMicroseconds RedisModule_SetModuleOptions
+    RedisModule_GetServerVersion RedisModule_GetDbIdFromIO RedisModule_GetKeyNameFromIO RedisModule_EmitAOF
+    RedisModule_GetDetachedThreadSafeContext RedisModule_GetDbIdFromOptCtx RedisModule_GetKeyNameFromOptCtx
+    RedisModule_Log RedisModule_GetClientId RedisModule_DigestAddStringBuffer RedisModule_DigestEndSequence
+    RedisModule_MallocSize RedisModule_SaveUnsigned RedisModule_LoadUnsigned RedisModule_SaveStringBuffer
+    RedisModule_LoadStringBuffer RedisModule_IsIOError RedisModule_Free RedisModule_ReplyWithLongLong
+    RedisModule_ReplyWithNull RedisModule_ReplyWithError RedisModule_ReplyWithSimpleString RedisModule_ReplyWithArray
+    RedisModule_ReplyWithStringBuffer RedisModule_WrongArity
+}
+
+/// A context without a client, for the log and for timers; written at load.
+static DETACHED: MainThread<Cell<*mut RawCtx>> = MainThread::new(Cell::new(ptr::null_mut()));
+
+/// Makes the context that [`log`] and [`Ctx::detached`] use.
+pub fn remember_module(ctx: Ctx) {
+    // SAFETY: `ctx` is the context of the load; what is made lives until the process ends.
+    DETACHED.get().set(unsafe { call!(RedisModule_GetDetachedThreadSafeContext(ctx.0)) });
+}
+
+/// How important a log line is.
+#[derive(Clone, Copy)]
+pub enum Level {
+    /// For the operator to know.
+    Notice,
+    /// For the operator to act on.
+    Warning,
+}
+
+/// Writes a line to the server's log. From any thread.
+pub fn log(level: Level, text: &str) {
+    let level = match level {
+        Level::Notice => c"notice",
+        Level::Warning => c"warning",
+    };
+    let text = c_text(text);
+    // SAFETY: the strings live until the call returns, and "%s" takes one string.
+    unsafe { call!(RedisModule_Log(DETACHED.get().get(), level.as_ptr(), c"%s".as_ptr(), text.as_ptr())) }
+}
+
+/// A C string; what follows a NUL byte is cut off.
+fn c_text(text: &str) -> CString {
+    CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
+}
+
+/// Reads both clocks.
+pub fn now() -> Now {
+    // SAFETY: a function without arguments.
+    let steady = unsafe { call!(RedisModule_MonotonicMicroseconds()) };
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Now {
+        steady: Steady(i64::try_from(steady).unwrap_or(i64::MAX)),
+        unix: UnixMicros(u64::try_from(unix.as_micros()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// The server's version as 0xMMmmpp. A Valkey gives its own.
+pub fn server_version() -> i32 {
+    // SAFETY: a function without arguments.
+    unsafe { call!(RedisModule_GetServerVersion()) }
+}
+
+/// Whether writes outside commands would abort the server now (CLIENT PAUSE, a failover under way).
+pub fn is_paused() -> bool {
+    // SAFETY: a function without arguments.
+    unsafe { call!(RedisModule_AvoidReplicaTraffic()) != 0 }
+}
+
+/// The bytes of a string.
+///
+/// # Safety
+/// `string` is null or a live string that outlives `'a`.
+pub unsafe fn bytes<'a>(string: *const RawString) -> &'a [u8] {
+    if string.is_null() {
+        return &[];
+    }
+    let mut len = 0;
+    // SAFETY: the caller vouches for the string.
+    let start = unsafe { call!(RedisModule_StringPtrLen(string, &mut len)) };
+    // SAFETY: the server says that so many bytes are there, and keeps them as long as the string.
+    unsafe { std::slice::from_raw_parts(start.cast(), len) }
+}
+
+/// What the server's state is, as far as it decides what may be done.
+#[derive(Clone, Copy)]
+pub struct Flags(u32);
+
+impl Flags {
+    fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+
+    /// It follows a primary.
+    pub fn is_replica(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_SLAVE)
+    }
+
+    /// It loads its data set, or, while it still serves the old one, its successor.
+    pub fn is_loading(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_LOADING | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING)
+    }
+
+    /// The command comes from the primary.
+    pub fn is_replicated(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_REPLICATED)
+    }
+
+    /// The client cannot be blocked: a transaction, a script, a call from a module.
+    pub fn denies_blocking(self) -> bool {
+        const NO: u32 = raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING
+            | raw::REDISMODULE_CTX_FLAGS_MULTI
+            | raw::REDISMODULE_CTX_FLAGS_LUA
+            | raw::REDISMODULE_CTX_FLAGS_REPLICATED
+            | raw::REDISMODULE_CTX_FLAGS_LOADING;
+        self.has(NO)
+    }
+
+    /// It writes an append-only file.
+    pub fn has_aof(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_AOF)
+    }
+
+    /// It is a node of a cluster.
+    pub fn is_cluster(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
+    }
+}
+
+/// The context of a callback. It is valid until the callback returns, and is not kept.
+#[derive(Clone, Copy)]
+pub struct Ctx(*mut RawCtx);
+
+impl Ctx {
+    /// Wraps the context a callback was given.
+    ///
+    /// # Safety
+    /// `ctx` is live as long as the result is used.
+    pub unsafe fn new(ctx: *mut RawCtx) -> Ctx {
+        Ctx(ctx)
+    }
+
+    /// The context without a client. For timers, flags and the log only: what it replicates would never be sent.
+    pub fn detached() -> Ctx {
+        Ctx(DETACHED.get().get())
+    }
+
+    /// For functions that are called in one place only.
+    pub fn raw(self) -> *mut RawCtx {
+        self.0
+    }
+
+    /// The server's state.
+    pub fn flags(self) -> Flags {
+        // SAFETY: the context is live.
+        let flags = unsafe { call!(RedisModule_GetContextFlags(self.0)) };
+        Flags(flags.cast_unsigned())
+    }
+
+    /// The database the client has selected.
+    pub fn db(self) -> i32 {
+        // SAFETY: the context is live and has a client.
+        unsafe { call!(RedisModule_GetSelectedDb(self.0)) }
+    }
+
+    /// Selects a database; false if there is none of this number.
+    pub fn select_db(self, db: i32) -> bool {
+        // SAFETY: the context is live and has a client.
+        unsafe { call!(RedisModule_SelectDb(self.0, db)) == raw::REDISMODULE_OK as c_int }
+    }
+
+    /// Whether the command comes from the AOF that is being loaded. Its client has an id of its own (`CLIENT_ID_AOF`).
+    pub fn is_aof_client(self) -> bool {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_GetClientId(self.0)) == u64::MAX }
+    }
+
+    /// Starts the timer that calls `callback` once.
+    pub fn create_timer(self, ms: i64, callback: unsafe extern "C" fn(*mut RawCtx, *mut c_void)) -> TimerId {
+        // SAFETY: the context names the module, the callback lives as long as the process and takes no data.
+        unsafe { call!(RedisModule_CreateTimer(self.0, ms, Some(callback), ptr::null_mut())) }
+    }
+
+    /// Stops a timer that has not been called yet.
+    pub fn stop_timer(self, timer: TimerId) {
+        // SAFETY: a timer that does not exist is an error and nothing else.
+        unsafe { call!(RedisModule_StopTimer(self.0, timer, ptr::null_mut())) };
+    }
+
+    /// Sends the command on as it came: what a replica does with the primary's stream for its own AOF.
+    pub fn replicate_verbatim(self) {
+        // SAFETY: the context is that of a command.
+        unsafe { call!(RedisModule_ReplicateVerbatim(self.0)) };
+    }
+
+    /// Replicates a command with one number.
+    pub fn replicate_number(self, command: &CStr, number: u64) {
+        let number = number.cast_signed();
+        // SAFETY: "l" takes one long long.
+        unsafe { call!(RedisModule_Replicate(self.0, command.as_ptr(), c"l".as_ptr(), number)) };
+    }
+
+    /// Replicates a command with a key.
+    pub fn replicate_key(self, command: &CStr, key: *mut RawString) {
+        // SAFETY: "s" takes one string, which is live.
+        unsafe { call!(RedisModule_Replicate(self.0, command.as_ptr(), c"s".as_ptr(), key)) };
+    }
+
+    /// Replicates a command with a key and bytes.
+    pub fn replicate_key_bytes(self, command: &CStr, key: *mut RawString, bytes: &[u8]) {
+        let (start, len) = (bytes.as_ptr().cast::<c_char>(), bytes.len());
+        // SAFETY: "s" takes one live string, "b" a pointer and a length, which are copied.
+        unsafe { call!(RedisModule_Replicate(self.0, command.as_ptr(), c"sb".as_ptr(), key, start, len)) };
+    }
+
+    /// Tells WATCH and CLIENT TRACKING of a change.
+    pub fn signal_modified(self, key: *mut RawString) {
+        // SAFETY: context and key are live.
+        unsafe { call!(RedisModule_SignalModifiedKey(self.0, key)) };
+    }
+
+    /// Answers with an integer.
+    pub fn reply_integer(self, number: u64) {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_ReplyWithLongLong(self.0, number.cast_signed())) };
+    }
+
+    /// Answers with null.
+    pub fn reply_null(self) {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_ReplyWithNull(self.0)) };
+    }
+
+    /// Answers with an error; the text begins with its code.
+    pub fn reply_error(self, text: &str) {
+        let text = c_text(text);
+        // SAFETY: the text is copied.
+        unsafe { call!(RedisModule_ReplyWithError(self.0, text.as_ptr())) };
+    }
+
+    /// Answers `OK`.
+    pub fn reply_ok(self) {
+        // SAFETY: the text is copied.
+        unsafe { call!(RedisModule_ReplyWithSimpleString(self.0, c"OK".as_ptr())) };
+    }
+
+    /// Answers with an array of bytes and an integer.
+    pub fn reply_pair(self, first: &[u8], second: u64) {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_ReplyWithArray(self.0, 2)) };
+        // SAFETY: the bytes are copied.
+        unsafe { call!(RedisModule_ReplyWithStringBuffer(self.0, first.as_ptr().cast(), first.len())) };
+        self.reply_integer(second);
+    }
+}

@@ -1,0 +1,121 @@
+//! Clients blocked in LOCK.ACQUIRE.
+//!
+//! The server is never given a time-out: a client that is unblocked and times out in the same turn of its event loop
+//! gets no answer on Redis 7.0 and crashes 7.2. The engine keeps the time itself.
+
+use std::ffi::{c_int, c_void};
+use std::rc::Rc;
+
+use redis_module::raw;
+
+use super::api::{call, server_version, Ctx, RawBlocked, RawCtx, RawString};
+use super::guard::guard;
+use super::{alarm, commands, state};
+use crate::engine::{KeyId, KeyRef, Reply, Waiting};
+
+/// From this version on, Redis and Valkey can be told what to answer to CLIENT UNBLOCK without the race that loses the
+/// reply (redis/redis#13015). Below it, CLIENT UNBLOCK answers 0 and the waiter goes on waiting.
+const UNBLOCK_CALLBACK_SINCE: i32 = 0x0007_0400;
+
+/// A client that waits.
+#[derive(Debug)]
+pub struct BlockedClient(*mut RawBlocked);
+
+/// An answer on its way to a client.
+struct Delivery {
+    key: (i32, Rc<[u8]>),
+    reply: Reply,
+    delivered: bool,
+}
+
+impl BlockedClient {
+    /// Blocks the client of a command, from whose context no reply must follow.
+    pub fn block(ctx: Ctx) -> BlockedClient {
+        let on_unblock: raw::RedisModuleCmdFunc =
+            if server_version() >= UNBLOCK_CALLBACK_SINCE { Some(on_unblock) } else { None };
+        // SAFETY: the context is that of a command whose client may block; the callbacks live as long as the process.
+        let client = unsafe { call!(RedisModule_BlockClient(ctx.raw(), Some(on_reply), on_unblock, Some(on_free), 0)) };
+        // SAFETY: the handle was made above.
+        unsafe { call!(RedisModule_SetDisconnectCallback(client, Some(on_disconnect))) };
+        BlockedClient(client)
+    }
+}
+
+impl Waiting for BlockedClient {
+    type Id = usize;
+
+    fn id(&self) -> usize {
+        self.0.addr()
+    }
+
+    fn answer(self, key: (i32, Rc<[u8]>), reply: Reply) {
+        let delivery = Box::into_raw(Box::new(Delivery { key, reply, delivered: false }));
+        // SAFETY: the handle is unblocked once, as `self` is consumed; `on_free` takes the delivery back.
+        unsafe { call!(RedisModule_UnblockClient(self.0, delivery.cast())) };
+    }
+
+    fn abandon(self) {
+        // SAFETY: the handle is unblocked once, as `self` is consumed.
+        unsafe { call!(RedisModule_UnblockClient(self.0, std::ptr::null_mut())) };
+    }
+}
+
+/// Hands the answer over. The client is alive.
+unsafe extern "C" fn on_reply(ctx: *mut RawCtx, _: *mut *mut RawString, _: c_int) -> c_int {
+    guard("handing over an answer", (), || {
+        // SAFETY: Redis lends the context for the call.
+        let ctx = unsafe { Ctx::new(ctx) };
+        // SAFETY: as above.
+        let delivery = unsafe { call!(RedisModule_GetBlockedClientPrivateData(ctx.raw())) };
+        // SAFETY: `answer` put it there, and `on_free` has not run yet.
+        let Some(delivery) = (unsafe { delivery.cast::<Delivery>().as_mut() }) else { return ctx.reply_null() };
+        delivery.delivered = true;
+        match &delivery.reply {
+            Reply::Granted(fence, made_owner) => {
+                match made_owner {
+                    Some(owner) => ctx.reply_pair(owner.as_bytes(), fence.get()),
+                    None => ctx.reply_integer(fence.get()),
+                }
+                let at = KeyRef { db: delivery.key.0, name: &delivery.key.1 };
+                state::with_engine(|engine| engine.delivered(at, *fence));
+            }
+            Reply::Null => ctx.reply_null(),
+            Reply::WrongType => ctx.reply_error(commands::WRONG_TYPE),
+        }
+    });
+    raw::REDISMODULE_OK as c_int
+}
+
+/// Takes the answer back, delivered or not. The client may be gone; only a note can be left here.
+unsafe extern "C" fn on_free(_: *mut RawCtx, delivery: *mut c_void) {
+    guard("freeing an answer", (), || {
+        // SAFETY: `answer` made it, and Redis calls this once.
+        let delivery = unsafe { Box::from_raw(delivery.cast::<Delivery>()) };
+        if let (Reply::Granted(fence, _), false) = (&delivery.reply, delivery.delivered) {
+            let key = KeyId { db: delivery.key.0, name: delivery.key.1.as_ref().into() };
+            state::with_inbox(|inbox| inbox.undelivered.push((key, *fence)));
+            alarm::kick();
+        }
+    });
+}
+
+/// The connection is gone, or the server told the client to stop waiting.
+unsafe extern "C" fn on_disconnect(_: *mut RawCtx, client: *mut RawBlocked) {
+    guard("a waiter's disconnect", (), || {
+        // False when its answer is on the way: `on_free` will learn that it was not delivered.
+        state::with_engine(|engine| engine.leave(client.addr()));
+    });
+}
+
+/// CLIENT UNBLOCK id [TIMEOUT].
+unsafe extern "C" fn on_unblock(ctx: *mut RawCtx, _: *mut *mut RawString, _: c_int) -> c_int {
+    guard("CLIENT UNBLOCK", (), || {
+        // SAFETY: Redis lends the context for the call.
+        let ctx = unsafe { Ctx::new(ctx) };
+        // SAFETY: as above.
+        let client = unsafe { call!(RedisModule_GetBlockedClientHandle(ctx.raw())) };
+        state::with_engine(|engine| engine.leave(client.addr()));
+        ctx.reply_null();
+    });
+    raw::REDISMODULE_OK as c_int
+}

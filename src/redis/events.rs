@@ -1,0 +1,107 @@
+//! What the server tells: keys that moved, databases that changed places or were emptied, roles, loading, time passing.
+//!
+//! Callbacks only take notes and change the engine's own tables; all writing is left to the timer.
+
+use std::ffi::{c_char, c_int, c_void, CStr};
+
+use redis_module::raw;
+
+use super::api::{self, bytes, call, Ctx, Level, RawCtx, RawString};
+use super::guard::guard;
+use super::value::note_changed;
+use super::{alarm, state};
+use crate::engine::{KeyId, Scope};
+
+/// The events the module listens to. The second number is the version of the data that come with it.
+const EVENTS: &[(u64, u64)] = &[
+    (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, 1),
+    (raw::REDISMODULE_EVENT_FLUSHDB, 1),
+    (raw::REDISMODULE_EVENT_LOADING, 1),
+    (raw::REDISMODULE_EVENT_CRON_LOOP, 1),
+    (raw::REDISMODULE_EVENT_SWAPDB, 1),
+    (raw::REDISMODULE_EVENT_FORK_CHILD, 1),
+    (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, 1),
+];
+
+/// Subscribes to everything; false if the server refuses.
+pub fn subscribe(ctx: Ctx) -> bool {
+    let listens = EVENTS.iter().all(|(id, dataver)| {
+        let event = raw::RedisModuleEvent { id: *id, dataver: *dataver };
+        // SAFETY: the context is that of the load; the callback lives as long as the process.
+        unsafe {
+            call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(on_event))) == raw::REDISMODULE_OK as c_int
+        }
+    });
+    // SAFETY: as above.
+    let notified = unsafe {
+        call!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw(), raw::REDISMODULE_NOTIFY_GENERIC, Some(on_key_event)))
+    };
+    listens && notified == raw::REDISMODULE_OK as c_int
+}
+
+/// A key got a value by moving. That a value left its key, or was loaded, is told by the value itself (`value`).
+unsafe extern "C" fn on_key_event(ctx: *mut RawCtx, _: c_int, event: *const c_char, key: *mut RawString) -> c_int {
+    guard("a keyspace event", (), || {
+        // SAFETY: a C string that lives for the call.
+        let event = unsafe { CStr::from_ptr(event) };
+        if event == c"rename_to" || event == c"move_to" || event == c"restore" {
+            // SAFETY: Redis lends the context for the call; the key is a live string.
+            let (ctx, name) = unsafe { (Ctx::new(ctx), bytes(key)) };
+            note_changed(KeyId { db: ctx.db(), name: name.into() });
+        }
+    });
+    raw::REDISMODULE_OK as c_int
+}
+
+unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+    guard("a server event", (), || match event.id {
+        raw::REDISMODULE_EVENT_CRON_LOOP => alarm::check(),
+        raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED => role_changed(sub),
+        raw::REDISMODULE_EVENT_FLUSHDB if sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_END => {
+            // SAFETY: the event's data, in the version asked for.
+            if let Some(info) = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() } {
+                let scope = if info.dbnum < 0 { Scope::All } else { Scope::Db(info.dbnum) };
+                look_at(state::with_engine(|engine| engine.flushed(scope)));
+            }
+        }
+        raw::REDISMODULE_EVENT_SWAPDB => {
+            // SAFETY: the event's data, in the version asked for.
+            if let Some(info) = unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() } {
+                look_at(state::with_engine(|engine| engine.swapped(info.dbnum_first, info.dbnum_second)));
+            }
+        }
+        // A replica's new data set took the place of the old one, of which nothing was told.
+        raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD if sub == raw::REDISMODULE_SUBEVENT_REPL_ASYNC_LOAD_COMPLETED => {
+            look_at(state::with_engine(|engine| engine.flushed(Scope::All)));
+        }
+        raw::REDISMODULE_EVENT_LOADING if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED => alarm::kick(),
+        raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => aof_rewritten(),
+        _ => {}
+    });
+}
+
+/// Notes these keys.
+fn look_at(keys: Option<Vec<KeyId>>) {
+    for key in keys.unwrap_or_default() {
+        note_changed(key);
+    }
+}
+
+/// A promoted replica may not know the last fences its primary gave: it leaps over them before it grants anything.
+fn role_changed(sub: u64) {
+    if sub == raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_MASTER {
+        state::with_engine(|engine| engine.fences().leap(api::now().unix));
+        state::with_inbox(|inbox| inbox.announce_fence = true);
+        api::log(Level::Notice, "this server is the primary now and takes over the leases of its locks");
+    }
+    alarm::kick();
+}
+
+/// What an AOF rewrite leaves out is the fences of locks that are free: the clock is written anew behind it.
+fn aof_rewritten() {
+    let has_granted = state::with_engine(|engine| engine.fences().has_granted()).unwrap_or(false);
+    if has_granted && Ctx::detached().flags().has_aof() {
+        state::with_inbox(|inbox| inbox.announce_fence = true);
+        alarm::kick();
+    }
+}

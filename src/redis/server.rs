@@ -1,0 +1,95 @@
+//! The server outside commands: what the timer's turn may do.
+
+use std::ffi::c_char;
+use std::ptr::NonNull;
+
+use redis_module::raw;
+
+use super::api::{self, call, Ctx};
+use super::commands;
+use super::key::OpenKey;
+use crate::engine::{KeyRef, Server, Standing, Verdict};
+use crate::lock::{Fence, Now};
+
+/// The server, seen from a timer.
+pub struct TimerServer {
+    ctx: Ctx,
+    is_cluster: bool,
+    /// What the server said last; outside a cluster it says the same of every key.
+    verdict: Option<Verdict>,
+}
+
+impl TimerServer {
+    /// For the context of a timer.
+    pub fn new(ctx: Ctx) -> TimerServer {
+        TimerServer { ctx, is_cluster: ctx.flags().is_cluster(), verdict: None }
+    }
+
+    /// Asks the server whether it would let a client write to this key, by a write command that changes nothing. Its
+    /// checks (replicas, disk errors, slot) come before the command runs; what replication writes skips them.
+    fn ask(&self, key: KeyRef) -> Verdict {
+        let (name, len) = (key.name.as_ptr().cast::<c_char>(), key.name.len());
+        // S: as strict as with a script. E: errors are replies. "b": the key. "c": no effect, which is refused.
+        // SAFETY: the format takes a pointer, a length and a string, which live until the call returns.
+        let reply = unsafe {
+            call!(RedisModule_Call(self.ctx.raw(), commands::APPLY.as_ptr(), c"SEbc".as_ptr(), name, len, c"".as_ptr()))
+        };
+        let Some(reply) = NonNull::new(reply) else { return Verdict::Foreign };
+        let mut len = 0;
+        // SAFETY: the reply is live until it is freed below.
+        let text = unsafe { call!(RedisModule_CallReplyStringPtr(reply.as_ptr(), &mut len)) };
+        let text = if text.is_null() {
+            &[]
+        } else {
+            // SAFETY: so many bytes belong to the reply.
+            unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) }
+        };
+        let verdict = if text.starts_with(commands::INTERNAL.as_bytes()) {
+            Verdict::Accepts
+        } else if self.is_cluster && text.starts_with(b"ERR Attempted to access a non local key") {
+            Verdict::Foreign
+        } else {
+            Verdict::Halted
+        };
+        // SAFETY: freed once.
+        unsafe { call!(RedisModule_FreeCallReply(reply.as_ptr())) };
+        verdict
+    }
+}
+
+impl Server for TimerServer {
+    type Key<'a> = OpenKey<'a>;
+
+    fn now(&self) -> Now {
+        api::now()
+    }
+
+    fn standing(&mut self) -> Standing {
+        let flags = self.ctx.flags();
+        if flags.is_loading() {
+            Standing::Loading
+        } else if flags.is_replica() {
+            Standing::Replica
+        } else if api::is_paused() {
+            Standing::Halted
+        } else {
+            Standing::Writable
+        }
+    }
+
+    fn verdict(&mut self, key: KeyRef) -> Verdict {
+        match self.verdict {
+            Some(verdict) if !self.is_cluster => verdict,
+            _ if !self.ctx.select_db(key.db) => Verdict::Foreign,
+            _ => *self.verdict.insert(self.ask(key)),
+        }
+    }
+
+    fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {
+        self.ctx.select_db(key.db).then(|| OpenKey::of_name(self.ctx, key.name))
+    }
+
+    fn replicate_fence(&mut self, last: Fence) {
+        self.ctx.replicate_number(commands::FENCE, last.get());
+    }
+}

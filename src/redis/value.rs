@@ -1,0 +1,229 @@
+//! The data type `redislock`: what Redis asks of a value that is a lock.
+
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::size_of;
+use std::ptr;
+
+use redis_module::raw;
+
+use super::api::{self, bytes, call, Ctx, Level, RawIo, RawString, RawType};
+use super::guard::guard;
+use super::state::{self, MainThread};
+use super::{alarm, commands};
+use crate::engine::{KeyId, Slot, Stored};
+use crate::lock::{Fence, Mode};
+use crate::wire::{self, Trust};
+
+/// The type's name in RDB files: nine characters.
+const NAME: &std::ffi::CStr = c"redislock";
+/// The version of what [`rdb_save`] and [`aux_save`] write around the stored form, which has a version of its own.
+const ENCODING: c_int = 1;
+/// The most that a stored lock takes so far: one hold with the longest owner, in bytes.
+const STORED_MAX: usize = 1200;
+
+static TYPE: MainThread<Cell<*mut RawType>> = MainThread::new(Cell::new(ptr::null_mut()));
+
+/// The type, once [`register`] has made it.
+pub fn lock_type() -> *mut RawType {
+    TYPE.get().get()
+}
+
+/// Makes the type; false if the server refuses.
+pub fn register(ctx: Ctx) -> bool {
+    let mut methods = raw::RedisModuleTypeMethods {
+        version: raw::REDISMODULE_TYPE_METHOD_VERSION.into(),
+        rdb_load: Some(rdb_load),
+        rdb_save: Some(rdb_save),
+        aof_rewrite: Some(aof_rewrite),
+        mem_usage: None, // mem_usage2 is asked first.
+        digest: Some(digest),
+        free: Some(free),
+        aux_load: Some(aux_load),
+        aux_save: Some(aux_save), // Redis 7.0; newer ones ask aux_save2.
+        aux_save_triggers: raw::REDISMODULE_AUX_BEFORE_RDB as c_int,
+        free_effort: None, // free_effort2 is asked first.
+        unlink: None,      // unlink2 is asked first.
+        copy: None,        // A copy would be a second holder of the same hold: COPY is refused.
+        defrag: None,      // Locks live for seconds; moving them is not worth the code.
+        mem_usage2: Some(mem_usage),
+        free_effort2: Some(free_effort),
+        unlink2: Some(unlink),
+        copy2: None, // As copy.
+        aux_save2: Some(aux_save_if_needed),
+    };
+    // SAFETY: the context is that of the load; the server copies the methods.
+    let made = unsafe { call!(RedisModule_CreateDataType(ctx.raw(), NAME.as_ptr(), ENCODING, &mut methods)) };
+    TYPE.get().set(made);
+    !made.is_null()
+}
+
+/// RDB, RESTORE, full resync. Leaves a note, because the value is not in its key yet.
+unsafe extern "C" fn rdb_load(io: *mut RawIo, encoding: c_int) -> *mut c_void {
+    guard("loading a lock", ptr::null_mut(), || {
+        if encoding != ENCODING {
+            api::log(Level::Warning, "a lock was saved by a newer version of the module, which is needed to load it");
+            return ptr::null_mut();
+        }
+        let mut len = 0;
+        // SAFETY: Redis lends the stream for the call.
+        let stored = unsafe { call!(RedisModule_LoadStringBuffer(io, &mut len)) };
+        if stored.is_null() {
+            return ptr::null_mut();
+        }
+        // SAFETY: so many bytes were read.
+        let holders = wire::decode_lock(unsafe { std::slice::from_raw_parts(stored.cast(), len) }, api::now(), trust());
+        // SAFETY: the buffer is the caller's to free.
+        unsafe { call!(RedisModule_Free(stored.cast())) };
+        let Ok(holders) = holders else { return ptr::null_mut() };
+        // SAFETY: as above; the name is null where the server does not know it.
+        let (db, name) = unsafe { (call!(RedisModule_GetDbIdFromIO(io)), call!(RedisModule_GetKeyNameFromIO(io))) };
+        // SAFETY: null or a live string.
+        note_changed(KeyId { db, name: unsafe { bytes(name) }.into() });
+        Box::into_raw(Box::new(Stored { holders, lease: Slot::NONE })).cast()
+    })
+}
+
+/// Whose bytes are being loaded. A replica takes what its primary sends.
+fn trust() -> Trust {
+    let flags = Ctx::detached().flags();
+    if flags.is_loading() || flags.is_replica() {
+        Trust::OwnData
+    } else {
+        Trust::Payload
+    }
+}
+
+/// Notes that something put a value into this key, and asks for the timer's turn.
+pub fn note_changed(key: KeyId) {
+    state::with_inbox(|inbox| inbox.changed.push(key));
+    alarm::kick();
+}
+
+/// RDB, DUMP, full resync; in a child process, or not.
+unsafe extern "C" fn rdb_save(io: *mut RawIo, value: *mut c_void) {
+    guard("saving a lock", (), || {
+        // SAFETY: a value that `free` has not taken back.
+        let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
+        let mut out = Vec::with_capacity(STORED_MAX);
+        wire::encode_lock(&stored.holders, api::now(), &mut out);
+        // SAFETY: the bytes are written out before the call returns.
+        unsafe { call!(RedisModule_SaveStringBuffer(io, out.as_ptr().cast(), out.len())) };
+    });
+}
+
+/// AOF rewrite without RDB preamble: the effects that make the lock again.
+unsafe extern "C" fn aof_rewrite(io: *mut RawIo, key: *mut RawString, value: *mut c_void) {
+    guard("rewriting a lock", (), || {
+        // SAFETY: a value that `free` has not taken back.
+        let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
+        for hold in stored.holders.iter() {
+            let mut effect = Vec::with_capacity(STORED_MAX);
+            wire::encode_hold(Mode::Exclusive, hold, api::now(), &mut effect);
+            let (start, len) = (effect.as_ptr().cast::<c_char>(), effect.len());
+            // SAFETY: "s" takes a string, "b" a pointer and a length.
+            unsafe { call!(RedisModule_EmitAOF(io, commands::APPLY.as_ptr(), c"sb".as_ptr(), key, start, len)) };
+        }
+    });
+}
+
+/// The fence clock, before all keys. 0: nothing was ever granted.
+unsafe extern "C" fn aux_save(io: *mut RawIo, _when: c_int) {
+    guard("saving the fence clock", (), || {
+        let last = granted_fence().map_or(0, Fence::get);
+        // SAFETY: Redis lends the stream for the call.
+        unsafe { call!(RedisModule_SaveUnsigned(io, last)) };
+    });
+}
+
+/// The same where nothing need be written: a data set that never saw a lock loads without the module.
+unsafe extern "C" fn aux_save_if_needed(io: *mut RawIo, when: c_int) {
+    if guard("saving the fence clock", false, || granted_fence().is_some()) {
+        // SAFETY: passed on as it came.
+        unsafe { aux_save(io, when) };
+    }
+}
+
+fn granted_fence() -> Option<Fence> {
+    state::with_engine(|engine| engine.fences().last().filter(|_| engine.fences().has_granted())).flatten()
+}
+
+unsafe extern "C" fn aux_load(io: *mut RawIo, encoding: c_int, _when: c_int) -> c_int {
+    const OK: c_int = raw::REDISMODULE_OK as c_int;
+    const ERR: c_int = raw::REDISMODULE_ERR as c_int;
+    guard("loading the fence clock", ERR, || {
+        if encoding != ENCODING {
+            return ERR;
+        }
+        // SAFETY: Redis lends the stream for the call.
+        let last = unsafe { call!(RedisModule_LoadUnsigned(io)) };
+        // SAFETY: as above.
+        if unsafe { call!(RedisModule_IsIOError(io)) } != 0 {
+            return ERR;
+        }
+        match Fence::new(last) {
+            Some(last) => {
+                state::with_engine(|engine| engine.fences().learn(last));
+                OK
+            }
+            None if last == 0 => OK,
+            None => ERR,
+        }
+    })
+}
+
+/// DEBUG DIGEST: who holds, and under which fence. Not the end, which each server reckons by its own clock.
+unsafe extern "C" fn digest(digest: *mut raw::RedisModuleDigest, value: *mut c_void) {
+    guard("a digest", (), || {
+        // SAFETY: a value that `free` has not taken back.
+        let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
+        for hold in stored.holders.iter() {
+            let fence = hold.fence.get().to_le_bytes();
+            for part in [hold.owner.as_bytes(), &fence] {
+                // SAFETY: the bytes are read before the call returns.
+                unsafe { call!(RedisModule_DigestAddStringBuffer(digest, part.as_ptr().cast(), part.len())) };
+            }
+        }
+        // SAFETY: Redis lends the digest for the call.
+        unsafe { call!(RedisModule_DigestEndSequence(digest)) };
+    });
+}
+
+/// MEMORY USAGE, in bytes.
+unsafe extern "C" fn mem_usage(_: *mut raw::RedisModuleKeyOptCtx, value: *const c_void, _samples: usize) -> usize {
+    guard("a memory report", 0, || {
+        // SAFETY: a value that `free` has not taken back.
+        let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return 0 };
+        size_of::<Stored>() + stored.holders.iter().map(|hold| hold.owner.as_bytes().len()).sum::<usize>()
+    })
+}
+
+/// May run on a background thread (FLUSHALL ASYNC): touches nothing but the value.
+unsafe extern "C" fn free(value: *mut c_void) {
+    guard("freeing a lock", (), || {
+        // SAFETY: made by `Box::into_raw` in rdb_load or src/redis/key.rs, and freed once.
+        drop(unsafe { Box::from_raw(value.cast::<Stored>()) });
+    });
+}
+
+/// One allocation's worth: freed at once, on the main thread, when a single key goes.
+unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, _: *const c_void) -> usize {
+    1
+}
+
+/// The value leaves its key, whatever the reason: DEL, expiry, eviction, SET over it, RENAME, MOVE, RESTORE REPLACE.
+unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) {
+    if state::is_own_removal() {
+        return;
+    }
+    guard("a lock's removal", (), || {
+        // SAFETY: Redis lends the context for the call.
+        let (db, name) =
+            unsafe { (call!(RedisModule_GetDbIdFromOptCtx(ctx)), call!(RedisModule_GetKeyNameFromOptCtx(ctx))) };
+        // SAFETY: a live string; and a value that `free` has not taken back.
+        let (name, stored) = unsafe { (bytes(name), value.cast::<Stored>().as_ref()) };
+        let lease = stored.map_or(Slot::NONE, |stored| stored.lease);
+        state::with_inbox(|inbox| inbox.unlinked.push((KeyId { db, name: name.into() }, lease)));
+        alarm::kick();
+    });
+}

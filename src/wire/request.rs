@@ -1,0 +1,291 @@
+//! Arguments to requests. Past this file there are no raw strings and no bare numbers.
+
+use super::errors::BadRequest;
+use super::{LEASE_DEFAULT_MS, LEASE_MAX_MS};
+use crate::lock::{Fence, FenceClock, Millis, OwnerRef, UnixMicros};
+
+/// More arguments after the key than any request with each option once can have; what lies beyond need not be read,
+/// because a doubled or unknown option then stands before it.
+pub const ARGS_MAX: usize = 16;
+
+/// How long a request may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all.
+    None,
+    /// That long.
+    For(Millis),
+    /// Without limit.
+    Endless,
+}
+
+/// `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcquireRequest<'a> {
+    /// For whom; `None` for `*`: the server makes one.
+    pub owner: Option<OwnerRef<'a>>,
+    /// For how long.
+    pub lease: Millis,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+/// `LOCK.RELEASE key owner [FENCE n]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReleaseRequest<'a> {
+    /// Whose hold.
+    pub owner: OwnerRef<'a>,
+    /// Only the hold with this fence.
+    pub fence: Option<Fence>,
+}
+
+/// `LOCK.EXTEND key owner [PX ms | EX s] [FENCE n] [RAISE n]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendRequest<'a> {
+    /// Whose hold.
+    pub owner: OwnerRef<'a>,
+    /// The lease from now; `None`: as long as it was last given.
+    pub lease: Option<Millis>,
+    /// Only the hold with this fence.
+    pub fence: Option<Fence>,
+    /// The least that the fence is to be.
+    pub raise: Option<Fence>,
+}
+
+impl<'a> AcquireRequest<'a> {
+    /// Reads what follows the key.
+    pub fn parse(args: &[&'a [u8]]) -> Result<Self, BadRequest> {
+        let (owner, mut options) = split(args)?;
+        let (mut lease, mut block) = (Lease::default(), None);
+        while let Some(name) = options.next() {
+            if lease.read(name, &mut options)? {
+            } else if name.eq_ignore_ascii_case(b"BLOCK") {
+                let number = options.value("BLOCK", &block)?;
+                block = Some(number.filter(|ms| *ms <= i64::MAX as u64).ok_or(BadRequest::Block)?);
+            } else {
+                return Err(BadRequest::Unknown(name.into(), "PX, EX, BLOCK"));
+            }
+        }
+        let patience = match block {
+            None => Patience::None,
+            Some(0) => Patience::Endless,
+            Some(ms) => Patience::For(Millis(ms)),
+        };
+        let owner = if owner == b"*" { None } else { Some(named(owner)?) };
+        Ok(AcquireRequest { owner, lease: lease.get().unwrap_or(Millis(LEASE_DEFAULT_MS)), patience })
+    }
+}
+
+impl<'a> ReleaseRequest<'a> {
+    /// Reads what follows the key.
+    pub fn parse(args: &[&'a [u8]]) -> Result<Self, BadRequest> {
+        let (owner, mut options) = split(args)?;
+        let mut fence = None;
+        while let Some(name) = options.next() {
+            if name.eq_ignore_ascii_case(b"FENCE") {
+                fence = Some(options.fence("FENCE", &fence)?);
+            } else {
+                return Err(BadRequest::Unknown(name.into(), "FENCE"));
+            }
+        }
+        Ok(ReleaseRequest { owner: named_not_star(owner)?, fence })
+    }
+}
+
+impl<'a> ExtendRequest<'a> {
+    /// Reads what follows the key. `now` bounds RAISE.
+    pub fn parse(args: &[&'a [u8]], now: UnixMicros) -> Result<Self, BadRequest> {
+        let (owner, mut options) = split(args)?;
+        let (mut lease, mut fence, mut raise) = (Lease::default(), None, None);
+        while let Some(name) = options.next() {
+            if lease.read(name, &mut options)? {
+            } else if name.eq_ignore_ascii_case(b"FENCE") {
+                fence = Some(options.fence("FENCE", &fence)?);
+            } else if name.eq_ignore_ascii_case(b"RAISE") {
+                raise = Some(options.fence("RAISE", &raise)?);
+            } else {
+                return Err(BadRequest::Unknown(name.into(), "PX, EX, FENCE, RAISE"));
+            }
+        }
+        let raise_max = FenceClock::raise_max(now);
+        if raise.is_some_and(|raise| raise.get() > raise_max) {
+            return Err(BadRequest::RaiseTooFar(raise_max));
+        }
+        Ok(ExtendRequest { owner: named_not_star(owner)?, lease: lease.get(), fence, raise })
+    }
+}
+
+/// The owner, and the options behind it.
+fn split<'a, 'b>(args: &'b [&'a [u8]]) -> Result<(&'a [u8], Options<'a, 'b>), BadRequest> {
+    let (owner, options) = args.split_first().ok_or(BadRequest::Arity)?;
+    Ok((owner, Options(options.iter())))
+}
+
+fn named(owner: &[u8]) -> Result<OwnerRef<'_>, BadRequest> {
+    OwnerRef::new(owner).ok_or(BadRequest::OwnerLength(owner.len()))
+}
+
+fn named_not_star(owner: &[u8]) -> Result<OwnerRef<'_>, BadRequest> {
+    if owner == b"*" {
+        return Err(BadRequest::OwnerStar);
+    }
+    named(owner)
+}
+
+/// The words after the owner.
+struct Options<'a, 'b>(std::slice::Iter<'b, &'a [u8]>);
+
+impl<'a> Options<'a, '_> {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.0.next().copied()
+    }
+
+    /// The value of the option `name`, which must not have been read `before`; inner `None` when it is no number.
+    fn value<T>(&mut self, name: &'static str, before: &Option<T>) -> Result<Option<u64>, BadRequest> {
+        if before.is_some() {
+            return Err(BadRequest::Twice(name));
+        }
+        Ok(number(self.next().ok_or(BadRequest::NoValue(name))?))
+    }
+
+    fn fence(&mut self, name: &'static str, before: &Option<Fence>) -> Result<Fence, BadRequest> {
+        self.value(name, before)?.and_then(Fence::new).ok_or(BadRequest::Number(name))
+    }
+}
+
+/// PX and EX: one lease in two units.
+#[derive(Default)]
+struct Lease {
+    px: Option<u64>,
+    ex: Option<u64>,
+}
+
+impl Lease {
+    /// Reads the option if it is one of the two.
+    fn read(&mut self, name: &[u8], options: &mut Options) -> Result<bool, BadRequest> {
+        let allowed = |max: u64| move |number: &u64| (1..=max).contains(number);
+        if name.eq_ignore_ascii_case(b"PX") {
+            let number = options.value("PX", &self.px)?;
+            self.px = Some(number.filter(allowed(LEASE_MAX_MS)).ok_or(BadRequest::Px)?);
+        } else if name.eq_ignore_ascii_case(b"EX") {
+            let number = options.value("EX", &self.ex)?;
+            self.ex = Some(number.filter(allowed(LEASE_MAX_MS / 1000)).ok_or(BadRequest::Ex)?);
+        } else {
+            return Ok(false);
+        }
+        if self.px.is_some() && self.ex.is_some() {
+            return Err(BadRequest::Both("PX", "EX"));
+        }
+        Ok(true)
+    }
+
+    fn get(&self) -> Option<Millis> {
+        self.px.or(self.ex.map(|s| s * 1000)).map(Millis)
+    }
+}
+
+/// A number in plain decimal digits, as Redis reads them: no sign, no space, no leading zero.
+fn number(digits: &[u8]) -> Option<u64> {
+    let leading_zero = digits.len() > 1 && digits.first() == Some(&b'0');
+    if digits.is_empty() || leading_zero {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn acquire<'a>(line: &'a str) -> Result<AcquireRequest<'a>, BadRequest> {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        AcquireRequest::parse(&args)
+    }
+
+    fn extend<'a>(line: &'a str) -> Result<ExtendRequest<'a>, BadRequest> {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        ExtendRequest::parse(&args, UnixMicros(1_000))
+    }
+
+    #[test]
+    fn options_stand_in_any_order_and_case() {
+        let expected =
+            Ok(AcquireRequest { owner: OwnerRef::new(b"me"), lease: Millis(5000), patience: Patience::For(Millis(9)) });
+        assert_eq!(acquire("me PX 5000 BLOCK 9"), expected);
+        assert_eq!(acquire("me bLoCk 9 eX 5"), expected);
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let request = acquire("*").unwrap();
+        assert_eq!((request.owner, request.lease, request.patience), (None, Millis(30_000), Patience::None));
+        assert_eq!(acquire("me BLOCK 0").unwrap().patience, Patience::Endless);
+        let extended = extend("me").unwrap();
+        assert_eq!((extended.lease, extended.fence, extended.raise), (None, None, None));
+    }
+
+    #[test]
+    fn every_mistake_has_its_own_error() {
+        for (line, expected) in [
+            ("me PX 0", BadRequest::Px),
+            ("me PX -1", BadRequest::Px),
+            ("me PX 31536000001", BadRequest::Px),
+            ("me PX 99999999999999999999", BadRequest::Px),
+            ("me PX 1.5", BadRequest::Px),
+            ("me EX 31536001", BadRequest::Ex),
+            ("me EX 0", BadRequest::Ex),
+            ("me BLOCK -1", BadRequest::Block),
+            ("me BLOCK 9223372036854775808", BadRequest::Block),
+            ("me BLOCK", BadRequest::NoValue("BLOCK")),
+            ("me PX", BadRequest::NoValue("PX")),
+            ("me PX 1 PX 1", BadRequest::Twice("PX")),
+            ("me EX 1 ex 1", BadRequest::Twice("EX")),
+            ("me BLOCK 1 BLOCK 1", BadRequest::Twice("BLOCK")),
+            ("me PX 1 EX 1", BadRequest::Both("PX", "EX")),
+            ("me EX 1 PX 1", BadRequest::Both("PX", "EX")),
+            ("me NX", BadRequest::Unknown(b"NX".to_vec(), "PX, EX, BLOCK")),
+            ("", BadRequest::OwnerLength(0)),
+        ] {
+            assert_eq!(acquire(line), Err(expected), "{line}");
+        }
+        for (line, expected) in [
+            ("* PX 1", BadRequest::OwnerStar),
+            ("me FENCE 0", BadRequest::Number("FENCE")),
+            ("me FENCE 9007199254740992", BadRequest::Number("FENCE")),
+            ("me RAISE x", BadRequest::Number("RAISE")),
+            ("me RAISE 60001001", BadRequest::RaiseTooFar(60_001_000)),
+            ("me BLOCK 1", BadRequest::Unknown(b"BLOCK".to_vec(), "PX, EX, FENCE, RAISE")),
+        ] {
+            assert_eq!(extend(line), Err(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn error_texts_cannot_break_the_protocol() {
+        let text = BadRequest::Unknown(b"x\r\n+OK\r\n\xff".to_vec(), "PX").to_string();
+        assert!(text.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{text}");
+    }
+
+    #[test]
+    fn numbers_are_read_as_redis_reads_them() {
+        assert_eq!(number(b"0"), Some(0));
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        for bad in [&b""[..], b"01", b"+1", b" 1", b"1 ", b"0x1", b"18446744073709551616"] {
+            assert_eq!(number(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_arguments_are_read_or_refused(args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 0..8)) {
+            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            let _ = AcquireRequest::parse(&args);
+            let _ = ReleaseRequest::parse(&args);
+            let _ = ExtendRequest::parse(&args, UnixMicros(0));
+        }
+    }
+}

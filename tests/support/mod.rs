@@ -1,0 +1,127 @@
+//! Black-box test support: real redis-server processes and raw sockets.
+//!
+//! Used by every file in `tests/` through `mod support;`. Nothing here sleeps for luck: [`until`] and
+//! [`until_some`] poll a condition that the server itself reports, and give up with a name for what did not happen.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `server.rs`, `builder.rs` | one server: its directory, port, log and life |
+//! | `watch.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
+//! | `process.rs` | child processes that die with us, and ports nobody else picks |
+//! | `module.rs` | building the `.so` |
+//! | `client.rs`, `value.rs` | the wire |
+//!
+//! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAULTY_MODULE`
+//! (a built `.so`, nothing is built then), `REDIS_LOCK_PATIENCE` (multiplies every deadline; for valgrind),
+//! `REDIS_LOCK_KEEP` (server directories stay).
+
+// Each test binary uses a part of this.
+#![allow(dead_code, unused_imports, unused_macros)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod builder;
+mod client;
+mod module;
+mod process;
+mod server;
+mod value;
+mod watch;
+
+pub use builder::ServerBuilder;
+pub use client::{Client, Received};
+pub use module::{faulty_module_path, module_path};
+pub use process::state as process_state;
+pub use server::Server;
+pub use value::{parse_value, Value};
+pub use watch::{aof_bytes, aof_commands, digest, until_synced, Version};
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+/// How long [`until`] waits before it calls the condition failed.
+pub const UNTIL: Duration = Duration::from_secs(10);
+
+/// The pause between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A deadline as this machine needs it: `limit` times `REDIS_LOCK_PATIENCE` (default 1).
+pub fn patience(limit: Duration) -> Duration {
+    let factor = std::env::var("REDIS_LOCK_PATIENCE").ok().and_then(|text| text.parse::<u32>().ok()).unwrap_or(1);
+    limit * factor.max(1)
+}
+
+/// Polls `condition` until it is true; panics with `what` after 10 s.
+#[track_caller]
+pub fn until(what: impl Display, mut condition: impl FnMut() -> bool) {
+    until_some(what, || condition().then_some(()));
+}
+
+/// Polls `look` until it finds something and returns that; panics with `what` after 10 s.
+#[track_caller]
+pub fn until_some<T>(what: impl Display, look: impl FnMut() -> Option<T>) -> T {
+    match poll(UNTIL, look) {
+        Some(found) => found,
+        None => panic!("did not happen within {:?}: {what}", patience(UNTIL)),
+    }
+}
+
+/// Polls `look` until it finds something or `limit` (times the patience) has passed. Looks at least once, and once
+/// more after the limit, so that a stopped test process does not blame the server.
+pub fn poll<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + patience(limit);
+    loop {
+        let late = Instant::now() >= end;
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if late {
+            return None;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Whether `owner` holds `key`, asked by `LOCK.EXTEND key owner`. NOTE: a yes renews the lease to the length it was
+/// last given, so never ask this of a hold whose end the test waits for.
+#[track_caller]
+pub fn holds(client: &mut Client, key: impl AsRef<[u8]>, owner: impl AsRef<[u8]>) -> bool {
+    client.cmd(&[b"LOCK.EXTEND", key.as_ref(), owner.as_ref()]).int() == 1
+}
+
+/// One command argument out of text, bytes or a number; see [`args`].
+pub trait Arg {
+    /// The bytes that go over the wire.
+    fn arg(&self) -> Vec<u8>;
+}
+
+macro_rules! arg_from {
+    ($convert:expr; $($kind:ty),+) => {$(
+        impl Arg for $kind {
+            fn arg(&self) -> Vec<u8> {
+                let convert: fn(&$kind) -> Vec<u8> = $convert;
+                convert(self)
+            }
+        }
+    )+};
+}
+arg_from!(|text| text.as_bytes().to_vec(); str, String);
+arg_from!(|bytes| bytes.to_vec(); [u8], Vec<u8>);
+arg_from!(|number| number.to_string().into_bytes(); i32, i64, u16, u32, u64, usize);
+
+impl<const N: usize> Arg for [u8; N] {
+    fn arg(&self) -> Vec<u8> {
+        self.to_vec()
+    }
+}
+
+impl<T: Arg + ?Sized> Arg for &T {
+    fn arg(&self) -> Vec<u8> {
+        (**self).arg()
+    }
+}
+
+/// A command of mixed arguments: `c.cmd(&args!["LOCK.ACQUIRE", key, owner, "PX", 500])`. Text, bytes and integers.
+macro_rules! args {
+    ($($arg:expr),+ $(,)?) => { [$($crate::support::Arg::arg(&$arg)),+] };
+}
+pub(crate) use args;

@@ -1,0 +1,43 @@
+//! Where the module under test lies. `cargo test` does not build a cdylib, so whoever asks first builds it: without
+//! that, tests would run against a stale one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The module as released: `REDIS_LOCK_MODULE`, or `target/release/libredis_lock.so`, built once a process.
+pub fn module_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| find("REDIS_LOCK_MODULE", "target", &[]))
+}
+
+/// The module with planted faults: `REDIS_LOCK_FAULTY_MODULE`, or built into a target directory of its own, so that
+/// the two never overwrite each other.
+pub fn faulty_module_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| find("REDIS_LOCK_FAULTY_MODULE", "target/planted-faults", &["--features", "planted-faults"]))
+}
+
+fn find(variable: &str, target_dir: &str, options: &[&str]) -> PathBuf {
+    let path = match std::env::var_os(variable) {
+        Some(path) => PathBuf::from(path),
+        None => build(target_dir, options),
+    };
+    path.canonicalize().unwrap_or_else(|error| panic!("no module at {}: {error}", path.display()))
+}
+
+/// Cargo's own lock on the target directory makes parallel test processes take turns.
+fn build(target_dir: &str, options: &[&str]) -> PathBuf {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = home.join(target_dir);
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--lib", "--manifest-path"])
+        .arg(home.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .args(options)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run cargo: {error}"));
+    assert!(output.status.success(), "cargo build of the module failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    target.join("release/libredis_lock.so")
+}

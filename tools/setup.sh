@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Installs what a build and a server need, and does nothing when it is all there.
+#
+# With apt, as root or through sudo, it installs; elsewhere it says what to install and stops.
+# REDIS_SERVER=<program>: use that server; none is installed then.
+set -euo pipefail
+
+# While this file exists Debian's packages start no service.
+policy=/usr/sbin/policy-rc.d
+
+say() { printf 'setup: %s\n' "$*"; }
+die() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+may_become_root() {
+    if [[ $EUID -eq 0 ]]; then return 0; fi
+    if ! has sudo; then return 1; fi
+    # Without a terminal sudo could only hang on its question.
+    [[ -t 0 ]] || sudo -n true 2>/dev/null
+}
+
+has_c_compiler() {
+    has cc && echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1
+}
+
+# bindgen, which reads redismodule.h at build time, needs the library and clang's own headers.
+has_libclang() {
+    if [[ -n ${LIBCLANG_PATH:-} ]]; then return 0; fi
+    { compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' || compgen -G '/usr/lib*/libclang*.so*' ||
+        compgen -G '/usr/lib/*-linux-gnu/libclang*.so*'; } >/dev/null &&
+        { compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' ||
+            compgen -G '/usr/lib*/clang/*/include/stddef.h'; } >/dev/null
+}
+
+missing_packages() {
+    has_c_compiler || echo gcc libc6-dev
+    has_libclang || echo libclang-dev
+    if [[ -z ${REDIS_SERVER:-} ]]; then
+        has redis-server && has redis-cli || echo redis-server
+    fi
+}
+
+# The developer asked for a server to try locks on, not for a service that takes port 6379 at every boot.
+hold_services_back() {
+    if [[ -e $policy ]]; then return 0; fi
+    trap 'as_root rm -f "$policy"' EXIT
+    as_root tee "$policy" >/dev/null <<'POLICY'
+#!/bin/sh
+# Put here by redis-lock's tools/setup.sh for one run of apt-get. If you find it later, remove it.
+exit 101
+POLICY
+    as_root chmod 755 "$policy"
+}
+
+leave_service_off() {
+    if [[ ! -d /run/systemd/system ]]; then return 0; fi
+    as_root systemctl disable --quiet redis-server.service || return 0
+    say "the system's own Redis service is installed but off; 'systemctl enable --now redis-server' turns it on"
+}
+
+install_packages() {
+    say "installing: $*"
+    as_root apt-get update -qq || say "apt-get update had errors; going on with the package lists that are there"
+    if [[ " $* " == *" redis-server "* ]]; then hold_services_back; fi
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" </dev/null
+    if [[ " $* " == *" redis-server "* ]]; then leave_service_off; fi
+}
+
+has cargo || die "cargo is missing: install Rust by rustup (Cargo.toml names the oldest version that will do)."
+if [[ -n ${REDIS_SERVER:-} ]]; then
+    has "$REDIS_SERVER" || die "REDIS_SERVER=$REDIS_SERVER is not a program."
+fi
+
+read -ra packages <<<"$(missing_packages | tr '\n' ' ')"
+if [[ ${#packages[@]} -gt 0 ]]; then
+    if ! has apt-get; then
+        die "missing, by the names of Debian's packages: ${packages[*]}" \
+            "there is no apt-get here: install what your system calls them, then try again."
+    fi
+    if ! may_become_root; then
+        die "missing: ${packages[*]}" \
+            "install them as root, then try again:  apt-get install ${packages[*]}"
+    fi
+    install_packages "${packages[@]}"
+    read -ra packages <<<"$(missing_packages | tr '\n' ' ')"
+    [[ ${#packages[@]} -eq 0 ]] || die "still missing after the installation: ${packages[*]}"
+fi
+
+server_version=$("${REDIS_SERVER:-redis-server}" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p')
+if [[ ${server_version%%.*} -lt 7 ]]; then
+    die "${REDIS_SERVER:-redis-server} is version ${server_version:-unknown}; redis-lock needs Redis 7.0 or Valkey 7.2 or later." \
+        "REDIS_SERVER=<path> chooses another one."
+fi
+say "ready (server $server_version, $(cargo --version | cut -d' ' -f1,2))"
