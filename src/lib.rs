@@ -13,7 +13,5 @@
 
 mod engine;
 mod lock;
-mod wire;
-
-#[cfg(not(test))]
 mod redis;
+mod wire;

@@ -219,6 +219,11 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
+    /// Every lock that somebody waits for.
+    pub fn waited_for(&self) -> Vec<KeyId> {
+        self.lines.keys(None)
+    }
+
     /// Two databases changed places (SWAPDB): leases go with the data, waiters stay. Returns the locks waited for.
     pub fn swapped(&mut self, one: i32, other: i32) -> Vec<KeyId> {
         for key in self.leases.iter_mut() {

@@ -48,7 +48,7 @@ struct Slice {
 impl Slice {
     fn is_over<S: Server>(&mut self, server: &S) -> bool {
         self.keys += 1;
-        self.keys % KEYS_PER_READING == 0 && server.now().steady >= self.end
+        self.keys.is_multiple_of(KEYS_PER_READING) && server.now().steady >= self.end
     }
 }
 

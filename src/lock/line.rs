@@ -55,11 +55,6 @@ impl Line {
         self.waiting.len()
     }
 
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Whether there is nothing left to remember.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.handed.is_empty()
@@ -101,6 +96,7 @@ impl Line {
     }
 
     /// Who waits, longest first.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Waiter)> {
         self.waiting.iter().map(|(ticket, waiter)| (*ticket, waiter))
     }

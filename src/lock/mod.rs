@@ -27,9 +27,9 @@ mod time;
 
 pub use fence::{Fence, FenceClock};
 pub use hold::{Hold, Holders, Mode, Origin};
-pub use line::{Line, Ticket, Waiter};
+pub use line::{Line, Ticket};
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
-pub use rules::{Acquire, Acquired, Answer, Effect, End, Extend, Turn, Wait};
+pub use rules::{Acquire, Acquired, Answer, Effect, Extend, Turn, Wait};
 pub use time::{Millis, Now, Steady, UnixMicros};
 
 #[cfg(test)]

@@ -19,11 +19,6 @@ impl<'a> OwnerRef<'a> {
         (1..=OWNER_LEN_MAX).contains(&name.len()).then_some(OwnerRef(name))
     }
 
-    /// The name.
-    pub fn as_bytes(self) -> &'a [u8] {
-        self.0
-    }
-
     /// A copy to keep.
     pub fn to_owner(self) -> Owner {
         Owner(self.0.into())

@@ -14,9 +14,14 @@ use redis_module::raw;
 /// When the timer rings, and which it is.
 static ARMED: MainThread<Cell<Option<(Steady, TimerId)>>> = MainThread::new(Cell::new(None));
 
+/// Whether it was asked to ring at once and has not rung yet: an event that comes a million times asks once.
+static KICKED: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
+
 /// How late the timer may be before [`check`] takes it for lost, in milliseconds. Redis keeps its timers by the wall
 /// clock, and one that was set before the clock was put back rings that much too late.
 const LATE: Millis = Millis(50);
+/// How long the timer rests after a panic, in milliseconds.
+const AFTER_A_PANIC: Millis = Millis(1000);
 /// The longest the timer is set for, in milliseconds: a day. It is set again when it rings.
 const LONGEST_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -36,8 +41,10 @@ pub fn arm(ctx: Ctx, due: Option<Steady>) {
 
 /// Sees to it that the timer rings at once. From any callback.
 pub fn kick() {
-    let now = api::now().steady;
-    arm(Ctx::detached(), Some(now));
+    if KICKED.get().replace(true) {
+        return;
+    }
+    arm(Ctx::detached(), Some(api::now().steady));
     // Redis 7.0 reckons how long to sleep before it runs what may have set the timer; this wakes it.
     // SAFETY: the callback lives as long as the process and takes no data.
     unsafe { call!(RedisModule_EventLoopAddOneShot(Some(on_wake), std::ptr::null_mut())) };
@@ -49,6 +56,7 @@ pub fn check() {
         if at + LATE < api::now().steady {
             Ctx::detached().stop_timer(timer);
             ARMED.get().set(None);
+            KICKED.get().set(false);
             kick();
         }
     }
@@ -58,13 +66,23 @@ unsafe extern "C" fn on_wake(_: *mut c_void) {}
 
 unsafe extern "C" fn on_alarm(ctx: *mut RawCtx, _: *mut c_void) {
     ARMED.get().set(None);
-    let notes_left = guard("the timer", true, || {
+    KICKED.get().set(false);
+    let notes_left = guard("the timer", None, || {
         // SAFETY: Redis lends the context for the call.
-        ring(unsafe { Ctx::new(ctx) })
+        Some(ring(unsafe { Ctx::new(ctx) }))
     });
-    if notes_left {
-        kick();
+    match notes_left {
+        Some(true) => kick(),
+        Some(false) => {}
+        None => guard("recovering the timer", (), recover),
     }
+}
+
+/// After a panic the notes of that turn are lost: looks at every lock that somebody waits for, in a while.
+fn recover() {
+    let keys = state::with_engine(|engine| engine.waited_for()).unwrap_or_default();
+    state::with_inbox(|inbox| inbox.changed.extend(keys));
+    arm(Ctx::detached(), Some(api::now().steady + AFTER_A_PANIC));
 }
 
 /// The engine's turn. True if there are notes left that it could not see.

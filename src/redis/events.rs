@@ -45,9 +45,10 @@ unsafe extern "C" fn on_key_event(ctx: *mut RawCtx, _: c_int, event: *const c_ch
         // SAFETY: a C string that lives for the call.
         let event = unsafe { CStr::from_ptr(event) };
         if event == c"rename_to" || event == c"move_to" || event == c"restore" {
-            // SAFETY: Redis lends the context for the call; the key is a live string.
-            let (ctx, name) = unsafe { (Ctx::new(ctx), bytes(key)) };
-            note_changed(KeyId { db: ctx.db(), name: name.into() });
+            // SAFETY: Redis lends the context for the call.
+            let db = unsafe { Ctx::new(ctx) }.db();
+            // SAFETY: a live string.
+            note_changed(KeyId { db, name: unsafe { bytes(key) }.into() });
         }
     });
     raw::REDISMODULE_OK as c_int

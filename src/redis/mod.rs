@@ -20,6 +20,8 @@ mod server;
 mod state;
 mod value;
 
-/// The server counts the module's memory as its own: in INFO memory, and against maxmemory.
+/// The server counts the module's memory as its own: in INFO memory, and against maxmemory. There is no server in unit
+/// tests.
+#[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: redis_module::alloc::RedisAlloc = redis_module::alloc::RedisAlloc;

@@ -76,9 +76,11 @@ unsafe extern "C" fn rdb_load(io: *mut RawIo, encoding: c_int) -> *mut c_void {
         // SAFETY: the buffer is the caller's to free.
         unsafe { call!(RedisModule_Free(stored.cast())) };
         let Ok(holders) = holders else { return ptr::null_mut() };
-        // SAFETY: as above; the name is null where the server does not know it.
-        let (db, name) = unsafe { (call!(RedisModule_GetDbIdFromIO(io)), call!(RedisModule_GetKeyNameFromIO(io))) };
-        // SAFETY: null or a live string.
+        // SAFETY: Redis lends the stream for the call.
+        let db = unsafe { call!(RedisModule_GetDbIdFromIO(io)) };
+        // SAFETY: as above.
+        let name = unsafe { call!(RedisModule_GetKeyNameFromIO(io)) };
+        // SAFETY: a live string, or null where the server does not know the key.
         note_changed(KeyId { db, name: unsafe { bytes(name) }.into() });
         Box::into_raw(Box::new(Stored { holders, lease: Slot::NONE })).cast()
     })
@@ -218,10 +220,13 @@ unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c
     }
     guard("a lock's removal", (), || {
         // SAFETY: Redis lends the context for the call.
-        let (db, name) =
-            unsafe { (call!(RedisModule_GetDbIdFromOptCtx(ctx)), call!(RedisModule_GetKeyNameFromOptCtx(ctx))) };
-        // SAFETY: a live string; and a value that `free` has not taken back.
-        let (name, stored) = unsafe { (bytes(name), value.cast::<Stored>().as_ref()) };
+        let db = unsafe { call!(RedisModule_GetDbIdFromOptCtx(ctx)) };
+        // SAFETY: as above.
+        let name = unsafe { call!(RedisModule_GetKeyNameFromOptCtx(ctx)) };
+        // SAFETY: a live string.
+        let name = unsafe { bytes(name) };
+        // SAFETY: a value that `free` has not taken back.
+        let stored = unsafe { value.cast::<Stored>().as_ref() };
         let lease = stored.map_or(Slot::NONE, |stored| stored.lease);
         state::with_inbox(|inbox| inbox.unlinked.push((KeyId { db, name: name.into() }, lease)));
         alarm::kick();
