@@ -78,6 +78,8 @@ pub struct Engine<W: Waiting> {
     next_ticket: u64,
     /// Kept for its allocation.
     effects: Vec<Effect>,
+    /// Lent to the turns of locks that have no line.
+    no_line: Line,
     /// What the server would not let a turn do yet.
     postponed: Vec<run::Task>,
 }
@@ -92,6 +94,7 @@ impl<W: Waiting> Engine<W> {
             leases: Deadlines::new(),
             next_ticket: 0,
             effects: Vec::new(),
+            no_line: Line::default(),
             postponed: Vec::new(),
         }
     }
@@ -135,6 +138,8 @@ impl<W: Waiting> Engine<W> {
             Acquired::Granted(fence) => Outcome::Granted(fence),
             Acquired::Refused => full.unwrap_or(Outcome::Refused),
             Acquired::Waits => {
+                // Whoever waits is served when the lease ends, whatever became of the lock's name since it was granted.
+                self.index(at, key);
                 self.next_ticket += 1;
                 Outcome::Waits(Ticket(self.next_ticket - 1))
             }
@@ -224,16 +229,25 @@ impl<W: Waiting> Engine<W> {
         self.lines.keys(None)
     }
 
-    /// Two databases changed places (SWAPDB): leases go with the data, waiters stay. Returns the locks waited for.
-    pub fn swapped(&mut self, one: i32, other: i32) -> Vec<KeyId> {
-        for key in self.leases.iter_mut() {
+    /// Two databases changed places (SWAPDB): leases, and notes about values, go with the data; waiters stay, and their
+    /// locks are noted.
+    pub fn swapped(&mut self, one: i32, other: i32, inbox: &mut Inbox) {
+        let postponed = self.postponed.iter_mut().filter_map(run::Task::value_key);
+        for key in self.leases.iter_mut().chain(&mut inbox.changed).chain(postponed) {
             if key.db == one {
                 key.db = other;
             } else if key.db == other {
                 key.db = one;
             }
         }
-        self.lines.keys(Some(&[one, other]))
+        inbox.changed.append(&mut self.lines.keys(Some(&[one, other])));
+    }
+
+    /// A lock was read from RDB, RESTORE or MIGRATE. Its fence may be another server's, ahead of this one's clock.
+    pub fn loaded(&mut self, holders: &Holders) {
+        for hold in holders.iter() {
+            self.fences.learn(hold.fence);
+        }
     }
 
     /// One step of the rules on one key, and what follows from it.
@@ -248,21 +262,21 @@ impl<W: Waiting> Engine<W> {
             self.turn_away(at);
             return Err(WrongType);
         }
-        let (mut free, mut no_line) = (Holders::Free, Line::default());
+        let mut free = Holders::Free;
         let known_line = self.lines.get_mut(at);
         let had_line = known_line.is_some();
         let mut effects = mem::take(&mut self.effects);
         let result = step(&mut Turn {
             holders: key.stored().map_or(&mut free, |stored| &mut stored.holders),
-            line: known_line.unwrap_or(&mut no_line),
+            line: known_line.unwrap_or(&mut self.no_line),
             fences: &mut self.fences,
             now,
             effects: &mut effects,
         });
         if had_line {
             self.lines.remove_if_idle(at);
-        } else if !no_line.is_idle() {
-            self.lines.insert(at, no_line);
+        } else if !self.no_line.is_idle() {
+            self.lines.insert(at, mem::take(&mut self.no_line));
         }
         self.record(at, key, now, (free, &effects));
         for effect in effects.drain(..) {

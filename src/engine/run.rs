@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::inbox::Inbox;
-use super::server::{KeyId, Reply, Server, Standing, Verdict, Waiting};
+use super::server::{Found, Key, KeyId, Reply, Server, Standing, Verdict, Waiting};
 use super::Engine;
 use crate::lock::{Fence, Millis, Steady};
 
@@ -27,6 +27,14 @@ impl Task {
     fn key(&self) -> &KeyId {
         match self {
             Task::Revoke(key, _) | Task::Look(key) => key,
+        }
+    }
+
+    /// The key, if the task is about the value there; what is about waiters stays where they wait.
+    pub fn value_key(&mut self) -> Option<&mut KeyId> {
+        match self {
+            Task::Look(key) => Some(key),
+            Task::Revoke(..) => None,
         }
     }
 }
@@ -88,23 +96,31 @@ impl<W: Waiting> Engine<W> {
                 server.replicate_fence(last);
             }
         }
+        // What came since goes first: however much was put off, it holds up nothing else.
         let mut again = mem::take(&mut self.postponed);
-        loop {
+        let progress = loop {
             if slice.is_over(server) {
-                self.postponed.append(&mut again);
-                return Progress::SliceOver;
+                break Progress::SliceOver;
             }
-            let Some(task) = again.pop().or_else(|| self.next_task(server, inbox)) else { return Progress::Done };
+            let Some(task) = self.next_task(server, inbox).or_else(|| again.pop()) else { break Progress::Done };
             match server.verdict(task.key().borrow()) {
                 Verdict::Accepts => self.perform(server, &task),
+                Verdict::Foreign if !self.matters(server, task.key()) => {}
                 Verdict::Foreign => self.postponed.push(task),
                 Verdict::Halted => {
                     self.postponed.push(task);
-                    self.postponed.append(&mut again);
-                    return Progress::Halted;
+                    break Progress::Halted;
                 }
             }
-        }
+        };
+        self.postponed.append(&mut again);
+        progress
+    }
+
+    /// Whether there is anything at this key, or anybody waiting for it.
+    fn matters<S: Server>(&mut self, server: &mut S, key: &KeyId) -> bool {
+        let at = key.borrow();
+        self.lines.get_mut(at).is_some() || server.open(at).is_some_and(|open| open.found() == Found::Lock)
     }
 
     fn next_task<S: Server>(&mut self, server: &S, inbox: &mut Inbox) -> Option<Task> {

@@ -3,6 +3,8 @@
 use std::hash::Hash;
 use std::rc::Rc;
 
+use smallvec::SmallVec;
+
 use super::deadlines::Slot;
 use crate::lock::{Fence, Hold, Holders, Mode, Now, Owner};
 
@@ -20,8 +22,8 @@ pub struct KeyRef<'a> {
 pub struct KeyId {
     /// The database's number.
     pub db: i32,
-    /// The key's name.
-    pub name: Box<[u8]>,
+    /// The key's name. Up to 16 bytes it needs no allocation of its own.
+    pub name: SmallVec<[u8; 16]>,
 }
 
 impl KeyId {
@@ -34,7 +36,7 @@ impl KeyId {
 impl KeyRef<'_> {
     /// To keep.
     pub fn to_id(self) -> KeyId {
-        KeyId { db: self.db, name: self.name.into() }
+        KeyId { db: self.db, name: SmallVec::from_slice(self.name) }
     }
 }
 

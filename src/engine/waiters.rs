@@ -53,7 +53,7 @@ impl Lines {
         self.0
             .iter()
             .filter(|(db, _)| dbs.is_none_or(|dbs| dbs.contains(db)))
-            .flat_map(|(db, lines)| lines.keys().map(|name| KeyId { db: *db, name: name.as_ref().into() }))
+            .flat_map(|(db, lines)| lines.keys().map(|name| KeyRef { db: *db, name }.to_id()))
             .collect()
     }
 }
@@ -120,7 +120,7 @@ impl<W: Waiting> Waiters<W> {
 
     /// For which lock it waits.
     pub fn key(&self, ticket: Ticket) -> Option<KeyId> {
-        self.parked.get(&ticket).map(|parked| KeyId { db: parked.db, name: parked.name.as_ref().into() })
+        self.parked.get(&ticket).map(|parked| KeyRef { db: parked.db, name: &parked.name }.to_id())
     }
 
     /// Answers a waiter that has left its line.

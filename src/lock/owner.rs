@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
 /// The longest owner, in bytes.
 pub const OWNER_LEN_MAX: usize = 1024;
 
 /// A byte string of 1 to [`OWNER_LEN_MAX`] bytes that names who holds or asks. An identity, not a password.
+/// Up to 16 bytes it needs no allocation of its own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Owner(Box<[u8]>);
+pub struct Owner(SmallVec<[u8; 16]>);
 
 /// An [`Owner`] that somebody else keeps, such as an argument of a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,7 +24,7 @@ impl<'a> OwnerRef<'a> {
 
     /// A copy to keep.
     pub fn to_owner(self) -> Owner {
-        Owner(self.0.into())
+        Owner(SmallVec::from_slice(self.0))
     }
 }
 

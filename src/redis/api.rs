@@ -62,7 +62,8 @@ required! {
     RedisModule_MallocSize RedisModule_SaveUnsigned RedisModule_LoadUnsigned RedisModule_SaveStringBuffer
     RedisModule_LoadStringBuffer RedisModule_IsIOError RedisModule_Free RedisModule_ReplyWithLongLong
     RedisModule_ReplyWithNull RedisModule_ReplyWithError RedisModule_ReplyWithSimpleString RedisModule_ReplyWithArray
-    RedisModule_ReplyWithStringBuffer RedisModule_WrongArity
+    RedisModule_ReplyWithStringBuffer RedisModule_WrongArity RedisModule_GetServerInfo RedisModule_FreeServerInfo
+    RedisModule_ServerInfoGetFieldUnsigned
 }
 
 /// A context without a client, for the log and for timers; written at load.
@@ -103,11 +104,11 @@ fn c_text(text: &str) -> CString {
 pub fn now() -> Now {
     // SAFETY: a function without arguments.
     let steady = unsafe { call!(RedisModule_MonotonicMicroseconds()) };
-    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Now {
-        steady: Steady(i64::try_from(steady).unwrap_or(i64::MAX)),
-        unix: UnixMicros(u64::try_from(unix.as_micros()).unwrap_or(u64::MAX)),
-    }
+    let mut unix = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is there to be written; this clock exists everywhere, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut unix) };
+    let us = unix.tv_sec.saturating_mul(1_000_000).saturating_add(unix.tv_nsec / 1000);
+    Now { steady: Steady(i64::try_from(steady).unwrap_or(i64::MAX)), unix: UnixMicros(u64::try_from(us).unwrap_or(0)) }
 }
 
 /// The server's version as 0xMMmmpp. A Valkey gives its own.
@@ -218,6 +219,25 @@ impl Ctx {
         unsafe { call!(RedisModule_GetSelectedDb(self.0)) }
     }
 
+    /// Whether the server has replicas, or keeps a backlog for them; true if it does not say.
+    pub fn serves_replicas(self) -> bool {
+        // SAFETY: the context is live.
+        let info = unsafe { call!(RedisModule_GetServerInfo(self.0, c"replication".as_ptr())) };
+        if info.is_null() {
+            return true;
+        }
+        let is_zero = |field: &CStr| {
+            let mut err = 0;
+            // SAFETY: the info is live, and the flag is there to be written.
+            let number = unsafe { call!(RedisModule_ServerInfoGetFieldUnsigned(info, field.as_ptr(), &mut err)) };
+            number == 0 && err == 0
+        };
+        let none = is_zero(c"connected_slaves") && is_zero(c"repl_backlog_active");
+        // SAFETY: freed once.
+        unsafe { call!(RedisModule_FreeServerInfo(self.0, info)) };
+        !none
+    }
+
     /// Selects a database; false if there is none of this number.
     pub fn select_db(self, db: i32) -> bool {
         // SAFETY: the context is live and has a client.
@@ -246,6 +266,12 @@ impl Ctx {
     pub fn replicate_verbatim(self) {
         // SAFETY: the context is that of a command.
         unsafe { call!(RedisModule_ReplicateVerbatim(self.0)) };
+    }
+
+    /// Counts a change for the save points, where nobody listens to what is replicated.
+    pub fn count_change(self) {
+        // The server finds that there is nobody to send the command to before it looks at it.
+        self.replicate_verbatim();
     }
 
     /// Replicates a command with one number.

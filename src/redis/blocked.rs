@@ -11,7 +11,7 @@ use redis_module::raw;
 use super::api::{call, server_version, Ctx, RawBlocked, RawCtx, RawString};
 use super::guard::guard;
 use super::{alarm, commands, state};
-use crate::engine::{KeyId, KeyRef, Reply, Waiting};
+use crate::engine::{KeyRef, Reply, Waiting};
 
 /// From this version on, Redis and Valkey can be told what to answer to CLIENT UNBLOCK without the race that loses the
 /// reply (redis/redis#13015). Below it, CLIENT UNBLOCK answers 0 and the waiter goes on waiting.
@@ -92,7 +92,7 @@ unsafe extern "C" fn on_free(_: *mut RawCtx, delivery: *mut c_void) {
         // SAFETY: `answer` made it, and Redis calls this once.
         let delivery = unsafe { Box::from_raw(delivery.cast::<Delivery>()) };
         if let (Reply::Granted(fence, _), false) = (&delivery.reply, delivery.delivered) {
-            let key = KeyId { db: delivery.key.0, name: delivery.key.1.as_ref().into() };
+            let key = KeyRef { db: delivery.key.0, name: &delivery.key.1 }.to_id();
             state::with_inbox(|inbox| inbox.undelivered.push((key, *fence)));
             alarm::kick();
         }

@@ -6,12 +6,12 @@ use rand::rngs::SysRng;
 use rand::TryRng;
 use redis_module::raw;
 
-use super::api::{self, call, Ctx, RawCtx, RawString};
+use super::api::{self, call, Ctx, Flags, RawCtx, RawString};
 use super::blocked::BlockedClient;
 use super::command_info::{CommandInfo, ACQUIRE, APPLY as APPLY_INFO, EXTEND, FENCE as FENCE_INFO, RELEASE};
 use super::guard::guard;
 use super::key::OpenKey;
-use super::{alarm, state};
+use super::{alarm, listeners, state};
 use crate::engine::{KeyRef, Outcome, WrongType, WAITERS_MAX, WAITERS_TOTAL_MAX};
 use crate::lock::{Fence, Owner, OwnerRef};
 use crate::wire::{self, AcquireRequest, BadRequest, ExtendRequest, ReleaseRequest, ARGS_MAX};
@@ -101,6 +101,7 @@ type Answered = Result<Answer, Refusal>;
 /// A command's arguments.
 struct Call<'a> {
     ctx: Ctx,
+    flags: Flags,
     key: *mut RawString,
     at: KeyRef<'a>,
     /// What follows the key.
@@ -111,12 +112,12 @@ impl Call<'_> {
     /// Opens the key.
     fn open(&self) -> OpenKey<'_> {
         // SAFETY: the argument lives as long as the command, and the context is the command's.
-        unsafe { OpenKey::of_command(self.ctx, self.key) }
+        unsafe { OpenKey::of_command(self.ctx, self.key, listeners::none(self.flags)) }
     }
 
     /// A replica applies and never decides, also when it lets clients write.
     fn decides(&self) -> Result<(), Refusal> {
-        if self.ctx.flags().is_replica() {
+        if self.flags.is_replica() {
             return Err(READ_ONLY.into());
         }
         Ok(())
@@ -124,7 +125,7 @@ impl Call<'_> {
 
     /// Effects come from the primary or from the AOF, not from clients.
     fn comes_from_replication(&self) -> Result<(), Refusal> {
-        if self.ctx.flags().is_replicated() || self.ctx.is_aof_client() {
+        if self.flags.is_replicated() || self.ctx.is_aof_client() {
             return Ok(());
         }
         Err(INTERNAL.into())
@@ -154,7 +155,7 @@ unsafe fn run(
         // SAFETY: as above.
         let name = unsafe { api::bytes(key) };
         let args = args.get(..count).unwrap_or_default();
-        body(&Call { ctx, key, at: KeyRef { db: ctx.db(), name }, args })
+        body(&Call { ctx, flags: ctx.flags(), key, at: KeyRef { db: ctx.db(), name }, args })
     });
     guard("answering", (), || match answered {
         Ok(Answer::Integer(number)) => ctx.reply_integer(number),
@@ -208,7 +209,7 @@ fn acquire(call: &Call) -> Answered {
             (OwnerRef::new(&made).ok_or(PANICKED)?, true)
         }
     };
-    let may_block = !call.ctx.flags().denies_blocking();
+    let may_block = !call.flags.denies_blocking();
     let now = api::now();
     let outcome = state::with_engine(|engine| {
         let outcome = engine.acquire(call.at, &mut call.open(), now, (&request, owner, may_block))?;

@@ -2,15 +2,17 @@
 //!
 //! Callbacks only take notes and change the engine's own tables; all writing is left to the timer.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void, CStr};
 
 use redis_module::raw;
 
 use super::api::{self, bytes, call, Ctx, Level, RawCtx, RawString};
 use super::guard::guard;
+use super::state::MainThread;
 use super::value::note_changed;
-use super::{alarm, state};
-use crate::engine::{KeyId, Scope};
+use super::{alarm, listeners, state};
+use crate::engine::{KeyId, KeyRef, Scope};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
 const EVENTS: &[(u64, u64)] = &[
@@ -23,20 +25,33 @@ const EVENTS: &[(u64, u64)] = &[
     (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, 1),
 ];
 
-/// Subscribes to everything; false if the server refuses.
+/// Whether the module listens to keyspace events.
+static LISTENS_TO_KEYS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
+
+/// Listens to keys that move, from the first time on that somebody else takes a lock's value out of its key. RENAME and
+/// MOVE do that before they tell where the value went, so the first of them is heard too.
+///
+/// Why not from the start? Redis makes a client for each event of each subscriber, some 800 instructions for every DEL and
+/// every EXPIRE of everybody; a server on which locks are only released never needs to pay them.
+pub fn subscribe_to_keys() {
+    if !LISTENS_TO_KEYS.get().replace(true) {
+        let ctx = Ctx::detached().raw();
+        // SAFETY: the context names the module; the callback lives as long as the process.
+        unsafe {
+            call!(RedisModule_SubscribeToKeyspaceEvents(ctx, raw::REDISMODULE_NOTIFY_GENERIC, Some(on_key_event)))
+        };
+    }
+}
+
+/// Subscribes to the server's events; false if it refuses.
 pub fn subscribe(ctx: Ctx) -> bool {
-    let listens = EVENTS.iter().all(|(id, dataver)| {
+    EVENTS.iter().all(|(id, dataver)| {
         let event = raw::RedisModuleEvent { id: *id, dataver: *dataver };
         // SAFETY: the context is that of the load; the callback lives as long as the process.
         unsafe {
             call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(on_event))) == raw::REDISMODULE_OK as c_int
         }
-    });
-    // SAFETY: as above.
-    let notified = unsafe {
-        call!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw(), raw::REDISMODULE_NOTIFY_GENERIC, Some(on_key_event)))
-    };
-    listens && notified == raw::REDISMODULE_OK as c_int
+    })
 }
 
 /// A key got a value by moving. That a value left its key, or was loaded, is told by the value itself (`value`).
@@ -44,11 +59,11 @@ unsafe extern "C" fn on_key_event(ctx: *mut RawCtx, _: c_int, event: *const c_ch
     guard("a keyspace event", (), || {
         // SAFETY: a C string that lives for the call.
         let event = unsafe { CStr::from_ptr(event) };
-        if event == c"rename_to" || event == c"move_to" || event == c"restore" {
+        if event == c"rename_to" || event == c"move_to" {
             // SAFETY: Redis lends the context for the call.
             let db = unsafe { Ctx::new(ctx) }.db();
             // SAFETY: a live string.
-            note_changed(KeyId { db, name: unsafe { bytes(key) }.into() });
+            note_changed(KeyRef { db, name: unsafe { bytes(key) } }.to_id());
         }
     });
     raw::REDISMODULE_OK as c_int
@@ -56,7 +71,10 @@ unsafe extern "C" fn on_key_event(ctx: *mut RawCtx, _: c_int, event: *const c_ch
 
 unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
     guard("a server event", (), || match event.id {
-        raw::REDISMODULE_EVENT_CRON_LOOP => alarm::check(),
+        raw::REDISMODULE_EVENT_CRON_LOOP => {
+            alarm::check();
+            listeners::ask_again();
+        }
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED => role_changed(sub),
         raw::REDISMODULE_EVENT_FLUSHDB if sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_END => {
             // SAFETY: the event's data, in the version asked for.
@@ -68,7 +86,10 @@ unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub:
         raw::REDISMODULE_EVENT_SWAPDB => {
             // SAFETY: the event's data, in the version asked for.
             if let Some(info) = unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() } {
-                look_at(state::with_engine(|engine| engine.swapped(info.dbnum_first, info.dbnum_second)));
+                state::with_inbox(|inbox| {
+                    state::with_engine(|engine| engine.swapped(info.dbnum_first, info.dbnum_second, inbox));
+                });
+                alarm::kick();
             }
         }
         // A replica's new data set took the place of the old one, of which nothing was told.
@@ -76,7 +97,10 @@ unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub:
             look_at(state::with_engine(|engine| engine.flushed(Scope::All)));
         }
         raw::REDISMODULE_EVENT_LOADING if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED => alarm::kick(),
-        raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => aof_rewritten(),
+        raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => {
+            listeners::may_have_come();
+            aof_rewritten();
+        }
         _ => {}
     });
 }
@@ -95,6 +119,7 @@ fn role_changed(sub: u64) {
         state::with_inbox(|inbox| inbox.announce_fence = true);
         api::log(Level::Notice, "this server is the primary now and takes over the leases of its locks");
     }
+    listeners::may_have_come();
     alarm::kick();
 }
 

@@ -21,15 +21,17 @@ pub struct OpenKey<'a> {
     key: *mut RawKey,
     found: Found,
     stored: *mut Stored,
+    /// Nobody listens: a change is only counted, for save points.
+    is_silent: bool,
     lent: PhantomData<&'a ()>,
 }
 
 impl OpenKey<'_> {
-    /// Opens the key that a command names.
+    /// Opens the key that a command names. `is_silent`: see [`super::listeners`].
     ///
     /// # Safety
     /// `name` is live until the result is dropped, and `ctx` has a client.
-    pub unsafe fn of_command<'a>(ctx: Ctx, name: *mut RawString) -> OpenKey<'a> {
+    pub unsafe fn of_command<'a>(ctx: Ctx, name: *mut RawString, is_silent: bool) -> OpenKey<'a> {
         const MODE: c_int = (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE) as c_int;
         // SAFETY: the caller vouches for both.
         let key = unsafe { call!(RedisModule_OpenKey(ctx.raw(), name, MODE)) };
@@ -47,7 +49,7 @@ impl OpenKey<'_> {
         } else {
             Found::Other
         };
-        OpenKey { ctx, name, owns_name: false, key, found, stored, lent: PhantomData }
+        OpenKey { ctx, name, owns_name: false, key, found, stored, is_silent, lent: PhantomData }
     }
 
     /// Opens a key by its name, in the database that the context has selected.
@@ -55,7 +57,7 @@ impl OpenKey<'_> {
         // SAFETY: the bytes are copied; without a context the string is ours to free.
         let name = unsafe { call!(RedisModule_CreateString(ptr::null_mut(), name.as_ptr().cast(), name.len())) };
         // SAFETY: the string is freed when the key is dropped.
-        let mut key = unsafe { OpenKey::of_command(ctx, name) };
+        let mut key = unsafe { OpenKey::of_command(ctx, name, false) };
         key.owns_name = true;
         key
     }
@@ -95,6 +97,9 @@ impl Key for OpenKey<'_> {
         self.found = Found::Free;
         // SAFETY: the key is open for writing.
         state::own_removal(|| unsafe { call!(RedisModule_DeleteKey(self.key)) });
+        if self.is_silent {
+            return self.ctx.count_change();
+        }
         self.ctx.replicate_key(c"DEL", self.name);
     }
 
@@ -104,6 +109,9 @@ impl Key for OpenKey<'_> {
     }
 
     fn replicate(&mut self, mode: Mode, hold: &Hold, now: Now) {
+        if self.is_silent {
+            return self.ctx.count_change();
+        }
         let mut effect = Vec::with_capacity(64);
         wire::encode_hold(mode, hold, now, &mut effect);
         self.ctx.replicate_key_bytes(commands::APPLY, self.name, &effect);

@@ -2,7 +2,8 @@
 //!
 //! * [`api`]: the server's functions, each wrapped once; [`guard`]: no panic gets past here; [`state`]: the module's memory.
 //! * [`module`]: what happens at load; [`commands`] and [`command_info`]: the table of commands and what COMMAND DOCS
-//!   says of them; [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis.
+//!   says of them; [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`listeners`]: whether
+//!   anybody replicates from here.
 //! * [`value`]: the data type; [`events`]: what else the server tells; [`alarm`]: the one timer.
 
 #![allow(unsafe_code)]
@@ -15,6 +16,7 @@ mod commands;
 mod events;
 mod guard;
 mod key;
+mod listeners;
 mod module;
 mod server;
 mod state;

@@ -10,8 +10,8 @@ use redis_module::raw;
 use super::api::{self, bytes, call, Ctx, Level, RawIo, RawString, RawType};
 use super::guard::guard;
 use super::state::{self, MainThread};
-use super::{alarm, commands};
-use crate::engine::{KeyId, Slot, Stored};
+use super::{alarm, commands, events};
+use crate::engine::{KeyId, KeyRef, Slot, Stored};
 use crate::lock::{Fence, Mode};
 use crate::wire::{self, Trust};
 
@@ -81,7 +81,8 @@ unsafe extern "C" fn rdb_load(io: *mut RawIo, encoding: c_int) -> *mut c_void {
         // SAFETY: as above.
         let name = unsafe { call!(RedisModule_GetKeyNameFromIO(io)) };
         // SAFETY: a live string, or null where the server does not know the key.
-        note_changed(KeyId { db, name: unsafe { bytes(name) }.into() });
+        note_changed(KeyRef { db, name: unsafe { bytes(name) } }.to_id());
+        state::with_engine(|engine| engine.loaded(&holders));
         Box::into_raw(Box::new(Stored { holders, lease: Slot::NONE })).cast()
     })
 }
@@ -228,7 +229,8 @@ unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c
         // SAFETY: a value that `free` has not taken back.
         let stored = unsafe { value.cast::<Stored>().as_ref() };
         let lease = stored.map_or(Slot::NONE, |stored| stored.lease);
-        state::with_inbox(|inbox| inbox.unlinked.push((KeyId { db, name: name.into() }, lease)));
+        events::subscribe_to_keys();
+        state::with_inbox(|inbox| inbox.unlinked.push((KeyRef { db, name }.to_id(), lease)));
         alarm::kick();
     });
 }
