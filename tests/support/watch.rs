@@ -205,7 +205,8 @@ impl Server {
 fn manifest_entry(line: &str) -> Option<(&str, bool)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
-        ["file", name, "seq", _, "type", kind @ ("b" | "i")] => Some((name, *kind == "b")),
+        // Redis 8 adds where an incremental file starts.
+        ["file", name, "seq", _, "type", kind @ ("b" | "i"), ..] => Some((name, *kind == "b")),
         _ => None,
     }
 }
