@@ -24,8 +24,7 @@ pub const FENCE: &CStr = c"LOCK.__FENCE";
 /// The error for a key of another type.
 pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 /// The error for effects that do not come from a primary or an AOF.
-pub const INTERNAL: &str =
-    "ERR this command is internal to replication, use LOCK.ACQUIRE, LOCK.RELEASE and LOCK.EXTEND";
+const INTERNAL: &str = "ERR this command is internal to replication, use LOCK.ACQUIRE, LOCK.RELEASE and LOCK.EXTEND";
 const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 const CORRUPT: &str = "ERR unknown lock effect, this replica or AOF is read by an older version of the module";
 const PANICKED: &str = "ERR internal error in the module redislock, see the server's log";
@@ -263,6 +262,9 @@ fn change(
 
 /// `LOCK.__APPLY key effect`
 fn apply(call: &Call) -> Answered {
+    if state::OWN_QUESTION.is_set() {
+        return Ok(Answer::Ok); // That the server let it come so far is the answer.
+    }
     call.comes_from_replication()?;
     let effect = call.args.first().ok_or(Refusal::Arity)?;
     let hold = wire::decode_effect(effect, api::now()).map_err(|_| CORRUPT)?;

@@ -96,7 +96,7 @@ impl Key for OpenKey<'_> {
         self.stored = ptr::null_mut();
         self.found = Found::Free;
         // SAFETY: the key is open for writing.
-        state::own_removal(|| unsafe { call!(RedisModule_DeleteKey(self.key)) });
+        state::OWN_REMOVAL.during(|| unsafe { call!(RedisModule_DeleteKey(self.key)) });
         if self.is_silent {
             return self.ctx.count_change();
         }

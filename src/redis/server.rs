@@ -6,10 +6,13 @@ use std::ptr::NonNull;
 use redis_module::raw;
 
 use super::api::{self, call, Ctx};
-use super::commands;
 use super::key::OpenKey;
+use super::{commands, state};
 use crate::engine::{KeyRef, Server, Standing, Verdict};
 use crate::lock::{Fence, Now};
+
+/// What the server says of a key whose slot it does not serve, or that is leaving and not here any more.
+const FOREIGN: &[u8] = b"non local key";
 
 /// The server, seen from a timer.
 pub struct TimerServer {
@@ -29,11 +32,11 @@ impl TimerServer {
     /// checks (replicas, disk errors, slot) come before the command runs; what replication writes skips them.
     fn ask(&self, key: KeyRef) -> Verdict {
         let (name, len) = (key.name.as_ptr().cast::<c_char>(), key.name.len());
-        // S: as strict as with a script. E: errors are replies. "b": the key. "c": no effect, which is refused.
+        let (ctx, command, no_effect) = (self.ctx.raw(), commands::APPLY.as_ptr(), c"".as_ptr());
+        // S: as strict as with a script. E: errors are replies. "b": the key. "c": no effect.
         // SAFETY: the format takes a pointer, a length and a string, which live until the call returns.
-        let reply = unsafe {
-            call!(RedisModule_Call(self.ctx.raw(), commands::APPLY.as_ptr(), c"SEbc".as_ptr(), name, len, c"".as_ptr()))
-        };
+        let reply = state::OWN_QUESTION
+            .during(|| unsafe { call!(RedisModule_Call(ctx, command, c"SEbc".as_ptr(), name, len, no_effect)) });
         let Some(reply) = NonNull::new(reply) else { return Verdict::Foreign };
         let mut len = 0;
         // SAFETY: the reply is live until it is freed below.
@@ -44,12 +47,11 @@ impl TimerServer {
             // SAFETY: so many bytes belong to the reply.
             unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) }
         };
-        let verdict = if text.starts_with(commands::INTERNAL.as_bytes()) {
-            Verdict::Accepts
-        } else if self.is_cluster && text.starts_with(b"ERR Attempted to access a non local key") {
-            Verdict::Foreign
-        } else {
-            Verdict::Halted
+        let is_foreign = || text.windows(FOREIGN.len()).any(|part| part == FOREIGN);
+        let verdict = match text {
+            b"OK" => Verdict::Accepts,
+            _ if self.is_cluster && is_foreign() => Verdict::Foreign,
+            _ => Verdict::Halted,
         };
         // SAFETY: freed once.
         unsafe { call!(RedisModule_FreeCallReply(reply.as_ptr())) };

@@ -27,7 +27,6 @@ impl<T> MainThread<T> {
 
 static ENGINE: MainThread<RefCell<Option<Engine<BlockedClient>>>> = MainThread::new(RefCell::new(None));
 static INBOX: MainThread<RefCell<Inbox>> = MainThread::new(RefCell::new(Inbox::new()));
-static OWN_REMOVAL: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
 /// Makes the engine, once, at load.
 pub fn create_engine() {
@@ -53,15 +52,29 @@ pub fn take_inbox() -> Inbox {
     with_inbox(mem::take).unwrap_or_default()
 }
 
-/// Runs `remove` while [`is_own_removal`] tells the value's callbacks that nobody else removed it.
-pub fn own_removal<R>(remove: impl FnOnce() -> R) -> R {
-    OWN_REMOVAL.get().set(true);
-    let result = remove();
-    OWN_REMOVAL.get().set(false);
-    result
-}
+/// Tells a callback that the module itself is behind what it is told of.
+pub struct Mark(MainThread<Cell<bool>>);
 
-/// Whether the module itself removes a lock just now.
-pub fn is_own_removal() -> bool {
-    OWN_REMOVAL.get().get()
+/// The module itself removes a lock.
+pub static OWN_REMOVAL: Mark = Mark::new();
+/// The module itself asks whether a write would be accepted.
+pub static OWN_QUESTION: Mark = Mark::new();
+
+impl Mark {
+    const fn new() -> Mark {
+        Mark(MainThread::new(Cell::new(false)))
+    }
+
+    /// Runs `body` under the mark. It makes one call into the server and does not panic.
+    pub fn during<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.0.get().set(true);
+        let result = body();
+        self.0.get().set(false);
+        result
+    }
+
+    /// Whether `during` runs.
+    pub fn is_set(&self) -> bool {
+        self.0.get().get()
+    }
 }

@@ -216,7 +216,7 @@ unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, _: *const c_
 
 /// The value leaves its key, whatever the reason: DEL, expiry, eviction, SET over it, RENAME, MOVE, RESTORE REPLACE.
 unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) {
-    if state::is_own_removal() {
+    if state::OWN_REMOVAL.is_set() {
         return;
     }
     guard("a lock's removal", (), || {
