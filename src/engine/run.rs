@@ -96,25 +96,40 @@ impl<W: Waiting> Engine<W> {
                 server.replicate_fence(last);
             }
         }
-        // What came since goes first: however much was put off, it holds up nothing else.
+        // What came since goes first: however much was put off, it holds up nothing else, and it never fills slice after
+        // slice.
         let mut again = mem::take(&mut self.postponed);
-        let progress = loop {
+        let mut progress = loop {
             if slice.is_over(server) {
                 break Progress::SliceOver;
             }
-            let Some(task) = self.next_task(server, inbox).or_else(|| again.pop()) else { break Progress::Done };
-            match server.verdict(task.key().borrow()) {
-                Verdict::Accepts => self.perform(server, &task),
-                Verdict::Foreign if !self.matters(server, task.key()) => {}
-                Verdict::Foreign => self.postponed.push(task),
-                Verdict::Halted => {
-                    self.postponed.push(task);
-                    break Progress::Halted;
-                }
+            let Some(task) = self.next_task(server, inbox) else { break Progress::Done };
+            if !self.attempt(server, task) {
+                break Progress::Halted;
             }
         };
+        while progress == Progress::Done && !slice.is_over(server) {
+            let Some(task) = again.pop() else { break };
+            if !self.attempt(server, task) {
+                progress = Progress::Halted;
+            }
+        }
         self.postponed.append(&mut again);
         progress
+    }
+
+    /// Does a task, or puts it off. False if the server takes no writes at all now.
+    fn attempt<S: Server>(&mut self, server: &mut S, task: Task) -> bool {
+        match server.verdict(task.key().borrow()) {
+            Verdict::Accepts => self.perform(server, &task),
+            Verdict::Foreign if !self.matters(server, task.key()) => {}
+            Verdict::Foreign => self.postponed.push(task),
+            Verdict::Halted => {
+                self.postponed.push(task);
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether there is anything at this key, or anybody waiting for it.
@@ -149,12 +164,15 @@ impl<W: Waiting> Engine<W> {
     /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing.
     fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, slice: &mut Slice) -> Option<Steady> {
         inbox.announce_fence = false;
-        inbox.undelivered.clear();
         for task in mem::take(&mut self.postponed) {
             match task {
-                Task::Revoke(..) => {}
+                Task::Revoke(key, fence) => inbox.undelivered.push((key, fence)),
                 Task::Look(key) => inbox.changed.push(key),
             }
+        }
+        for (key, fence) in inbox.undelivered.drain(..) {
+            // Not its to take back any more.
+            self.delivered(key.borrow(), fence);
         }
         while !slice.is_over(server) {
             let key = match inbox.unlinked.pop() {
