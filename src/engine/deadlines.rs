@@ -37,6 +37,8 @@ pub struct Deadlines<T> {
 }
 
 const NO_ENTRY: u32 = u32::MAX;
+/// How many free entries are kept for the next ones when none is left.
+const KEPT_WHEN_EMPTY: usize = 1024;
 
 impl<T> Deadlines<T> {
     /// None yet.
@@ -105,7 +107,12 @@ impl<T> Deadlines<T> {
         }
         let entry = self.entries.get_mut(slot.index as usize)?;
         entry.place = std::mem::replace(&mut self.free, slot.index);
-        entry.about.take()
+        let about = entry.about.take();
+        if self.heap.is_empty() && self.entries.len() > KEPT_WHEN_EMPTY {
+            // What millions of locks took is given back.
+            *self = Deadlines { generation: self.generation, ..Deadlines::new() };
+        }
+        about
     }
 
     /// Takes out the earliest if it is due.
@@ -132,10 +139,6 @@ impl<T> Deadlines<T> {
             .collect();
         for slot in dropped {
             self.remove(slot);
-        }
-        if self.heap.is_empty() {
-            // What a flush of millions of locks took is given back.
-            *self = Deadlines { generation: self.generation, ..Deadlines::new() };
         }
     }
 

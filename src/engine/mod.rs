@@ -33,7 +33,7 @@ use crate::lock::{
     Acquire, Acquired, Answer, Effect, Extend, Fence, FenceClock, Hold, Holders, Line, Mode, Now, Owner, OwnerRef,
     Steady, Ticket, Turn, Wait,
 };
-use crate::wire::{AcquireRequest, ExtendRequest, Patience, ReleaseRequest};
+use crate::wire::{AcquireRequest, ExtendRequest, Patience, ReleaseRequest, Told};
 use waiters::{Lines, Waiters};
 
 /// The most clients that may wait for one lock (setting `max-waiters`).
@@ -176,12 +176,15 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// What the primary, or the AOF, says runs now. A value of another type gives way: the stream is right.
-    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, (mode, hold): (Mode, Hold)) {
+    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, (told, mode, hold): (Told, Mode, Hold)) {
         self.fences.learn(hold.fence);
         match key.stored() {
             Some(stored) => {
                 stored.holders.put(mode, hold);
-                key.clear_ttl();
+                match told {
+                    Told::Granted => key.clear_ttl(),
+                    Told::Changed => {}
+                }
             }
             None => {
                 let mut holders = Holders::Free;
@@ -208,6 +211,12 @@ impl<W: Waiting> Engine<W> {
             line.settle(fence);
             self.lines.remove_if_idle(at);
         }
+    }
+
+    /// A lock's value left its key by somebody else's doing. True if somebody waits there and the key must be looked at.
+    pub fn unlinked(&mut self, at: KeyRef, lease: Slot) -> bool {
+        self.leases.remove(lease);
+        self.lines.get_mut(at).is_some()
     }
 
     /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set). Returns the locks somebody still waits for.
@@ -318,11 +327,11 @@ impl<W: Waiting> Engine<W> {
                     key.clear_ttl();
                 }
                 self.index(at, key);
-                replicate(key, now);
+                replicate(key, if granted { Told::Granted } else { Told::Changed }, now);
             }
             (None, Holders::Exclusive(hold)) => {
                 let lease = self.leases.insert(hold.end, at.to_id());
-                key.replicate(Mode::Exclusive, hold, now);
+                key.replicate(Told::Granted, Mode::Exclusive, hold, now);
                 key.create(Stored { holders: created, lease });
             }
         }
@@ -364,13 +373,13 @@ impl<W: Waiting> Engine<W> {
 }
 
 /// Tells replicas and AOF how the lock stands.
-fn replicate<K: Key>(key: &mut K, now: Now) {
+fn replicate<K: Key>(key: &mut K, told: Told, now: Now) {
     // The hold is taken out for the moment of the call, as the key cannot be lent twice.
     let Some(stored) = key.stored() else { return };
     match mem::replace(&mut stored.holders, Holders::Free) {
         Holders::Free => {}
         Holders::Exclusive(hold) => {
-            key.replicate(Mode::Exclusive, &hold, now);
+            key.replicate(told, Mode::Exclusive, &hold, now);
             if let Some(stored) = key.stored() {
                 stored.holders = Holders::Exclusive(hold);
             }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::deadlines::Slot;
 use crate::lock::{Fence, Hold, Holders, Mode, Now, Owner};
+use crate::wire::Told;
 
 /// Names a key: its database, and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub trait Key {
     /// Takes off a TTL that somebody set by hand, so that it cannot end a later hold.
     fn clear_ttl(&mut self);
     /// Tells replicas and AOF that this hold runs now.
-    fn replicate(&mut self, mode: Mode, hold: &Hold, now: Now);
+    fn replicate(&mut self, told: Told, mode: Mode, hold: &Hold, now: Now);
     /// Tells WATCH and CLIENT TRACKING that the lock is no longer what it was.
     fn signal_changed(&mut self);
 }

@@ -106,5 +106,6 @@ fn put_back(notes: &mut Inbox, mut left: Inbox) {
     left.changed.append(&mut notes.changed);
     left.undelivered.append(&mut notes.undelivered);
     left.announce_fence |= notes.announce_fence;
-    *notes = left;
+    // What a crowd of notes took is given back.
+    *notes = if left.is_empty() { Inbox::new() } else { left };
 }

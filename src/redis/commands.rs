@@ -1,5 +1,6 @@
 //! The table of commands, and what each does between its arguments and its reply.
 
+use std::borrow::Cow;
 use std::ffi::{c_int, CStr};
 
 use rand::rngs::SysRng;
@@ -71,14 +72,14 @@ enum Answer {
 /// Why a command is refused.
 enum Refusal {
     Arity,
-    Text(String),
+    Text(Cow<'static, str>),
 }
 
 impl From<BadRequest> for Refusal {
     fn from(bad: BadRequest) -> Refusal {
         match bad {
             BadRequest::Arity => Refusal::Arity,
-            bad => Refusal::Text(bad.to_string()),
+            bad => Refusal::Text(bad.to_string().into()),
         }
     }
 }
@@ -89,8 +90,8 @@ impl From<WrongType> for Refusal {
     }
 }
 
-impl From<&str> for Refusal {
-    fn from(text: &str) -> Refusal {
+impl From<&'static str> for Refusal {
+    fn from(text: &'static str) -> Refusal {
         Refusal::Text(text.into())
     }
 }
@@ -225,9 +226,11 @@ fn acquire(call: &Call) -> Answered {
         Outcome::Granted(fence) => Ok(Answer::Integer(fence.get())),
         Outcome::Refused => Ok(Answer::Null),
         Outcome::Waits(_) => Ok(Answer::Later),
-        Outcome::LineFull => Err(Refusal::Text(format!("ERR {WAITERS_MAX} clients wait for this lock (max-waiters)"))),
+        Outcome::LineFull => {
+            Err(Refusal::Text(format!("ERR {WAITERS_MAX} clients wait for this lock (max-waiters)").into()))
+        }
         Outcome::ServerFull => {
-            Err(Refusal::Text(format!("ERR {WAITERS_TOTAL_MAX} clients wait for locks (max-waiters-total)")))
+            Err(Refusal::Text(format!("ERR {WAITERS_TOTAL_MAX} clients wait for locks (max-waiters-total)").into()))
         }
     }
 }

@@ -33,8 +33,18 @@ static LISTENS_TO_KEYS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false
 ///
 /// Why not from the start? Redis makes a client for each event of each subscriber, some 800 instructions for every DEL and
 /// every EXPIRE of everybody; a server on which locks are only released never needs to pay them.
+///
+/// Valkey 8.1 lends its subscribers the client of a transaction and leaves it in the event's database, so that MOVE and COPY
+/// in MULTI would go wrong for everybody. Nothing is listened to there: a lock that was renamed or moved still ends on time
+/// for all who ask for it, but its key stays until then.
 pub fn subscribe_to_keys() {
-    if !LISTENS_TO_KEYS.get().replace(true) {
+    if LISTENS_TO_KEYS.get().get() {
+        return;
+    }
+    // An AOF that is being loaded tells of removals long past.
+    let is_loading = Ctx::detached().flags().is_loading();
+    if !is_loading && !VALKEY_8_1.contains(&api::server_version()) {
+        LISTENS_TO_KEYS.get().set(true);
         let ctx = Ctx::detached().raw();
         // SAFETY: the context names the module; the callback lives as long as the process.
         unsafe {
@@ -42,6 +52,9 @@ pub fn subscribe_to_keys() {
         };
     }
 }
+
+/// The versions of Valkey 8.1; Redis left this number out.
+const VALKEY_8_1: std::ops::Range<i32> = 0x0008_0100..0x0008_0200;
 
 /// Subscribes to the server's events; false if it refuses.
 pub fn subscribe(ctx: Ctx) -> bool {
@@ -59,11 +72,15 @@ unsafe extern "C" fn on_key_event(ctx: *mut RawCtx, _: c_int, event: *const c_ch
     guard("a keyspace event", (), || {
         // SAFETY: a C string that lives for the call.
         let event = unsafe { CStr::from_ptr(event) };
-        if event == c"rename_to" || event == c"move_to" {
+        // SAFETY: a live string.
+        let name = unsafe { bytes(key) };
+        let note = |db| note_changed(KeyRef { db, name }.to_id());
+        if event == c"rename_to" {
             // SAFETY: Redis lends the context for the call.
-            let db = unsafe { Ctx::new(ctx) }.db();
-            // SAFETY: a live string.
-            note_changed(KeyRef { db, name: unsafe { bytes(key) } }.to_id());
+            note(unsafe { Ctx::new(ctx) }.db());
+        } else if event == c"move_to" {
+            // Valkey 9 tells the wrong database when MOVE runs in a transaction, so all are looked at.
+            (0..).take_while(|db| Ctx::detached().select_db(*db)).for_each(note);
         }
     });
     raw::REDISMODULE_OK as c_int
@@ -125,8 +142,7 @@ fn role_changed(sub: u64) {
 
 /// What an AOF rewrite leaves out is the fences of locks that are free: the clock is written anew behind it.
 fn aof_rewritten() {
-    let has_granted = state::with_engine(|engine| engine.fences().has_granted()).unwrap_or(false);
-    if has_granted && Ctx::detached().flags().has_aof() {
+    if Ctx::detached().flags().has_aof() {
         state::with_inbox(|inbox| inbox.announce_fence = true);
         alarm::kick();
     }

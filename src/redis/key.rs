@@ -10,7 +10,7 @@ use super::api::{call, Ctx, RawKey, RawString};
 use super::{commands, state, value};
 use crate::engine::{Found, Key, Stored};
 use crate::lock::{Hold, Mode, Now};
-use crate::wire;
+use crate::wire::{self, Told};
 
 /// A key open for writing, until it is dropped. Opening signals no change: the server is told of real ones only.
 pub struct OpenKey<'a> {
@@ -108,12 +108,12 @@ impl Key for OpenKey<'_> {
         unsafe { call!(RedisModule_SetExpire(self.key, raw::REDISMODULE_NO_EXPIRE.into())) };
     }
 
-    fn replicate(&mut self, mode: Mode, hold: &Hold, now: Now) {
+    fn replicate(&mut self, told: Told, mode: Mode, hold: &Hold, now: Now) {
         if self.is_silent {
             return self.ctx.count_change();
         }
         let mut effect = Vec::with_capacity(64);
-        wire::encode_hold(mode, hold, now, &mut effect);
+        wire::encode_effect(told, mode, hold, now, &mut effect);
         self.ctx.replicate_key_bytes(commands::APPLY, self.name, &effect);
     }
 

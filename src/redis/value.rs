@@ -13,7 +13,7 @@ use super::state::{self, MainThread};
 use super::{alarm, commands, events};
 use crate::engine::{KeyId, KeyRef, Slot, Stored};
 use crate::lock::{Fence, Mode};
-use crate::wire::{self, Trust};
+use crate::wire::{self, Told, Trust};
 
 /// The type's name in RDB files: nine characters.
 const NAME: &std::ffi::CStr = c"redislock";
@@ -122,7 +122,7 @@ unsafe extern "C" fn aof_rewrite(io: *mut RawIo, key: *mut RawString, value: *mu
         let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
         for hold in stored.holders.iter() {
             let mut effect = Vec::with_capacity(STORED_MAX);
-            wire::encode_hold(Mode::Exclusive, hold, api::now(), &mut effect);
+            wire::encode_effect(Told::Granted, Mode::Exclusive, hold, api::now(), &mut effect);
             let (start, len) = (effect.as_ptr().cast::<c_char>(), effect.len());
             // SAFETY: "s" takes a string, "b" a pointer and a length.
             unsafe { call!(RedisModule_EmitAOF(io, commands::APPLY.as_ptr(), c"sb".as_ptr(), key, start, len)) };
@@ -228,9 +228,12 @@ unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c
         let name = unsafe { bytes(name) };
         // SAFETY: a value that `free` has not taken back.
         let stored = unsafe { value.cast::<Stored>().as_ref() };
-        let lease = stored.map_or(Slot::NONE, |stored| stored.lease);
+        let (at, lease) = (KeyRef { db, name }, stored.map_or(Slot::NONE, |stored| stored.lease));
         events::subscribe_to_keys();
-        state::with_inbox(|inbox| inbox.unlinked.push((KeyRef { db, name }.to_id(), lease)));
-        alarm::kick();
+        // The engine is busy if this comes from a key that it opened itself, and whose TTL had run out.
+        if state::with_engine(|engine| engine.unlinked(at, lease)).unwrap_or(true) {
+            state::with_inbox(|inbox| inbox.unlinked.push((at.to_id(), lease)));
+            alarm::kick();
+        }
     });
 }

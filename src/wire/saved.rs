@@ -4,10 +4,11 @@
 //! number   unsigned LEB128, shortest spelling
 //! hold     mode (byte, 0 = exclusive) | owner (length, bytes) | fence | end | lease | grown
 //! stored   version (byte, 1) | how many holds (number) | hold ...
-//! effect   version (byte, 1) | kind (byte, 1 = this hold runs now) | hold
+//! effect   version (byte, 1) | kind (byte, 1 = granted, 2 = changed) | hold
 //! ```
-//! An exclusive hold replaces whatever was held, and a lock that is free is a key that was deleted, so one kind of effect
-//! says all there is to say of exclusive locks.
+//! An effect says that this hold runs now, and whether it began or goes on with another end or fence. An exclusive hold
+//! replaces whatever was held, and a lock that is free is a key that was deleted, so there is no more to say.
+//!
 //! `end` is unix time in milliseconds, `lease` the length last given in milliseconds, and `grown` says how long before
 //! `end - lease` the grant was. What travels is what was decided, never a request: a lease goes on where it is read and
 //! is not started anew. Times are translated to the reader's steady clock at once, and at no time is more than `lease`
@@ -19,7 +20,8 @@ use crate::lock::{Fence, Hold, Holders, Millis, Mode, Now, Origin, OwnerRef, Ste
 
 const VERSION: u8 = 1;
 const MODE_EXCLUSIVE: u8 = 0;
-const KIND_HOLD: u8 = 1;
+const KIND_GRANTED: u8 = 1;
+const KIND_CHANGED: u8 = 2;
 
 /// How far ahead of the clock a fence may lie in a payload that somebody hands to RESTORE, in microseconds: one hour.
 const PAYLOAD_FENCE_AHEAD_US: u64 = 60 * 60 * 1_000_000;
@@ -61,19 +63,35 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
     Ok(holders)
 }
 
-/// Appends the effect "this hold runs now".
-pub fn encode_hold(mode: Mode, hold: &Hold, now: Now, out: &mut Vec<u8>) {
-    out.extend([VERSION, KIND_HOLD]);
+/// What an effect tells of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It began.
+    Granted,
+    /// It goes on with another end or fence.
+    Changed,
+}
+
+/// Appends an effect: this hold runs now.
+pub fn encode_effect(told: Told, mode: Mode, hold: &Hold, now: Now, out: &mut Vec<u8>) {
+    let kind = match told {
+        Told::Granted => KIND_GRANTED,
+        Told::Changed => KIND_CHANGED,
+    };
+    out.extend([VERSION, kind]);
     put_hold(out, mode, hold, now);
 }
 
-/// Reads an effect: the hold that runs now.
-pub fn decode_effect(bytes: &[u8], now: Now) -> Result<(Mode, Hold), Corrupt> {
+/// Reads an effect.
+pub fn decode_effect(bytes: &[u8], now: Now) -> Result<(Told, Mode, Hold), Corrupt> {
     let mut reader = Reader::new(bytes);
-    if reader.byte() != Some(VERSION) || reader.byte() != Some(KIND_HOLD) {
-        return Err(Corrupt);
-    }
-    hold(&mut reader, now, Trust::OwnData).filter(|_| reader.is_done()).ok_or(Corrupt)
+    let told = match (reader.byte(), reader.byte()) {
+        (Some(VERSION), Some(KIND_GRANTED)) => Told::Granted,
+        (Some(VERSION), Some(KIND_CHANGED)) => Told::Changed,
+        _ => return Err(Corrupt),
+    };
+    let (mode, hold) = hold(&mut reader, now, Trust::OwnData).filter(|_| reader.is_done()).ok_or(Corrupt)?;
+    Ok((told, mode, hold))
 }
 
 fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
@@ -160,9 +178,11 @@ mod tests {
             let mut hold = held(&owner, fence, left, lease);
             hold.since = hold.since.min(Steady(hold.end.0 - lease as i64 * 1000));
             prop_assert_eq!(decode_lock(&stored(hold.clone()), NOW, Trust::OwnData), Ok(Holders::Exclusive(hold.clone())));
-            let mut effect = Vec::new();
-            encode_hold(Mode::Exclusive, &hold, NOW, &mut effect);
-            prop_assert_eq!(decode_effect(&effect, NOW), Ok((Mode::Exclusive, hold)));
+            for told in [Told::Granted, Told::Changed] {
+                let mut effect = Vec::new();
+                encode_effect(told, Mode::Exclusive, &hold, NOW, &mut effect);
+                prop_assert_eq!(decode_effect(&effect, NOW), Ok((told, Mode::Exclusive, hold.clone())));
+            }
         }
 
         #[test]
