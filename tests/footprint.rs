@@ -1,0 +1,81 @@
+//! What the module leaves behind on a server that does not need it, or no longer does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use support::{aof_commands, args, until, until_synced, Server};
+
+/// 10 000 short holds, a hundred in one write.
+fn come_and_go(server: &Server) {
+    let mut client = server.client();
+    for round in 0..100 {
+        let pairs: Vec<_> = (0..100)
+            .flat_map(|number| {
+                let key = format!("k{}", round * 100 + number);
+                [args!["LOCK.ACQUIRE", key, "a"].to_vec(), args!["LOCK.RELEASE", key, "a"].to_vec()]
+            })
+            .collect();
+        let pairs: Vec<&[Vec<u8>]> = pairs.iter().map(Vec::as_slice).collect();
+        client.pipeline(&pairs);
+    }
+}
+
+/// No more memory than before, give or take what the server itself keeps at hand.
+fn assert_back_to(before: i64, server: &Server) {
+    until("the memory is back", || server.info_number("memory", "used_memory") < before + 512 * 1024);
+}
+
+#[test]
+fn an_aof_of_locks_long_released_takes_no_memory() {
+    let server = Server::builder().aof_fsync("no").config("aof-use-rdb-preamble no").start();
+    let before = server.info_number("memory", "used_memory");
+    come_and_go(&server);
+    server.shutdown();
+    server.restart();
+    server.assert_no_keys();
+    assert_back_to(before, &server);
+    server.assert_clean();
+}
+
+#[test]
+fn released_locks_take_no_memory_on_a_replica() {
+    let small_backlog = || Server::builder().config("repl-backlog-size 64kb");
+    let primary = small_backlog().start();
+    let replica = small_backlog().replica_of(&primary).start();
+    until_synced(&primary, &replica);
+    let before = replica.info_number("memory", "used_memory");
+    come_and_go(&primary);
+    until_synced(&primary, &replica);
+    assert_back_to(before, &replica);
+    for server in [&primary, &replica] {
+        server.assert_no_keys();
+        server.assert_clean();
+    }
+}
+
+#[test]
+fn locks_that_come_and_go_take_no_memory() {
+    let server = Server::start();
+    come_and_go(&server);
+    let before = server.info_number("memory", "used_memory");
+    come_and_go(&server);
+    assert_back_to(before, &server);
+    server.assert_clean();
+}
+
+/// Whoever loads the module and uses no lock can go on without it.
+#[test]
+fn a_server_without_locks_writes_nothing_of_the_module_into_its_aof() {
+    let server = Server::builder().aof().config("aof-use-rdb-preamble no").start();
+    assert_eq!(server.cmd(&["SET", "x", "1"]), "OK");
+    server.rewrite_aof();
+    server.restart();
+    assert_eq!(server.cmd(&["SET", "x", "2"]), "OK");
+    let commands = aof_commands(&server);
+    assert!(commands.iter().all(|command| !command[0].starts_with(b"LOCK")), "{commands:?}");
+    server.reconfigure(|builder| builder.without_module());
+    server.restart();
+    assert_eq!(server.cmd(&["GET", "x"]), "2");
+    server.assert_clean();
+}
