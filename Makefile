@@ -4,7 +4,7 @@
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test servers check clean
+.PHONY: help setup build run test bench servers check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: ## build, then start a Redis with the module in the foreground
 test: build ## run every test
 	@tools/fetch-servers.sh || echo 'make test: the module is not tried on newer servers.'
 	cargo test --release --locked --no-fail-fast
+
+bench: build ## measure what locks cost (QUICK=1: two minutes), into docs/benchmarks
+	cargo bench --locked --bench part1
 
 servers: ## fetch newer Redis and Valkey servers for the tests into target/servers
 	@tools/fetch-servers.sh

@@ -1,0 +1,233 @@
+//! Tables for people (Markdown) and for programs (JSON).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// A number that was measured several times, and how far it strays.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    pub median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Cell {
+    /// Median, least and most of at least one number.
+    pub fn of(numbers: Vec<f64>) -> Cell {
+        Cell::within(numbers, 0.0)
+    }
+
+    /// Median and quartiles: for times, which a busy machine may stretch to anything.
+    pub fn quartiles(numbers: Vec<f64>) -> Cell {
+        Cell::within(numbers, 0.25)
+    }
+
+    fn within(mut numbers: Vec<f64>, tail: f64) -> Cell {
+        numbers.sort_by(f64::total_cmp);
+        let [low, median, high] = [tail, 0.5, 1.0 - tail].map(|q| quantile(&numbers, q));
+        Cell { median, low, high }
+    }
+
+    fn shown(&self, digits: usize) -> [String; 3] {
+        [self.median, self.low, self.high].map(|number| format!("{number:.digits$}"))
+    }
+
+    /// Of one number.
+    pub fn one(number: f64) -> Cell {
+        Cell { median: number, low: number, high: number }
+    }
+}
+
+/// The share `q` of a sorted list.
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * q).round() as usize]
+}
+
+/// What stands in a table.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    Text(String),
+    /// A number and how many digits behind the point matter.
+    Number(Cell, usize),
+}
+
+impl From<&str> for Entry {
+    fn from(text: &str) -> Entry {
+        Entry::Text(text.to_owned())
+    }
+}
+
+impl From<usize> for Entry {
+    fn from(number: usize) -> Entry {
+        Entry::Number(Cell::one(number as f64), 0)
+    }
+}
+
+impl Entry {
+    /// `median (low - high)`, or the number alone where there is no spread.
+    fn markdown(&self) -> String {
+        match self {
+            Entry::Text(text) => text.clone(),
+            Entry::Number(cell, digits) => {
+                let [median, low, high] = cell.shown(*digits);
+                if low == high {
+                    return median;
+                }
+                format!("{median} ({low} - {high})")
+            }
+        }
+    }
+
+    fn json(&self) -> String {
+        match self {
+            Entry::Text(text) => quoted(text),
+            Entry::Number(cell, digits) => {
+                let [median, low, high] = cell.shown(*digits);
+                format!("{{\"median\": {median}, \"low\": {low}, \"high\": {high}}}")
+            }
+        }
+    }
+}
+
+/// A table.
+#[derive(Debug)]
+pub struct Table {
+    title: String,
+    columns: Vec<String>,
+    rows: Vec<Vec<Entry>>,
+}
+
+impl Table {
+    pub fn new(title: &str, columns: &[&str]) -> Table {
+        Table {
+            title: title.to_owned(),
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub fn row(&mut self, entries: Vec<Entry>) {
+        assert_eq!(entries.len(), self.columns.len());
+        self.rows.push(entries);
+    }
+}
+
+/// A ratio that must not be above a bound.
+#[derive(Debug)]
+struct Goal {
+    name: String,
+    ratio: f64,
+    most: f64,
+}
+
+/// What a run found.
+pub struct Report {
+    environment: Vec<(&'static str, String)>,
+    quick: bool,
+    goals: Vec<Goal>,
+    /// Markdown, in order.
+    body: String,
+    tables: Vec<Table>,
+    skipped: Vec<String>,
+}
+
+impl Report {
+    pub fn new(environment: Vec<(&'static str, String)>, quick: bool) -> Report {
+        Report { environment, quick, goals: Vec::new(), body: String::new(), tables: Vec::new(), skipped: Vec::new() }
+    }
+
+    /// A ratio, and how large it may be.
+    pub fn goal(&mut self, name: &str, ratio: f64, most: f64) {
+        self.goals.push(Goal { name: name.to_owned(), ratio, most });
+    }
+
+    pub fn table(&mut self, table: Table) {
+        self.body.push_str(&format!("\n## {}\n\n", table.title));
+        put_row(&mut self.body, &table.columns);
+        put_row(&mut self.body, &vec!["---".to_owned(); table.columns.len()]);
+        for row in &table.rows {
+            put_row(&mut self.body, &row.iter().map(Entry::markdown).collect::<Vec<String>>());
+        }
+        self.tables.push(table);
+    }
+
+    /// A line below the last table.
+    pub fn note(&mut self, text: &str) {
+        self.body.push_str(&format!("\n{text}\n"));
+    }
+
+    /// A measurement that could not be made.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        self.skipped.push(format!("skipped: {name} ({why})"));
+    }
+
+    /// Prints the report, and unless the run was a quick one writes it into docs/benchmarks/.
+    pub fn finish(self) {
+        let markdown = self.markdown();
+        println!("{markdown}");
+        if self.quick || !self.skipped.is_empty() {
+            println!("Not written to docs/benchmarks/: that takes a full run.");
+            return;
+        }
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("part1.md"), markdown).unwrap();
+        fs::write(dir.join("part1.json"), self.json()).unwrap();
+        println!("Written to docs/benchmarks/part1.md and part1.json.");
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = String::from("# Exclusive locks: what they cost\n\nMade by `make bench`.\n\n");
+        for (name, value) in &self.environment {
+            writeln!(text, "* {name}: {value}").unwrap();
+        }
+        if self.quick {
+            text.push_str("* QUICK=1: a short run\n");
+        }
+        text.push_str("\n| ratio | measured | at most | |\n| --- | --- | --- | --- |\n");
+        for Goal { name, ratio, most } in &self.goals {
+            let met = if ratio <= most { "met" } else { "**not met**" };
+            writeln!(text, "| {name} | {ratio:.3} | {most} | {met} |").unwrap();
+        }
+        for skipped in &self.skipped {
+            writeln!(text, "\n{skipped}").unwrap();
+        }
+        text + &self.body
+    }
+
+    fn json(&self) -> String {
+        let environment = self.environment.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)));
+        let goals = self.goals.iter().map(|Goal { name, ratio, most }| {
+            format!("{{\"name\": {}, \"ratio\": {ratio:.4}, \"at_most\": {most}}}", quoted(name))
+        });
+        let tables = self.tables.iter().map(|table| {
+            let rows = table.rows.iter().map(|row| format!("[{}]", joined(row.iter().map(Entry::json), ", ")));
+            let columns = joined(table.columns.iter().map(|name| quoted(name)), ", ");
+            let title = quoted(&table.title);
+            format!(
+                "{{\"title\": {title}, \"columns\": [{columns}], \"rows\": [\n    {}\n  ]}}",
+                joined(rows, ",\n    ")
+            )
+        });
+        format!(
+            "{{\n  \"environment\": {{{}}},\n  \"ratios\": [{}],\n  \"tables\": [{}]\n}}\n",
+            joined(environment, ", "),
+            joined(goals, ", "),
+            joined(tables, ", ")
+        )
+    }
+}
+
+fn joined(parts: impl Iterator<Item = String>, by: &str) -> String {
+    parts.collect::<Vec<String>>().join(by)
+}
+
+/// A JSON string; our texts hold no control characters.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn put_row(text: &mut String, cells: &[String]) {
+    text.push_str(&format!("| {} |\n", cells.join(" | ")));
+}
