@@ -10,6 +10,8 @@
 //! * [`lock`]: the rules.
 
 #![deny(unsafe_code)]
+// All of the crate is private, and its documentation is built with private items.
+#![allow(rustdoc::private_intra_doc_links)]
 
 mod engine;
 mod lock;

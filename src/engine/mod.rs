@@ -30,10 +30,10 @@ pub use inbox::Inbox;
 pub use server::{Found, Key, KeyId, KeyRef, Reply, Server, Standing, Stored, Verdict, Waiting};
 
 use crate::lock::{
-    Acquire, Acquired, Answer, Effect, Extend, Fence, FenceClock, Hold, Holders, Line, Mode, Now, Owner, OwnerRef,
+    Acquire, Acquired, Answer, Effect, Extend, Fence, FenceClock, Holders, Line, Millis, Mode, Now, Owner, OwnerRef,
     Steady, Ticket, Turn, Wait,
 };
-use crate::wire::{AcquireRequest, ExtendRequest, Patience, ReleaseRequest, Told};
+use crate::wire::{ExtendRequest, News, Patience, ReleaseRequest, Told};
 use waiters::{Lines, Waiters};
 
 /// The most clients that may wait for one lock (setting `max-waiters`).
@@ -58,6 +58,17 @@ pub enum Outcome {
     LineFull,
     /// It would wait, but too many do altogether.
     ServerFull,
+}
+
+/// LOCK.ACQUIRE, with all that it leaves out filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// For whom.
+    pub owner: OwnerRef<'a>,
+    /// For how long.
+    pub lease: Millis,
+    /// How long to wait. Where clients cannot be blocked: not at all.
+    pub patience: Patience,
 }
 
 /// Which of a server's keys were touched at once.
@@ -110,18 +121,10 @@ impl<W: Waiting> Engine<W> {
         [self.leases.first(), self.waiters.first_end()].into_iter().flatten().min()
     }
 
-    /// LOCK.ACQUIRE. `owner` is the request's, or the one made for it; `may_block` is false where clients cannot be
-    /// blocked, and such a request is answered at once.
-    pub fn acquire<K: Key>(
-        &mut self,
-        at: KeyRef,
-        key: &mut K,
-        now: Now,
-        (request, owner, may_block): (&AcquireRequest, OwnerRef, bool),
-    ) -> Result<Outcome, WrongType> {
-        let wait = match request.patience {
+    /// LOCK.ACQUIRE.
+    pub fn acquire<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, asked: Asked) -> Result<Outcome, WrongType> {
+        let wait = match asked.patience {
             Patience::None => Wait::No,
-            _ if !may_block => Wait::No,
             Patience::For(length) => Wait::Join { ticket: Ticket(self.next_ticket), until: Some(now.steady + length) },
             Patience::Endless => Wait::Join { ticket: Ticket(self.next_ticket), until: None },
         };
@@ -133,7 +136,7 @@ impl<W: Waiting> Engine<W> {
             }
         };
         let wait = if full.is_some() { Wait::No } else { wait };
-        let asked = Acquire { owner, mode: Mode::Exclusive, lease: request.lease, wait };
+        let asked = Acquire { owner: asked.owner, mode: Mode::Exclusive, lease: asked.lease, wait };
         Ok(match self.turn(at, key, now, |turn| turn.acquire(asked))? {
             Acquired::Granted(fence) => Outcome::Granted(fence),
             Acquired::Refused => full.unwrap_or(Outcome::Refused),
@@ -149,7 +152,8 @@ impl<W: Waiting> Engine<W> {
     /// Takes note of the client behind a ticket that [`Engine::acquire`] gave out.
     pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, made_owner: Option<Owner>) {
         let until = self.lines.get_mut(at).and_then(|line| line.until(ticket));
-        self.waiters.park(ticket, client, at, &self.lines, (until, made_owner));
+        let name = self.lines.name(at).unwrap_or_else(|| at.name.into());
+        self.waiters.park(ticket, client, (at.db, name), until, made_owner);
     }
 
     /// LOCK.RELEASE: whether the owner held.
@@ -176,7 +180,7 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// What the primary, or the AOF, says runs now. A value of another type gives way: the stream is right.
-    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, (told, mode, hold): (Told, Mode, Hold)) {
+    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, News { told, mode, hold }: News) {
         self.fences.learn(hold.fence);
         match key.stored() {
             Some(stored) => {
@@ -287,7 +291,7 @@ impl<W: Waiting> Engine<W> {
         } else if !self.no_line.is_idle() {
             self.lines.insert(at, mem::take(&mut self.no_line));
         }
-        self.record(at, key, now, (free, &effects));
+        self.record(at, key, now, free, &effects);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Granted(_) | Effect::Changed(_) | Effect::Ended(..) => {}
@@ -302,7 +306,7 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// Brings value, replicas and deadlines to where the step left the lock. `created` is what it made of a free one.
-    fn record<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, (created, effects): (Holders, &[Effect])) {
+    fn record<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, created: Holders, effects: &[Effect]) {
         let (mut granted, mut changed, mut ended) = (false, false, false);
         for effect in effects {
             match effect {

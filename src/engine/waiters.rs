@@ -22,7 +22,7 @@ impl Lines {
     }
 
     /// The line's own copy of the key's name.
-    fn name(&self, key: KeyRef) -> Option<Rc<[u8]>> {
+    pub fn name(&self, key: KeyRef) -> Option<Rc<[u8]>> {
         self.0.get(&key.db)?.get_key_value(key.name).map(|(name, _)| Rc::clone(name))
     }
 
@@ -62,8 +62,7 @@ impl Lines {
 #[derive(Debug)]
 struct Parked<W> {
     client: W,
-    db: i32,
-    name: Rc<[u8]>,
+    key: (i32, Rc<[u8]>),
     wait_end: Slot,
     made_owner: Option<Rc<Owner>>,
 }
@@ -91,21 +90,19 @@ impl<W: Waiting> Waiters<W> {
         self.wait_ends.first()
     }
 
-    /// Takes note of the client behind a ticket that has just joined the line of `key`. `made_owner` is the owner that
-    /// the server made for it.
+    /// Takes note of the client behind a ticket that has just joined the line of `key`, and of the owner that the server
+    /// made for it, if it did.
     pub fn park(
         &mut self,
         ticket: Ticket,
         client: W,
-        key: KeyRef,
-        lines: &Lines,
-        (until, made_owner): (Option<Steady>, Option<Owner>),
+        key: (i32, Rc<[u8]>),
+        until: Option<Steady>,
+        made_owner: Option<Owner>,
     ) {
-        let name = lines.name(key).unwrap_or_else(|| key.name.into());
         let wait_end = until.map_or(Slot::NONE, |until| self.wait_ends.insert(until, ticket));
         self.tickets.insert(client.id(), ticket);
-        let made_owner = made_owner.map(Rc::new);
-        self.parked.insert(ticket, Parked { client, db: key.db, name, wait_end, made_owner });
+        self.parked.insert(ticket, Parked { client, key, wait_end, made_owner: made_owner.map(Rc::new) });
     }
 
     /// Takes a waiter whose wait has run out.
@@ -120,13 +117,13 @@ impl<W: Waiting> Waiters<W> {
 
     /// For which lock it waits.
     pub fn key(&self, ticket: Ticket) -> Option<KeyId> {
-        self.parked.get(&ticket).map(|parked| KeyRef { db: parked.db, name: &parked.name }.to_id())
+        self.parked.get(&ticket).map(|parked| KeyRef { db: parked.key.0, name: &parked.key.1 }.to_id())
     }
 
     /// Answers a waiter that has left its line.
     pub fn answer(&mut self, ticket: Ticket, reply: impl FnOnce(Option<Rc<Owner>>) -> Reply) {
         if let Some(parked) = self.take(ticket) {
-            parked.client.answer((parked.db, parked.name), reply(parked.made_owner));
+            parked.client.answer(parked.key, reply(parked.made_owner));
         }
     }
 

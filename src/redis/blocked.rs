@@ -107,7 +107,7 @@ unsafe extern "C" fn on_disconnect(_: *mut RawCtx, client: *mut RawBlocked) {
     });
 }
 
-/// CLIENT UNBLOCK id [TIMEOUT].
+/// `CLIENT UNBLOCK id [TIMEOUT]`
 unsafe extern "C" fn on_unblock(ctx: *mut RawCtx, _: *mut *mut RawString, _: c_int) -> c_int {
     guard("CLIENT UNBLOCK", (), || {
         // SAFETY: Redis lends the context for the call.

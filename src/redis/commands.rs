@@ -13,9 +13,9 @@ use super::command_info::{CommandInfo, ACQUIRE, APPLY as APPLY_INFO, EXTEND, FEN
 use super::guard::guard;
 use super::key::OpenKey;
 use super::{alarm, listeners, state};
-use crate::engine::{KeyRef, Outcome, WrongType, WAITERS_MAX, WAITERS_TOTAL_MAX};
+use crate::engine::{Asked, Engine, KeyRef, Outcome, WrongType, WAITERS_MAX, WAITERS_TOTAL_MAX};
 use crate::lock::{Fence, Owner, OwnerRef};
-use crate::wire::{self, AcquireRequest, BadRequest, ExtendRequest, ReleaseRequest, ARGS_MAX};
+use crate::wire::{self, AcquireRequest, BadRequest, ExtendRequest, Patience, ReleaseRequest, ARGS_MAX};
 
 /// Replicates how one lock stands.
 pub const APPLY: &CStr = c"LOCK.__APPLY";
@@ -209,10 +209,11 @@ fn acquire(call: &Call) -> Answered {
             (OwnerRef::new(&made).ok_or(PANICKED)?, true)
         }
     };
-    let may_block = !call.flags.denies_blocking();
+    let patience = if call.flags.denies_blocking() { Patience::None } else { request.patience };
+    let asked = Asked { owner, lease: request.lease, patience };
     let now = api::now();
     let outcome = state::with_engine(|engine| {
-        let outcome = engine.acquire(call.at, &mut call.open(), now, (&request, owner, may_block))?;
+        let outcome = engine.acquire(call.at, &mut call.open(), now, asked)?;
         if let Outcome::Waits(ticket) = outcome {
             let made_owner = is_made.then(|| owner.to_owner());
             engine.park(ticket, BlockedClient::block(call.ctx), call.at, made_owner);
@@ -253,7 +254,7 @@ fn extend(call: &Call) -> Answered {
 /// A command that answers 1 or 0.
 fn change(
     call: &Call,
-    step: impl FnOnce(&mut crate::engine::Engine<BlockedClient>, &mut OpenKey) -> Result<bool, WrongType>,
+    step: impl FnOnce(&mut Engine<BlockedClient>, &mut OpenKey) -> Result<bool, WrongType>,
 ) -> Answered {
     let held = state::with_engine(|engine| {
         let held = step(engine, &mut call.open())?;
@@ -270,8 +271,8 @@ fn apply(call: &Call) -> Answered {
     }
     call.comes_from_replication()?;
     let effect = call.args.first().ok_or(Refusal::Arity)?;
-    let hold = wire::decode_effect(effect, api::now()).map_err(|_| CORRUPT)?;
-    state::with_engine(|engine| engine.apply(call.at, &mut call.open(), hold)).ok_or(PANICKED)?;
+    let news = wire::decode_effect(effect, api::now()).map_err(|_| CORRUPT)?;
+    state::with_engine(|engine| engine.apply(call.at, &mut call.open(), news)).ok_or(PANICKED)?;
     call.ctx.replicate_verbatim();
     Ok(Answer::Ok)
 }

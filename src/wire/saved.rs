@@ -72,6 +72,17 @@ pub enum Told {
     Changed,
 }
 
+/// An effect: how one hold stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Whether it began or goes on.
+    pub told: Told,
+    /// How the lock is held.
+    pub mode: Mode,
+    /// The hold.
+    pub hold: Hold,
+}
+
 /// Appends an effect: this hold runs now.
 pub fn encode_effect(told: Told, mode: Mode, hold: &Hold, now: Now, out: &mut Vec<u8>) {
     let kind = match told {
@@ -83,7 +94,7 @@ pub fn encode_effect(told: Told, mode: Mode, hold: &Hold, now: Now, out: &mut Ve
 }
 
 /// Reads an effect.
-pub fn decode_effect(bytes: &[u8], now: Now) -> Result<(Told, Mode, Hold), Corrupt> {
+pub fn decode_effect(bytes: &[u8], now: Now) -> Result<News, Corrupt> {
     let mut reader = Reader::new(bytes);
     let told = match (reader.byte(), reader.byte()) {
         (Some(VERSION), Some(KIND_GRANTED)) => Told::Granted,
@@ -91,7 +102,7 @@ pub fn decode_effect(bytes: &[u8], now: Now) -> Result<(Told, Mode, Hold), Corru
         _ => return Err(Corrupt),
     };
     let (mode, hold) = hold(&mut reader, now, Trust::OwnData).filter(|_| reader.is_done()).ok_or(Corrupt)?;
-    Ok((told, mode, hold))
+    Ok(News { told, mode, hold })
 }
 
 fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
@@ -181,7 +192,7 @@ mod tests {
             for told in [Told::Granted, Told::Changed] {
                 let mut effect = Vec::new();
                 encode_effect(told, Mode::Exclusive, &hold, NOW, &mut effect);
-                prop_assert_eq!(decode_effect(&effect, NOW), Ok((told, Mode::Exclusive, hold.clone())));
+                prop_assert_eq!(decode_effect(&effect, NOW), Ok(News { told, mode: Mode::Exclusive, hold: hold.clone() }));
             }
         }
 

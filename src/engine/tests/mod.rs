@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::*;
-use crate::lock::{Millis, Origin, UnixMicros};
+use crate::lock::{Hold, Origin, UnixMicros};
 
 /// What the engine did to the server, in order. Keys are written `0:k`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,10 +210,10 @@ impl World {
 
     /// LOCK.ACQUIRE; a client that waits is parked, and numbered from 1 in the order of coming.
     fn ask(&mut self, key: Name, who: &str, lease: u64, patience: Patience) -> Result<Outcome, WrongType> {
-        let request = AcquireRequest { owner: Some(owner(who)), lease: Millis(lease), patience };
+        let asked = Asked { owner: owner(who), lease: Millis(lease), patience };
         let now = self.fake.now;
         let mut open = self.fake.open(at(key)).unwrap();
-        let outcome = self.engine.acquire(at(key), &mut open, now, (&request, owner(who), true))?;
+        let outcome = self.engine.acquire(at(key), &mut open, now, asked)?;
         if let Outcome::Waits(ticket) = outcome {
             self.clients += 1;
             let client = Client { id: self.clients, log: self.fake.log.clone() };

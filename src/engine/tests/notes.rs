@@ -220,7 +220,11 @@ fn a_promoted_replica_takes_over_the_leases_it_was_told_of() {
         let (owner, fence) = (owner("a").to_owner(), Fence::new(9_000_000).unwrap());
         let (since, origin) = (now.steady, Origin::Inherited);
         let hold = Hold { owner, fence, end: since + lease, lease, since, origin };
-        world.engine.apply(at(key), &mut world.fake.open(at(key)).unwrap(), (Told::Granted, Mode::Exclusive, hold));
+        world.engine.apply(
+            at(key),
+            &mut world.fake.open(at(key)).unwrap(),
+            News { told: Told::Granted, mode: Mode::Exclusive, hold },
+        );
     }
     world.rename(K2, (4, "k4"));
     world.pass(60);

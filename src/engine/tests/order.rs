@@ -192,26 +192,13 @@ fn a_client_that_leaves_is_let_go_once_and_never_granted() {
     assert!(!world.engine.leave(stays), "its answer is on the way");
 }
 
-/// Trap 8.
-#[test]
-fn where_clients_cannot_block_a_busy_lock_is_refused_at_once() {
-    let mut world = World::new();
-    world.grant(K, "a", 100);
-    let request = AcquireRequest { owner: Some(owner("b")), lease: Millis(5), patience: Patience::Endless };
-    let now = world.fake.now;
-    let asked = (&request, owner("b"), false);
-    let outcome = world.engine.acquire(at(K), &mut world.fake.open(at(K)).unwrap(), now, asked);
-    assert_eq!(outcome, Ok(Outcome::Refused));
-    assert_eq!(world.engine.waited_for().len(), 0);
-}
-
 #[test]
 fn an_owner_that_the_server_made_is_named_in_the_answer() {
     let mut world = World::new();
     world.grant(K, "a", 100);
-    let request = AcquireRequest { owner: None, lease: Millis(5), patience: Patience::Endless };
     let (now, made) = (world.fake.now, owner("made"));
-    let outcome = world.engine.acquire(at(K), &mut world.fake.open(at(K)).unwrap(), now, (&request, made, true));
+    let asked = Asked { owner: made, lease: Millis(5), patience: Patience::Endless };
+    let outcome = world.engine.acquire(at(K), &mut world.fake.open(at(K)).unwrap(), now, asked);
     let Ok(Outcome::Waits(ticket)) = outcome else { panic!("{outcome:?}") };
     world.engine.park(ticket, Client { id: 7, log: world.fake.log.clone() }, at(K), Some(made.to_owner()));
     world.release(K, "a").unwrap();
