@@ -67,7 +67,7 @@ fn assert_only_effects(commands: &[Vec<Vec<u8>>]) {
     for command in commands {
         let name = String::from_utf8_lossy(&command[0]).to_uppercase();
         assert!(
-            ["LOCK.__APPLY", "LOCK.__FENCE", "DEL", "SELECT", "MULTI", "EXEC", "PING"].contains(&&*name),
+            ["LOCK.__APPLY", "LOCK.__FENCE", "SELECT", "MULTI", "EXEC", "PING"].contains(&&*name),
             "{name} was replicated"
         );
     }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::{aof_bytes, aof_commands, args, digest, until, until_synced, Client, Server};
+use support::{aof_bytes, aof_commands, args, digest, said, until, until_synced, Client, Server};
 
 /// Three servers in a chain, each with an AOF.
 struct Chain([Server; 3]);
@@ -44,14 +44,9 @@ impl Chain {
     }
 }
 
-fn words(command: &[Vec<u8>]) -> String {
-    let words = command.iter().take(2).map(|word| String::from_utf8_lossy(word).into_owned());
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// Name and first argument of what the AOF holds, without what only frames it.
+/// What the AOF holds, without what only frames it.
 fn recorded(server: &Server) -> Vec<String> {
-    let commands = aof_commands(server).into_iter().map(|command| words(&command));
+    let commands = aof_commands(server).into_iter().map(|command| said(&command));
     commands.filter(|words| !["SELECT", "PING", "LOCK.__FENCE"].iter().any(|frame| words.starts_with(frame))).collect()
 }
 
@@ -79,7 +74,7 @@ fn every_change_is_recorded_as_one_effect() {
     acquire(&mut a, "k", "a");
     assert_eq!(a.cmd(&["LOCK.EXTEND", "k", "a", "PX", "700000"]), 1);
     a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "800000"]).int();
-    expected.extend(["LOCK.__APPLY k"; 3]);
+    expected.extend(["granted k", "changed k", "changed k"]);
 
     // Nothing came of these.
     assert!(a.cmd(&["LOCK.ACQUIRE", "k", "b"]).is_nil());
@@ -94,13 +89,13 @@ fn every_change_is_recorded_as_one_effect() {
     let mut b = waiter(primary, "k", "b");
     assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
     b.read().int();
-    expected.push("LOCK.__APPLY k");
+    expected.push("granted k");
     let mut c = waiter(primary, "k", "c");
     assert_eq!(a.cmd(&["LOCK.EXTEND", "k", "b", "PX", "20"]), 1);
     c.read().int();
-    expected.extend(["LOCK.__APPLY k"; 2]);
+    expected.extend(["changed k", "granted k"]);
     assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
-    expected.push("DEL k");
+    expected.push("freed k");
 
     // An end that nobody waited for, and one by an operator.
     a.cmd(&["LOCK.ACQUIRE", "ends", "a", "PX", "20"]).int();
@@ -110,8 +105,8 @@ fn every_change_is_recorded_as_one_effect() {
     assert_eq!(a.cmd(&["DEL", "removed"]), 1);
     d.read().int();
     assert_eq!(a.cmd(&["LOCK.RELEASE", "removed", "d"]), 1);
-    expected.extend(["LOCK.__APPLY ends", "DEL ends"]);
-    expected.extend(["LOCK.__APPLY removed", "DEL removed", "LOCK.__APPLY removed", "DEL removed"]);
+    expected.extend(["granted ends", "freed ends"]);
+    expected.extend(["granted removed", "DEL removed", "granted removed", "freed removed"]);
 
     assert_eq!(recorded(primary)[before..], expected);
     chain.assert_clean();
@@ -151,8 +146,8 @@ fn transactions_and_scripts_travel_as_their_effects() {
         return redis.call('LOCK.RELEASE', KEYS[2], 'a')";
     assert_eq!(a.cmd(&["EVAL", script, "2", "two", "three"]), 1);
     let expected = [
-        ["MULTI", "LOCK.__APPLY one", "SET data", "LOCK.__APPLY handed", "LOCK.__APPLY one", "EXEC"].as_slice(),
-        &["MULTI", "LOCK.__APPLY two", "LOCK.__APPLY three", "DEL three", "EXEC"],
+        ["MULTI", "granted one", "SET data", "granted handed", "changed one", "EXEC"].as_slice(),
+        &["MULTI", "granted two", "granted three", "freed three", "EXEC"],
     ];
     assert_eq!(recorded(primary)[before..], expected.concat());
     chain.assert_same();

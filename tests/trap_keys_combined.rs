@@ -212,3 +212,22 @@ fn lock_looks_like_a_key() {
     server.assert_no_keys();
     server.assert_clean();
 }
+
+/// Trap 14: a lock that was renamed or moved before a restart from the AOF is found by its lease after it.
+#[test]
+fn lock_that_had_moved_ends_after_a_restart_from_the_aof() {
+    let server = Server::builder().aof().config("aof-use-rdb-preamble no").start();
+    if !server.hears_of_moved_keys() {
+        return;
+    }
+    let mut a = server.client();
+    for key in ["renamed", "moved", "stays"] {
+        a.cmd(&["LOCK.ACQUIRE", key, "a", "PX", "2000"]).int();
+    }
+    assert_eq!(a.cmd(&["RENAME", "renamed", "new name"]), "OK");
+    assert_eq!(a.cmd(&["MOVE", "moved", "3"]), 1);
+    server.kill9();
+    server.restart();
+    until("every lease has ended", || server.info("keyspace").is_empty());
+    server.assert_clean();
+}

@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{aof_commands, args, digest, holds, until, until_some, until_synced, Client, Server};
+use support::{aof_commands, args, digest, holds, said, until, until_some, until_synced, Client, Server};
 
 use std::time::Duration;
 
@@ -182,7 +182,7 @@ fn lock_taken_again_right_after_its_release_stays_held() {
 
     let of_key = aof_commands(&server).into_iter().filter(|command| command.get(1).is_some_and(|key| key == b"k"));
     let (removals, effects): (Vec<_>, Vec<_>) =
-        of_key.map(|command| command[0].to_ascii_uppercase()).partition(|name| name == b"DEL");
+        of_key.map(|command| said(&command)).partition(|effect| effect == "freed k");
     assert_eq!((removals.len(), effects.len()), (20, 20 * 2 + 3));
     server.assert_no_keys();
     server.assert_clean();

@@ -179,24 +179,31 @@ impl<W: Waiting> Engine<W> {
         self.turn(at, key, now, |turn| turn.extend(Extend { owner, lease, fence, raise }))
     }
 
-    /// What the primary, or the AOF, says runs now. A value of another type gives way: the stream is right.
-    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, News { told, mode, hold }: News) {
-        self.fences.learn(hold.fence);
-        match key.stored() {
-            Some(stored) => {
+    /// What the primary, or the AOF, says of a lock. A value of another type gives way: the stream is right.
+    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, news: News) {
+        match (news, key.stored()) {
+            (News::Runs(told, mode, hold), Some(stored)) => {
+                self.fences.learn(hold.fence);
                 stored.holders.put(mode, hold);
                 match told {
                     Told::Granted => key.clear_ttl(),
                     Told::Changed => {}
                 }
+                self.index(at, key);
             }
-            None => {
+            (News::Runs(_, mode, hold), None) => {
+                self.fences.learn(hold.fence);
                 let mut holders = Holders::Free;
                 holders.put(mode, hold);
                 key.create(Stored { holders, lease: Slot::NONE });
+                self.index(at, key);
             }
+            (News::Freed, Some(stored)) => {
+                self.leases.remove(stored.lease);
+                key.remove();
+            }
+            (News::Freed, None) => key.remove(),
         }
-        self.index(at, key);
         key.signal_changed();
     }
 
@@ -325,6 +332,7 @@ impl<W: Waiting> Engine<W> {
             (Some((Holders::Free, lease)), _) => {
                 self.leases.remove(lease);
                 key.remove();
+                key.replicate_freed();
             }
             (Some((Holders::Exclusive(_), _)), _) => {
                 if granted {

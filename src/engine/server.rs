@@ -69,12 +69,14 @@ pub trait Key {
     fn stored(&mut self) -> Option<&mut Stored>;
     /// Puts a lock where there was none.
     fn create(&mut self, stored: Stored);
-    /// Removes the lock, here and wherever this server replicates to.
+    /// Removes what the key holds, here only.
     fn remove(&mut self);
     /// Takes off a TTL that somebody set by hand, so that it cannot end a later hold.
     fn clear_ttl(&mut self);
     /// Tells replicas and AOF that this hold runs now.
     fn replicate(&mut self, told: Told, mode: Mode, hold: &Hold, now: Now);
+    /// Tells replicas and AOF that nobody holds it.
+    fn replicate_freed(&mut self);
     /// Tells WATCH and CLIENT TRACKING that the lock is no longer what it was.
     fn signal_changed(&mut self);
 }

@@ -281,12 +281,6 @@ impl Ctx {
         unsafe { call!(RedisModule_Replicate(self.0, command.as_ptr(), c"l".as_ptr(), number)) };
     }
 
-    /// Replicates a command with a key.
-    pub fn replicate_key(self, command: &CStr, key: *mut RawString) {
-        // SAFETY: "s" takes one string, which is live.
-        unsafe { call!(RedisModule_Replicate(self.0, command.as_ptr(), c"s".as_ptr(), key)) };
-    }
-
     /// Replicates a command with a key and bytes.
     pub fn replicate_key_bytes(self, command: &CStr, key: *mut RawString, bytes: &[u8]) {
         let (start, len) = (bytes.as_ptr().cast::<c_char>(), bytes.len());

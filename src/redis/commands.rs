@@ -53,7 +53,7 @@ pub const TABLE: &[Row] = &[
     Row { name: c"lock.__apply", flags: c"write no-monitor fast", key: 1, entry: on_apply, info: &APPLY_INFO },
     Row { name: c"lock.__fence", flags: c"write no-monitor fast", key: 0, entry: on_fence, info: &FENCE_INFO },
     #[cfg(feature = "planted-faults")]
-    Row { name: c"lock.__fault", flags: c"admin", key: 0, entry: faults::on_fault, info: &FENCE_INFO },
+    Row { name: c"lock.__fault", flags: c"admin", key: 0, entry: on_fault, info: &FENCE_INFO },
 ];
 
 /// What a command answers.
@@ -137,7 +137,8 @@ unsafe fn run(
     ctx: *mut RawCtx,
     argv: *mut *mut RawString,
     argc: c_int,
-    (what, body): (&str, fn(&Call) -> Answered),
+    what: &str,
+    body: fn(&Call) -> Answered,
 ) -> c_int {
     // SAFETY: Redis lends the context for the call.
     let ctx = unsafe { Ctx::new(ctx) };
@@ -172,30 +173,23 @@ unsafe fn run(
     raw::REDISMODULE_OK as c_int
 }
 
-unsafe extern "C" fn on_acquire(ctx: *mut RawCtx, argv: *mut *mut RawString, argc: c_int) -> c_int {
-    // SAFETY: passed on as they came.
-    unsafe { run(ctx, argv, argc, ("LOCK.ACQUIRE", acquire)) }
+/// What Redis calls for a command.
+macro_rules! entry {
+    ($name:ident, $what:literal, $body:path) => {
+        unsafe extern "C" fn $name(ctx: *mut RawCtx, argv: *mut *mut RawString, argc: c_int) -> c_int {
+            // SAFETY: passed on as they came.
+            unsafe { run(ctx, argv, argc, $what, $body) }
+        }
+    };
 }
 
-unsafe extern "C" fn on_release(ctx: *mut RawCtx, argv: *mut *mut RawString, argc: c_int) -> c_int {
-    // SAFETY: passed on as they came.
-    unsafe { run(ctx, argv, argc, ("LOCK.RELEASE", release)) }
-}
-
-unsafe extern "C" fn on_extend(ctx: *mut RawCtx, argv: *mut *mut RawString, argc: c_int) -> c_int {
-    // SAFETY: passed on as they came.
-    unsafe { run(ctx, argv, argc, ("LOCK.EXTEND", extend)) }
-}
-
-unsafe extern "C" fn on_apply(ctx: *mut RawCtx, argv: *mut *mut RawString, argc: c_int) -> c_int {
-    // SAFETY: passed on as they came.
-    unsafe { run(ctx, argv, argc, ("LOCK.__APPLY", apply)) }
-}
-
-unsafe extern "C" fn on_fence(ctx: *mut RawCtx, argv: *mut *mut RawString, argc: c_int) -> c_int {
-    // SAFETY: passed on as they came.
-    unsafe { run(ctx, argv, argc, ("LOCK.__FENCE", learn_fence)) }
-}
+entry!(on_acquire, "LOCK.ACQUIRE", acquire);
+entry!(on_release, "LOCK.RELEASE", release);
+entry!(on_extend, "LOCK.EXTEND", extend);
+entry!(on_apply, "LOCK.__APPLY", apply);
+entry!(on_fence, "LOCK.__FENCE", learn_fence);
+#[cfg(feature = "planted-faults")]
+entry!(on_fault, "LOCK.__FAULT", faults::fault);
 
 /// `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms]`
 fn acquire(call: &Call) -> Answered {
@@ -311,12 +305,7 @@ pub mod faults {
     static TIMER: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
     /// `LOCK.__FAULT command | timer`: panics here, or when the timer rings next.
-    pub unsafe extern "C" fn on_fault(ctx: *mut RawCtx, argv: *mut *mut RawString, argc: c_int) -> c_int {
-        // SAFETY: passed on as they came.
-        unsafe { run(ctx, argv, argc, ("LOCK.__FAULT", fault)) }
-    }
-
-    fn fault(call: &Call) -> Answered {
+    pub fn fault(call: &Call) -> Answered {
         if call.at.name == b"timer" {
             TIMER.get().set(true);
             alarm::kick();

@@ -38,12 +38,7 @@ static LISTENS_TO_KEYS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false
 /// in MULTI would go wrong for everybody. Nothing is listened to there: a lock that was renamed or moved still ends on time
 /// for all who ask for it, but its key stays until then.
 pub fn subscribe_to_keys() {
-    if LISTENS_TO_KEYS.get().get() {
-        return;
-    }
-    // An AOF that is being loaded tells of removals long past.
-    let is_loading = Ctx::detached().flags().is_loading();
-    if !is_loading && !VALKEY_8_1.contains(&api::server_version()) {
+    if !LISTENS_TO_KEYS.get().get() && !VALKEY_8_1.contains(&api::server_version()) {
         LISTENS_TO_KEYS.get().set(true);
         let ctx = Ctx::detached().raw();
         // SAFETY: the context names the module; the callback lives as long as the process.

@@ -97,10 +97,15 @@ impl Key for OpenKey<'_> {
         self.found = Found::Free;
         // SAFETY: the key is open for writing.
         state::OWN_REMOVAL.during(|| unsafe { call!(RedisModule_DeleteKey(self.key)) });
+    }
+
+    fn replicate_freed(&mut self) {
         if self.is_silent {
             return self.ctx.count_change();
         }
-        self.ctx.replicate_key(c"DEL", self.name);
+        let mut effect = Vec::with_capacity(2);
+        wire::encode_freed(&mut effect);
+        self.ctx.replicate_key_bytes(commands::APPLY, self.name, &effect);
     }
 
     fn clear_ttl(&mut self) {

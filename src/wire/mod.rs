@@ -12,7 +12,7 @@ mod saved;
 
 pub use errors::BadRequest;
 pub use request::{AcquireRequest, ExtendRequest, Patience, ReleaseRequest, ARGS_MAX};
-pub use saved::{decode_effect, decode_lock, encode_effect, encode_lock, News, Told, Trust};
+pub use saved::{decode_effect, decode_lock, encode_effect, encode_freed, encode_lock, News, Told, Trust};
 
 /// The lease of an ACQUIRE that names none, in milliseconds.
 pub const LEASE_DEFAULT_MS: u64 = 30_000;

@@ -5,9 +5,11 @@
 //! hold     mode (byte, 0 = exclusive) | owner (length, bytes) | fence | end | lease | grown
 //! stored   version (byte, 1) | how many holds (number) | hold ...
 //! effect   version (byte, 1) | kind (byte, 1 = granted, 2 = changed) | hold
+//!        | version (byte, 1) | kind (byte, 3 = freed)
 //! ```
-//! An effect says that this hold runs now, and whether it began or goes on with another end or fence. An exclusive hold
-//! replaces whatever was held, and a lock that is free is a key that was deleted, so there is no more to say.
+//! An effect says that this hold runs now, and whether it began or goes on with another end or fence; an exclusive hold
+//! replaces whatever was held. Or it says that the lock is free, which a plain DEL would do as well: but a DEL in the
+//! stream is an operator's, and tells a replica to look where the value went.
 //!
 //! `end` is unix time in milliseconds, `lease` the length last given in milliseconds, and `grown` says how long before
 //! `end - lease` the grant was. What travels is what was decided, never a request: a lease goes on where it is read and
@@ -22,6 +24,7 @@ const VERSION: u8 = 1;
 const MODE_EXCLUSIVE: u8 = 0;
 const KIND_GRANTED: u8 = 1;
 const KIND_CHANGED: u8 = 2;
+const KIND_FREED: u8 = 3;
 
 /// How far ahead of the clock a fence may lie in a payload that somebody hands to RESTORE, in microseconds: one hour.
 const PAYLOAD_FENCE_AHEAD_US: u64 = 60 * 60 * 1_000_000;
@@ -72,15 +75,13 @@ pub enum Told {
     Changed,
 }
 
-/// An effect: how one hold stands.
+/// An effect: how a lock stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
-    /// Whether it began or goes on.
-    pub told: Told,
-    /// How the lock is held.
-    pub mode: Mode,
-    /// The hold.
-    pub hold: Hold,
+pub enum News {
+    /// This hold runs now.
+    Runs(Told, Mode, Hold),
+    /// Nobody holds it.
+    Freed,
 }
 
 /// Appends an effect: this hold runs now.
@@ -93,16 +94,23 @@ pub fn encode_effect(told: Told, mode: Mode, hold: &Hold, now: Now, out: &mut Ve
     put_hold(out, mode, hold, now);
 }
 
+/// Appends an effect: the lock is free.
+pub fn encode_freed(out: &mut Vec<u8>) {
+    out.extend([VERSION, KIND_FREED]);
+}
+
 /// Reads an effect.
 pub fn decode_effect(bytes: &[u8], now: Now) -> Result<News, Corrupt> {
     let mut reader = Reader::new(bytes);
-    let told = match (reader.byte(), reader.byte()) {
-        (Some(VERSION), Some(KIND_GRANTED)) => Told::Granted,
-        (Some(VERSION), Some(KIND_CHANGED)) => Told::Changed,
-        _ => return Err(Corrupt),
+    let (version, kind) = (reader.byte(), reader.byte());
+    let mut runs = |told| hold(&mut reader, now, Trust::OwnData).map(|(mode, hold)| News::Runs(told, mode, hold));
+    let news = match (version, kind) {
+        (Some(VERSION), Some(KIND_GRANTED)) => runs(Told::Granted),
+        (Some(VERSION), Some(KIND_CHANGED)) => runs(Told::Changed),
+        (Some(VERSION), Some(KIND_FREED)) => Some(News::Freed),
+        _ => None,
     };
-    let (mode, hold) = hold(&mut reader, now, Trust::OwnData).filter(|_| reader.is_done()).ok_or(Corrupt)?;
-    Ok(News { told, mode, hold })
+    news.filter(|_| reader.is_done()).ok_or(Corrupt)
 }
 
 fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
@@ -192,7 +200,7 @@ mod tests {
             for told in [Told::Granted, Told::Changed] {
                 let mut effect = Vec::new();
                 encode_effect(told, Mode::Exclusive, &hold, NOW, &mut effect);
-                prop_assert_eq!(decode_effect(&effect, NOW), Ok(News { told, mode: Mode::Exclusive, hold: hold.clone() }));
+                prop_assert_eq!(decode_effect(&effect, NOW), Ok(News::Runs(told, Mode::Exclusive, hold.clone())));
             }
         }
 
@@ -220,6 +228,15 @@ mod tests {
         }
         bytes.push(0);
         assert_eq!(decode_lock(&bytes, NOW, Trust::Payload), Err(Corrupt));
+    }
+
+    #[test]
+    fn a_freed_lock_comes_back() {
+        let mut effect = Vec::new();
+        encode_freed(&mut effect);
+        assert_eq!(decode_effect(&effect, NOW), Ok(News::Freed));
+        effect.push(0);
+        assert_eq!(decode_effect(&effect, NOW), Err(Corrupt));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use module::{faulty_module_path, module_path};
 pub use process::state as process_state;
 pub use server::Server;
 pub use value::{parse_value, Value};
-pub use watch::{aof_bytes, aof_commands, digest, until_synced, Version};
+pub use watch::{aof_bytes, aof_commands, digest, said, until_synced, Version};
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

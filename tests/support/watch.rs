@@ -222,6 +222,19 @@ fn manifest_entry(line: &str) -> Option<(&str, bool)> {
     }
 }
 
+/// What a recorded command says: `granted k`, `changed k` and `freed k` for effects, else its first two words.
+pub fn said(command: &[Vec<u8>]) -> String {
+    let word = |at: usize| command.get(at).map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
+    let name = word(0).to_uppercase();
+    let kind = match command.get(2).and_then(|effect| effect.get(1)) {
+        Some(1) if name == "LOCK.__APPLY" => "granted",
+        Some(2) if name == "LOCK.__APPLY" => "changed",
+        Some(3) if name == "LOCK.__APPLY" => "freed",
+        _ => &name,
+    };
+    format!("{kind} {}", word(1)).trim_end().to_owned()
+}
+
 /// DEBUG DIGEST: equal for equal data sets, locks included.
 #[track_caller]
 pub fn digest(server: &Server) -> String {

@@ -88,6 +88,10 @@ impl Key for OpenKey<'_> {
     fn remove(&mut self) {
         assert!(self.found() == Found::Lock, "removed what is no lock");
         self.data.remove(&self.at);
+    }
+
+    fn replicate_freed(&mut self) {
+        assert!(self.found() == Found::Free, "told that what is there is gone");
         self.log(Did::Removed);
     }
 

@@ -223,7 +223,7 @@ fn a_promoted_replica_takes_over_the_leases_it_was_told_of() {
         world.engine.apply(
             at(key),
             &mut world.fake.open(at(key)).unwrap(),
-            News { told: Told::Granted, mode: Mode::Exclusive, hold },
+            News::Runs(Told::Granted, Mode::Exclusive, hold),
         );
     }
     world.rename(K2, (4, "k4"));
