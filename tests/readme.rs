@@ -11,6 +11,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use support::{Client, Server, Value};
@@ -112,4 +114,17 @@ fn the_conversations_go_as_the_readme_says() {
     server.cmd(&["DEL", "name"]);
     server.assert_no_keys();
     server.assert_clean();
+}
+
+#[test]
+fn the_tests_that_the_list_of_traps_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let traps = fs::read_to_string(root.join("docs/traps.md")).unwrap();
+    let mut named = 0;
+    for (file, test) in traps.split('`').filter_map(|quoted| quoted.split_once("::")) {
+        let source = fs::read_to_string(root.join(format!("tests/{file}.rs"))).unwrap();
+        assert!(source.contains(&format!("#[test]\nfn {test}()")), "{file}::{test}");
+        named += 1;
+    }
+    assert!(named > 40);
 }
