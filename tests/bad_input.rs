@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{args, digest, Client, Server, Value};
+use support::{acquire, args, digest, release, Client, Server, Value};
 
 /// A server on which `k` is held by `me`, and keys of other types stand.
 struct Scene {
@@ -17,7 +17,7 @@ impl Scene {
     fn set() -> Scene {
         let server = Server::start();
         let mut client = server.client();
-        let fence = client.cmd(&["LOCK.ACQUIRE", "k", "me", "PX", "600000"]).int();
+        let fence = acquire(&mut client, "k", "me");
         assert_eq!(client.cmd(&["SET", "string", "x"]), "OK");
         client.cmd(&["RPUSH", "list", "x"]).int();
         client.cmd(&["HSET", "hash", "x", "y"]).int();
@@ -236,7 +236,7 @@ fn owners_have_1_to_1024_bytes() {
         assert_eq!(scene.client.cmd(&args!["LOCK.EXTEND", "free", owner]), 1);
         assert_eq!(scene.client.cmd(&args!["LOCK.RELEASE", "free", owner]), 1);
         waiter.read().int();
-        assert_eq!(waiter.cmd(&["LOCK.RELEASE", "free", "next"]), 1);
+        release(&mut waiter, "free", "next");
     }
     scene.end();
 }

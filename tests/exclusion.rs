@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use support::{args, patience, poll, Client, Server, Value};
+use support::{acquire, args, patience, poll, release, waiter, Client, Server, Value};
 
 const PROCESSES: usize = 8;
 /// How often each acquires and releases.
@@ -176,16 +176,15 @@ fn eight_processes_lose_no_update_and_are_granted_in_the_order_they_asked() {
 fn two_hundred_waiters_are_granted_in_the_order_in_which_they_asked() {
     let server = Server::start();
     let mut holder = server.client();
-    let mut last = holder.cmd(&["LOCK.ACQUIRE", "k", "holder", "PX", "600000"]).int();
+    let mut last = acquire(&mut holder, "k", "holder");
     let mut waiters: Vec<(String, Client)> = Vec::new();
     for number in 0..200 {
         // Names whose order is not that of the queue.
         let owner = format!("{:03}", number * 77 % 200);
-        let mut client = server.client();
-        server.send_to_wait(&mut client, &["LOCK.ACQUIRE", "k", &owner, "PX", "600000", "BLOCK", "0"]);
+        let client = waiter(&server, "k", &owner);
         waiters.push((owner, client));
     }
-    assert_eq!(holder.cmd(&["LOCK.RELEASE", "k", "holder"]), 1);
+    release(&mut holder, "k", "holder");
     for (place, (owner, client)) in waiters.iter_mut().enumerate() {
         let fence = client.read().int();
         assert!(fence > last, "place {place}: {fence} after {last}");
@@ -203,7 +202,7 @@ fn two_hundred_waiters_are_granted_in_the_order_in_which_they_asked() {
     }
     let newcomer = holder.cmd(&["LOCK.ACQUIRE", "k", "newcomer", "BLOCK", "0"]).int();
     assert!(newcomer > last);
-    assert_eq!(holder.cmd(&["LOCK.RELEASE", "k", "newcomer"]), 1);
+    release(&mut holder, "k", "newcomer");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -251,7 +250,7 @@ fn a_lease_left_out_is_thirty_seconds() {
     b.cmd(&["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]).int();
     assert!(asked.elapsed() >= Duration::from_secs(29), "ended after {:?}", asked.elapsed());
     assert!(granted_by.elapsed() < patience(Duration::from_secs(45)), "ended after {:?}", granted_by.elapsed());
-    assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut b, "k", "b");
     server.assert_no_keys();
     server.assert_clean();
 }

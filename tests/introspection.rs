@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use support::{args, digest, Client, Server, Value};
+use support::{acquire, args, digest, release, Client, Server, Value};
 
 /// The commands for everybody.
 const COMMANDS: [&str; 3] = ["lock.acquire", "lock.release", "lock.extend"];
@@ -164,7 +164,7 @@ fn acl_key_patterns_bound_which_locks_a_user_can_touch() {
         let mut c = user(&server, "app", rules);
         c.cmd(&["LOCK.ACQUIRE", "app:x", "me", "BLOCK", "0"]).int();
         assert_eq!(c.cmd(&["LOCK.EXTEND", "app:x", "me"]), 1);
-        assert_eq!(c.cmd(&["LOCK.RELEASE", "app:x", "me"]), 1);
+        release(&mut c, "app:x", "me");
         for key in ["other", "free", "app", ""] {
             assert_no_permission(&mut c, &["LOCK.ACQUIRE", key, "op"]);
             assert_no_permission(&mut c, &["LOCK.ACQUIRE", key, "op", "BLOCK", "0"]);
@@ -208,7 +208,7 @@ fn acl_command_rules_hold_for_each_command_by_itself() {
     assert_no_permission(&mut only_data, &["LOCK.EXTEND", "k", "me"]);
     assert_no_permission(&mut only_data, &["LOCK.RELEASE", "k", "me"]);
     assert_eq!(all_but_acquire.cmd(&["LOCK.EXTEND", "k", "me"]), 1);
-    assert_eq!(all_but_acquire.cmd(&["LOCK.RELEASE", "k", "me"]), 1);
+    release(&mut all_but_acquire, "k", "me");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -236,12 +236,12 @@ fn module_unload_is_refused_and_harms_nothing() {
     let fence = a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "PX", "100", "BLOCK", "0"]);
     unload();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     assert!(b.read().int() > fence);
     unload();
     // Timers still run: the lease ends by itself.
     a.cmd(&["LOCK.ACQUIRE", "k", "a", "BLOCK", "0"]).int();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -267,7 +267,7 @@ fn type_exists_and_scan_know_a_lock() {
     let strings = c.cmd(&["SCAN", "0", "TYPE", "string", "COUNT", "1000"]);
     assert_eq!(words(&strings.array()[1]), set(&["string"]));
 
-    assert_eq!(c.cmd(&["LOCK.RELEASE", "lock0", "me"]), 1);
+    release(&mut c, "lock0", "me");
     assert_eq!((c.cmd(&["TYPE", "lock0"]), c.cmd(&["EXISTS", "lock0"])), (Value::Simple("none".into()), Value::Int(0)));
     server.assert_clean();
 }
@@ -276,7 +276,7 @@ fn type_exists_and_scan_know_a_lock() {
 fn memory_usage_counts_the_owner_and_object_answers() {
     let server = Server::start();
     let mut c = server.client();
-    c.cmd(&["LOCK.ACQUIRE", "s", "o", "PX", "600000"]).int();
+    acquire(&mut c, "s", "o");
     c.cmd(&args!["LOCK.ACQUIRE", "l", vec![b'o'; 1024], "PX", 600_000]).int();
     let (small, large) = (c.cmd(&["MEMORY", "USAGE", "s"]).int(), c.cmd(&["MEMORY", "USAGE", "l"]).int());
     assert!(small > 0 && small < 1024, "{small}");
@@ -298,7 +298,7 @@ fn the_lease_is_no_ttl() {
     assert_eq!(c.cmd(&["TTL", "k"]), -1);
     assert_eq!(c.cmd(&["PTTL", "k"]), -1);
     assert_eq!(c.cmd(&["PERSIST", "k"]), 0);
-    assert_eq!(c.cmd(&["LOCK.RELEASE", "k", "me"]), 1);
+    release(&mut c, "k", "me");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -316,7 +316,7 @@ fn commands_of_other_types_and_copy_are_refused_on_a_lock() {
     }
     assert!(c.cmd(&["COPY", "k", "k2"]).is_err());
     assert_eq!(digest(&server), before);
-    assert_eq!(c.cmd(&["LOCK.RELEASE", "k", "me"]), 1);
+    release(&mut c, "k", "me");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -331,7 +331,7 @@ fn digest_tells_holds_apart_by_owner_and_fence() {
         assert!(seen.insert(digest(&server)), "{owner}");
         assert_eq!(c.cmd(&["LOCK.EXTEND", "k", owner]), 1);
         assert!(!seen.insert(digest(&server)), "an extension changes neither owner nor fence");
-        assert_eq!(c.cmd(&["LOCK.RELEASE", "k", owner]), 1);
+        release(&mut c, "k", owner);
     }
     server.assert_no_keys();
     server.assert_clean();

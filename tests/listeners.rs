@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 
-use support::{aof_commands, digest, holds, until, until_synced, Server, Value};
+use support::{acquire, aof_commands, assert_same, digest, holds, release, until, until_synced, Server, Value};
 
 /// Clients that take, hand over and release locks until they are told to stop; then every lock is held.
 struct Traffic {
@@ -29,12 +29,12 @@ impl Traffic {
                     while !stop.load(Ordering::Relaxed) {
                         client.cmd(&["LOCK.ACQUIRE", &own, &owner]).int();
                         client.cmd(&["LOCK.EXTEND", &own, &owner, "PX", "60000"]);
-                        assert_eq!(client.cmd(&["LOCK.RELEASE", &own, &owner]), 1);
+                        release(&mut client, &own, &owner);
                         client.cmd(&["LOCK.ACQUIRE", "shared", &owner, "BLOCK", "0"]).int();
-                        assert_eq!(client.cmd(&["LOCK.RELEASE", "shared", &owner]), 1);
+                        release(&mut client, "shared", &owner);
                         pairs.fetch_add(1, Ordering::Relaxed);
                     }
-                    client.cmd(&["LOCK.ACQUIRE", &own, &owner, "PX", "600000"]).int();
+                    acquire(&mut client, &own, &owner);
                 })
             })
             .collect();
@@ -92,8 +92,7 @@ fn a_replica_that_comes_to_a_busy_server_hears_of_effects_only_and_ends_up_equal
             continue;
         }
         traffic.end();
-        until_synced(&primary, &replica);
-        assert_eq!(digest(&primary), digest(&replica));
+        assert_same(&primary, &replica);
         assert_only_effects(&aof_commands(&replica));
         replica.assert_clean();
         break;
@@ -129,7 +128,7 @@ fn save_points_count_lock_changes_where_nobody_listens() {
     for _ in 0..100 {
         client.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
         assert_eq!(client.cmd(&["LOCK.EXTEND", "k", "a"]), 1);
-        assert_eq!(client.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+        release(&mut client, "k", "a");
     }
     assert!(changes() - before >= 300);
     assert_eq!(client.cmd(&["LOCK.RELEASE", "k", "a"]), Value::Int(0));
@@ -141,17 +140,16 @@ fn a_restarted_primary_that_replicas_may_resume_from_replicates() {
     let primary = Server::builder().config("dir .").start();
     let replica = Server::builder().replica_of(&primary).start();
     let mut client = primary.client();
-    client.cmd(&["LOCK.ACQUIRE", "before", "a", "PX", "600000"]).int();
+    acquire(&mut client, "before", "a");
     until_synced(&primary, &replica);
     // The RDB of a clean shutdown names the place in the stream, so the replica resumes without a copy.
     primary.shutdown_saving();
     primary.restart();
     let mut client = primary.client();
     for number in 0..100 {
-        client.cmd(&["LOCK.ACQUIRE", &format!("k{number}"), "a", "PX", "600000"]).int();
+        acquire(&mut client, &format!("k{number}"), "a");
     }
-    until_synced(&primary, &replica);
-    assert_eq!(digest(&primary), digest(&replica));
+    assert_same(&primary, &replica);
     assert!(primary.log().contains("Partial resynchronization request from"), "the replica resumed");
     primary.assert_clean();
     replica.assert_clean();

@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{Client, Server, Value};
+use support::{acquire, release, Client, Server, Value};
 
 /// What the log may say here and nowhere else: the lines about the panics that were planted.
 const PLANTED: [&str; 3] = ["planted in a command", "planted in the timer", "a panic in "];
@@ -31,10 +31,10 @@ fn assert_locks_work(server: &Server) {
     assert_eq!(b.cmd(&["LOCK.ACQUIRE", "tour", "b"]), Value::NullBulk);
     assert_eq!(b.cmd(&["LOCK.ACQUIRE", "tour", "b", "BLOCK", "20"]), Value::NullBulk);
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "tour", "b", "PX", "50", "BLOCK", "0"]);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "tour", "a"]), 1);
+    release(&mut a, "tour", "a");
     assert!(b.read().int() > first);
     a.cmd(&["LOCK.ACQUIRE", "tour", "a", "BLOCK", "0"]).int();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "tour", "a"]), 1);
+    release(&mut a, "tour", "a");
 }
 
 /// Trap 38: a panic in a command is an error reply and a log line.
@@ -51,9 +51,9 @@ fn panic_in_a_command_is_an_error_reply_and_the_server_lives() {
     assert_eq!(server.log().matches("planted in a command").count(), 100, "each panic is logged");
     assert_locks_work(&server);
     assert_eq!(a.cmd(&["LOCK.ACQUIRE", "k", "a"]), fence, "the hold from before goes on");
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     assert!(b.read().int() > fence, "the waiter from before is served");
-    assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut b, "k", "b");
     server.assert_no_keys();
     server.assert_clean_except(&PLANTED);
 }
@@ -74,7 +74,7 @@ fn panic_inside_a_transaction_leaves_its_other_commands_alone() {
     let [granted, failed, extended] = exec.array() else { panic!("{exec:?}") };
     assert!(granted.int() > 0 && failed.is_err(), "{exec:?}");
     assert_eq!(*extended, 1);
-    assert_eq!(c.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut c, "k", "a");
     assert_locks_work(&server);
     server.assert_no_keys();
     server.assert_clean_except(&PLANTED);
@@ -104,7 +104,7 @@ fn panic_in_the_timer_loses_no_deadline() {
     break_timer(&server);
     assert_eq!(b.read(), Value::NullBulk, "the wait runs out");
     c.read().int();
-    assert_eq!(c.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
+    release(c, "k", "c");
     server.assert_no_keys();
     server.assert_clean_except(&PLANTED);
 }
@@ -114,13 +114,13 @@ fn panic_in_the_timer_loses_no_deadline() {
 fn panic_in_the_timers_turn_after_a_removal_still_serves_the_waiter() {
     let server = faulty();
     let (mut a, mut b) = (server.client(), server.client());
-    a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
+    acquire(&mut a, "k", "a");
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]);
     // One write, one turn of the loop: the timer that panics is the one that would serve the waiter.
     let answers = a.pipeline(&[&["LOCK.__FAULT", "timer"], &["DEL", "k"]]);
     assert_eq!(answers[1], 1);
     b.read().int();
-    assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut b, "k", "b");
     server.assert_no_keys();
     server.assert_clean_except(&PLANTED);
 }

@@ -5,7 +5,10 @@
 
 mod support;
 
-use support::{aof_bytes, aof_commands, args, digest, said, until, until_synced, Client, Server};
+use support::{
+    acquire, aof_bytes, aof_commands, args, assert_both_clean, assert_same, digest, release, said, until, until_synced,
+    waiter, Server,
+};
 
 /// Three servers in a chain, each with an AOF.
 struct Chain([Server; 3]);
@@ -50,18 +53,6 @@ fn recorded(server: &Server) -> Vec<String> {
     commands.filter(|words| !["SELECT", "PING", "LOCK.__FENCE"].iter().any(|frame| words.starts_with(frame))).collect()
 }
 
-#[track_caller]
-fn acquire(client: &mut Client, key: &str, owner: &str) -> i64 {
-    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000"]).int()
-}
-
-#[track_caller]
-fn waiter(server: &Server, key: &str, owner: &str) -> Client {
-    let mut client = server.client();
-    server.send_to_wait(&mut client, &["LOCK.ACQUIRE", key, owner, "PX", "600000", "BLOCK", "0"]);
-    client
-}
-
 /// One effect for each change, in order, and nothing for whatever changed nothing; the replicas' own AOFs say the same.
 #[test]
 fn every_change_is_recorded_as_one_effect() {
@@ -87,14 +78,14 @@ fn every_change_is_recorded_as_one_effect() {
 
     // A hand-off is one effect, and so is the end of the last hold.
     let mut b = waiter(primary, "k", "b");
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     b.read().int();
     expected.push("granted k");
     let mut c = waiter(primary, "k", "c");
     assert_eq!(a.cmd(&["LOCK.EXTEND", "k", "b", "PX", "20"]), 1);
     c.read().int();
     expected.extend(["changed k", "granted k"]);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
+    release(&mut a, "k", "c");
     expected.push("freed k");
 
     // An end that nobody waited for, and one by an operator.
@@ -104,7 +95,7 @@ fn every_change_is_recorded_as_one_effect() {
     let mut d = waiter(primary, "removed", "d");
     assert_eq!(a.cmd(&["DEL", "removed"]), 1);
     d.read().int();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "removed", "d"]), 1);
+    release(&mut a, "removed", "d");
     expected.extend(["granted ends", "freed ends"]);
     expected.extend(["granted removed", "DEL removed", "granted removed", "freed removed"]);
 
@@ -158,7 +149,7 @@ fn transactions_and_scripts_travel_as_their_effects() {
     last.restart();
     assert_eq!(digest(last), data);
     for (key, owner) in [("one", "a"), ("two", "a"), ("handed", "b")] {
-        assert_eq!(a.cmd(&["LOCK.RELEASE", key, owner]), 1);
+        release(&mut a, key, owner);
     }
     assert_eq!(a.cmd(&["DEL", "data"]), 1);
     until_synced(&chain.0[1], last);
@@ -179,7 +170,7 @@ fn effects_sent_by_a_client_are_refused() {
     acquire(&mut a, "k", "a");
     let effects = aof_commands(&primary);
     let effect = effects.iter().find(|command| command[0] == b"LOCK.__APPLY").unwrap();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     let fence = acquire(&mut a, "k", "b");
     until_synced(&primary, &replica);
     let (data, length) = (digest(&primary), effects.len() + 2);
@@ -206,12 +197,8 @@ fn effects_sent_by_a_client_are_refused() {
     assert_eq!(a.cmd(&args!["LOCK.RELEASE", "k", "b", "FENCE", fence]), 1);
     let next = acquire(&mut a, "k", "c");
     assert!(next > fence && next < fence + 3_600_000_000);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
-    until_synced(&primary, &replica);
-    for server in [&primary, &replica] {
-        server.assert_no_keys();
-        server.assert_clean();
-    }
+    release(&mut a, "k", "c");
+    assert_both_clean(&primary, &replica);
 }
 
 #[track_caller]
@@ -230,9 +217,9 @@ fn replica_that_was_away_catches_up() {
     until_synced(primary, replica);
     replica.sigstop();
     let mut b = waiter(primary, "k", "b");
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     let fence = b.read().int();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "removed", "a"]), 1);
+    release(&mut a, "removed", "a");
     acquire(&mut a, "new", "a");
     assert_eq!(primary.cmd(&["CLIENT", "KILL", "TYPE", "replica"]), 1);
     replica.sigcont();
@@ -240,13 +227,12 @@ fn replica_that_was_away_catches_up() {
 
     // The whole data set anew, over locks that the replica knew otherwise.
     replica.kill9();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "new", "a"]), 1);
+    release(&mut a, "new", "a");
     acquire(&mut a, "new", "c");
     replica.restart();
-    until_synced(primary, replica);
-    assert_eq!(digest(replica), digest(primary));
+    assert_same(primary, replica);
     assert_eq!(a.cmd(&args!["LOCK.RELEASE", "k", "b", "FENCE", fence]), 1);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "new", "c"]), 1);
+    release(&mut a, "new", "c");
     for server in &chain.0 {
         until("no keys are left", || server.cmd(&["DBSIZE"]) == 0);
         server.assert_clean();

@@ -5,7 +5,10 @@
 
 mod support;
 
-use support::{args, digest, holds, until, until_synced, Client, Server, Value};
+use support::{
+    acquire, args, assert_both_clean, assert_same, digest, holds, release, until, until_synced, waiter, waiter_in,
+    Server, Value,
+};
 
 /// A primary with an AOF, and its replica.
 struct Pair {
@@ -19,6 +22,12 @@ impl Pair {
         let replica = Server::builder().replica_of(&primary).start();
         until_synced(&primary, &replica);
         Pair { primary, replica }
+    }
+
+    /// A pair of servers that tell their modules of keys which move; `None` where this version does not.
+    fn hearing_of_moves() -> Option<Pair> {
+        let pair = Pair::start();
+        pair.primary.hears_of_moved_keys().then_some(pair)
     }
 
     /// The replica and the replayed AOF hold what the primary holds. Ends every connection to the primary.
@@ -36,33 +45,8 @@ impl Pair {
     /// The end of a test, when all locks are free.
     #[track_caller]
     fn assert_clean(&self) {
-        until_synced(&self.primary, &self.replica);
-        for server in [&self.primary, &self.replica] {
-            server.assert_no_keys();
-            server.assert_clean();
-        }
+        assert_both_clean(&self.primary, &self.replica);
     }
-}
-
-/// LOCK.ACQUIRE that must be granted at once.
-#[track_caller]
-fn acquire(client: &mut Client, key: &str, owner: &str) -> i64 {
-    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000"]).int()
-}
-
-/// A new client that waits for the lock without limit.
-#[track_caller]
-fn waiter(server: &Server, database: u32, key: &str, owner: &str) -> Client {
-    let mut client = server.client();
-    client.select(database);
-    server.send_to_wait(&mut client, &["LOCK.ACQUIRE", key, owner, "PX", "600000", "BLOCK", "0"]);
-    client
-}
-
-/// LOCK.RELEASE by its holder.
-#[track_caller]
-fn release(client: &mut Client, key: &str, owner: &str) {
-    assert_eq!(client.cmd(&["LOCK.RELEASE", key, owner]), 1, "{owner} should hold {key}");
 }
 
 /// Trap 11: a lock that an operator removes goes to the head waiter, and the replica and the AOF learn of it in that
@@ -73,8 +57,8 @@ fn removed_lock_goes_to_the_head_waiter_everywhere() {
     for removal in [&["DEL", "k"][..], &["UNLINK", "k"], &["EVAL", "return redis.call('DEL', KEYS[1])", "1", "k"]] {
         let mut admin = pair.primary.client();
         let first = acquire(&mut admin, "k", "a");
-        let mut b = waiter(&pair.primary, 0, "k", "b");
-        let mut c = waiter(&pair.primary, 0, "k", "c");
+        let mut b = waiter(&pair.primary, "k", "b");
+        let mut c = waiter(&pair.primary, "k", "c");
         assert_eq!(admin.cmd(removal), 1);
         assert!(b.read().int() > first, "after {removal:?}");
         assert_eq!(admin.cmd(&["LOCK.EXTEND", "k", "a"]), 0);
@@ -94,7 +78,7 @@ fn ttl_set_by_hand_ends_the_hold_and_the_waiter_is_granted_everywhere() {
     let mut admin = pair.primary.client();
     let first = acquire(&mut admin, "k", "a");
     acquire(&mut admin, "no-waiter", "a");
-    let mut b = waiter(&pair.primary, 0, "k", "b");
+    let mut b = waiter(&pair.primary, "k", "b");
     assert_eq!(admin.cmd(&["PEXPIRE", "k", "50"]), 1);
     assert_eq!(admin.cmd(&["PEXPIRE", "no-waiter", "50"]), 1);
     assert!(b.read().int() > first);
@@ -123,8 +107,8 @@ fn overwritten_lock_turns_its_waiters_away_and_leaves_the_new_value() {
     for way in ways {
         assert_eq!(admin.cmd(&["SET", "text", "x"]), "OK");
         acquire(&mut admin, "k", "a");
-        let mut b = waiter(&pair.primary, 0, "k", "b");
-        let mut c = waiter(&pair.primary, 0, "k", "c");
+        let mut b = waiter(&pair.primary, "k", "b");
+        let mut c = waiter(&pair.primary, "k", "c");
         let done = admin.cmd(&way);
         assert!(!done.is_err(), "{done:?}");
         for waiter in [&mut b, &mut c] {
@@ -133,8 +117,7 @@ fn overwritten_lock_turns_its_waiters_away_and_leaves_the_new_value() {
         }
         assert!(admin.cmd(&["LOCK.RELEASE", "k", "a"]).err_text().starts_with("WRONGTYPE "));
         assert_eq!(admin.cmd(&["GET", "k"]), "x");
-        until_synced(&pair.primary, &pair.replica);
-        assert_eq!(digest(&pair.replica), digest(&pair.primary));
+        assert_same(&pair.primary, &pair.replica);
         assert_eq!(admin.cmd(&["DEL", "k"]), 1);
     }
     admin.cmd(&["DEL", "text"]);
@@ -145,26 +128,22 @@ fn overwritten_lock_turns_its_waiters_away_and_leaves_the_new_value() {
 /// Trap 14: RENAME takes the hold along; those who wait under the old name get that, and the hold goes on under the new.
 #[test]
 fn renamed_lock_frees_the_old_name_and_is_held_under_the_new() {
-    let pair = Pair::start();
-    if !pair.primary.hears_of_moved_keys() {
-        return;
-    }
+    let Some(pair) = Pair::hearing_of_moves() else { return };
     let mut admin = pair.primary.client();
     let first = acquire(&mut admin, "k", "a");
-    let mut b = waiter(&pair.primary, 0, "k", "b");
+    let mut b = waiter(&pair.primary, "k", "b");
     assert_eq!(admin.cmd(&["RENAME", "k", "k2"]), "OK");
     assert!(b.read().int() > first);
     assert_eq!(admin.cmd(&["LOCK.RELEASE", "k", "a"]), 0);
-    let mut c = waiter(&pair.primary, 0, "k2", "c");
+    let mut c = waiter(&pair.primary, "k2", "c");
     assert_eq!(admin.cmd(&args!["LOCK.EXTEND", "k2", "a", "FENCE", first]), 1);
-    until_synced(&pair.primary, &pair.replica);
-    assert_eq!(digest(&pair.replica), digest(&pair.primary));
+    assert_same(&pair.primary, &pair.replica);
     // The lease went along: it ends the hold under the new name.
     assert_eq!(admin.cmd(&["LOCK.EXTEND", "k2", "a", "PX", "600000"]), 1);
     assert_eq!(admin.cmd(&["RENAME", "k2", "k3"]), "OK");
     let second = c.read().int();
     assert!(second > first);
-    let mut d = waiter(&pair.primary, 0, "k3", "d");
+    let mut d = waiter(&pair.primary, "k3", "d");
     let both = admin.pipeline(&[&["LOCK.EXTEND", "k3", "a", "PX", "100"][..], &["RENAME", "k3", "k4"]]);
     assert!(both[0] == 1 && both[1] == "OK", "{both:?}");
     assert!(d.read().int() > second);
@@ -186,7 +165,7 @@ fn lock_put_onto_another_is_waited_for_until_its_lease_ends() {
         let mut admin = pair.primary.client();
         acquire(&mut admin, "k", "a");
         let second = acquire(&mut admin, "other", "o");
-        let mut b = waiter(&pair.primary, 0, "k", "b");
+        let mut b = waiter(&pair.primary, "k", "b");
         let dump = admin.cmd(&["DUMP", "other"]).bytes().to_vec();
         let done = match way {
             "RENAME" => admin.cmd(&["RENAME", "other", "k"]),
@@ -225,17 +204,14 @@ fn copy_of_a_lock_is_refused() {
 /// Trap 16: MOVE takes the hold and its lease to the other database; the waiters stay and are served there.
 #[test]
 fn moved_lock_is_held_in_the_other_database() {
-    let pair = Pair::start();
-    if !pair.primary.hears_of_moved_keys() {
-        return;
-    }
+    let Some(pair) = Pair::hearing_of_moves() else { return };
     let mut admin = pair.primary.client();
     let first = acquire(&mut admin, "k", "a");
-    let mut b = waiter(&pair.primary, 0, "k", "b");
+    let mut b = waiter(&pair.primary, "k", "b");
     assert_eq!(admin.cmd(&["MOVE", "k", "1"]), 1);
     let second = b.read().int();
     assert!(second > first);
-    let mut c = waiter(&pair.primary, 1, "k", "c");
+    let mut c = waiter_in(&pair.primary, 1, "k", "c");
     admin.select(1);
     let extension = args!["LOCK.EXTEND", "k", "a", "PX", 100, "FENCE", first];
     assert_eq!(admin.pipeline(&[&extension[..], &args!["MOVE", "k", 2]]), [Value::Int(1), Value::Int(1)]);
@@ -259,9 +235,9 @@ fn waiters_stay_in_their_database_when_databases_are_swapped() {
     acquire(&mut zero, "k", "a");
     acquire(&mut zero, "only-in-0", "a");
     acquire(&mut one, "k", "c");
-    let mut b = waiter(&pair.primary, 0, "k", "b");
-    let mut d = waiter(&pair.primary, 1, "k", "d");
-    let mut freed = waiter(&pair.primary, 0, "only-in-0", "f");
+    let mut b = waiter(&pair.primary, "k", "b");
+    let mut d = waiter_in(&pair.primary, 1, "k", "d");
+    let mut freed = waiter(&pair.primary, "only-in-0", "f");
     assert_eq!(zero.cmd(&["SWAPDB", "0", "1"]), "OK");
     // Nobody holds this one in database 0 any more.
     freed.read().int();
@@ -297,8 +273,8 @@ fn flushed_locks_go_to_their_waiters_everywhere() {
         for other in 0..300 {
             admin.cmd(&args!["LOCK.ACQUIRE", format!("other-{other}"), "a", "PX", 50]);
         }
-        let mut b = waiter(&pair.primary, 0, "k", "b");
-        let mut c = waiter(&pair.primary, 0, "k", "c");
+        let mut b = waiter(&pair.primary, "k", "b");
+        let mut c = waiter(&pair.primary, "k", "c");
         assert_eq!(admin.cmd(&flush), "OK");
         let second = b.read().int();
         assert!(second > first, "after {flush:?}");
@@ -320,7 +296,7 @@ fn flush_of_one_database_leaves_the_others() {
     one.select(1);
     acquire(&mut zero, "k", "a");
     acquire(&mut one, "k", "a");
-    let mut b = waiter(&server, 1, "k", "b");
+    let mut b = waiter_in(&server, 1, "k", "b");
     assert_eq!(zero.cmd(&["FLUSHDB"]), "OK");
     assert!(holds(&mut one, "k", "a") && !holds(&mut zero, "k", "a"));
     server.assert_waiting(&mut b);

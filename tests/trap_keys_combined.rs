@@ -5,19 +5,7 @@
 
 mod support;
 
-use support::{args, digest, until, until_synced, Client, Server, Value};
-
-#[track_caller]
-fn acquire(client: &mut Client, key: &str, owner: &str) -> i64 {
-    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000"]).int()
-}
-
-#[track_caller]
-fn waiter(server: &Server, key: &str, owner: &str) -> Client {
-    let mut client = server.client();
-    server.send_to_wait(&mut client, &["LOCK.ACQUIRE", key, owner, "PX", "600000", "BLOCK", "0"]);
-    client
-}
+use support::{acquire, args, assert_same, digest, release, until, until_synced, waiter, Client, Server, Value};
 
 /// Runs the commands in one transaction and gives their replies.
 #[track_caller]
@@ -83,7 +71,7 @@ fn lease_ends_a_lock_wherever_it_was_moved_to() {
         let commands: Vec<_> = [extend].into_iter().chain(moves).collect();
         transaction(&mut a, &commands);
         b.pop().unwrap().read().int();
-        assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+        release(&mut a, "k", "b");
         until(format!("the lease ended it after {commands:?}"), || server.info("keyspace").is_empty());
     }
     server.assert_clean();
@@ -123,7 +111,7 @@ fn value_of_another_type_that_is_swapped_in_turns_waiters_away() {
     assert_eq!(zero.cmd(&["SWAPDB", "0", "1"]), "OK");
     assert!(b.read().err_text().starts_with("WRONGTYPE "));
     assert_eq!(zero.cmd(&["GET", "k"]), "x");
-    assert_eq!(one.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut one, "k", "a");
     assert_eq!(zero.cmd(&["DEL", "k"]), 1);
     server.assert_no_keys();
     server.assert_clean();
@@ -136,7 +124,7 @@ fn waiter_whose_own_hold_is_restored_is_answered_with_it() {
     let mut a = server.client();
     let first = acquire(&mut a, "k", "b");
     let dump = a.cmd(&["DUMP", "k"]).bytes().to_vec();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut a, "k", "b");
     acquire(&mut a, "k", "a");
     let mut b = waiter(&server, "k", "b");
     let mut c = waiter(&server, "k", "c");
@@ -147,7 +135,7 @@ fn waiter_whose_own_hold_is_restored_is_answered_with_it() {
     server.assert_waiting(&mut c);
     assert_eq!(a.cmd(&args!["LOCK.RELEASE", "k", "b", "FENCE", fence]), 1);
     assert!(c.read().int() > fence);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
+    release(&mut a, "k", "c");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -183,8 +171,7 @@ fn promoted_replica_ends_leases_of_locks_that_had_moved() {
         let reply = a.cmd(&command);
         assert!(!reply.is_err(), "{reply:?}");
     }
-    until_synced(&primary, &replica);
-    assert_eq!(digest(&replica), digest(&primary));
+    assert_same(&primary, &replica);
     primary.kill9();
     assert_eq!(replica.info("keyspace").len(), 2, "the leases must end on the replica");
     assert_eq!(replica.cmd(&["REPLICAOF", "NO", "ONE"]), "OK");
@@ -206,7 +193,7 @@ fn lock_looks_like_a_key() {
     assert_eq!(scanned.array()[1], Value::Array(vec![Value::Bulk(b"k".to_vec())]));
     assert!(a.cmd(&["MEMORY", "USAGE", "k"]).int() > 0);
     assert!(a.cmd(&["GET", "k"]).err_text().starts_with("WRONGTYPE "));
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     assert_eq!(a.cmd(&["TYPE", "k"]), "none");
     assert_eq!(a.cmd(&["DEL", "text"]), 1);
     server.assert_no_keys();

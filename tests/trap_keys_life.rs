@@ -4,13 +4,16 @@
 
 mod support;
 
-use support::{aof_commands, args, digest, holds, said, until, until_some, until_synced, Client, Server};
+use support::{
+    acquire, aof_commands, args, assert_both_clean, digest, holds, release, said, until, until_some, until_synced,
+    waiter, Client, Server,
+};
 
 use std::time::Duration;
 
 /// A new client that waits for the lock without limit; what it is granted lasts so many milliseconds.
 #[track_caller]
-fn waiter(server: &Server, key: &str, owner: &str, lease_ms: u32) -> Client {
+fn waiter_for(server: &Server, key: &str, owner: &str, lease_ms: u32) -> Client {
     let mut client = server.client();
     server.send_to_wait(&mut client, &args!["LOCK.ACQUIRE", key, owner, "PX", lease_ms, "BLOCK", 0]);
     client
@@ -28,7 +31,7 @@ fn squeeze(server: &Server, policy: &str) {
 fn volatile_policies_never_evict_a_lock() {
     let server = Server::start();
     let mut client = server.client();
-    let fence = client.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
+    let fence = acquire(&mut client, "k", "a");
     let noise = "x".repeat(10_000);
     for policy in ["volatile-lru", "volatile-random", "volatile-ttl"] {
         squeeze(&server, policy);
@@ -40,7 +43,7 @@ fn volatile_policies_never_evict_a_lock() {
         assert_eq!(client.cmd(&args!["LOCK.EXTEND", "k", "a", "FENCE", fence]), 1, "{policy}");
         assert_eq!(server.cmd(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
     }
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut client, "k", "a");
     server.assert_clean();
 }
 
@@ -49,8 +52,8 @@ fn volatile_policies_never_evict_a_lock() {
 fn evicted_lock_goes_to_its_waiter() {
     let server = Server::builder().config("notify-keyspace-events Ke").start();
     let (mut a, mut events) = (server.client(), server.client());
-    let first = a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
-    let mut b = waiter(&server, "k", "b", 600_000);
+    let first = acquire(&mut a, "k", "a");
+    let mut b = waiter(&server, "k", "b");
     events.cmd(&["SUBSCRIBE", "__keyspace@0__:k"]);
     squeeze(&server, "allkeys-random");
     let noise = "x".repeat(10_000);
@@ -73,10 +76,10 @@ fn evicted_lock_goes_to_its_waiter() {
 fn waiters_keep_their_order_and_leases_their_ends_over_a_reload() {
     let server = Server::start();
     let mut admin = server.client();
-    let first = admin.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
-    let mut b = waiter(&server, "k", "b", 300);
-    let mut c = waiter(&server, "k", "c", 600_000);
-    let mut d = waiter(&server, "k", "d", 600_000);
+    let first = acquire(&mut admin, "k", "a");
+    let mut b = waiter_for(&server, "k", "b", 300);
+    let mut c = waiter(&server, "k", "c");
+    let mut d = waiter(&server, "k", "d");
     assert_eq!(admin.cmd(&["DEBUG", "RELOAD"]), "OK");
     for waiter in [&mut b, &mut c, &mut d] {
         server.assert_waiting(waiter);
@@ -90,9 +93,9 @@ fn waiters_keep_their_order_and_leases_their_ends_over_a_reload() {
     assert!(third > second);
     server.assert_waiting(&mut d);
     assert_eq!(admin.cmd(&["DEBUG", "RELOAD"]), "OK");
-    assert_eq!(admin.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
+    release(&mut admin, "k", "c");
     assert!(d.read().int() > third);
-    assert_eq!(admin.cmd(&["LOCK.RELEASE", "k", "d"]), 1);
+    release(&mut admin, "k", "d");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -105,8 +108,8 @@ fn ttl_set_by_hand_does_not_reach_the_next_hold() {
     let replica = Server::builder().replica_of(&primary).start();
     let mut admin = primary.client();
     for ending in [args!["LOCK.RELEASE", "k", "a"].to_vec(), args!["LOCK.EXTEND", "k", "a", "PX", 1].to_vec()] {
-        admin.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
-        let mut b = waiter(&primary, "k", "b", 600_000);
+        acquire(&mut admin, "k", "a");
+        let mut b = waiter(&primary, "k", "b");
         assert_eq!(admin.cmd(&["PEXPIRE", "k", "3600000"]), 1);
         assert_eq!(admin.cmd(&ending), 1);
         b.read().int();
@@ -117,20 +120,16 @@ fn ttl_set_by_hand_does_not_reach_the_next_hold() {
         primary.restart();
         assert_eq!(primary.cmd(&["PTTL", "k"]), -1, "replayed after {ending:?}");
         admin = primary.client();
-        assert_eq!(admin.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+        release(&mut admin, "k", "b");
     }
     // A lock that became free takes its TTL along, too.
     admin.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
     assert_eq!(admin.cmd(&["PEXPIRE", "k", "3600000"]), 1);
-    assert_eq!(admin.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut admin, "k", "a");
     admin.cmd(&["LOCK.ACQUIRE", "k", "b"]).int();
     assert_eq!(admin.cmd(&["PTTL", "k"]), -1);
-    assert_eq!(admin.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
-    until_synced(&primary, &replica);
-    for server in [&primary, &replica] {
-        server.assert_no_keys();
-        server.assert_clean();
-    }
+    release(&mut admin, "k", "b");
+    assert_both_clean(&primary, &replica);
 }
 
 /// Trap 54: while the hold goes on, the TTL set on it stays: neither an extension nor asking again clears it.
@@ -139,7 +138,7 @@ fn ttl_set_by_hand_stays_with_its_hold() {
     let primary = Server::builder().aof().start();
     let replica = Server::builder().replica_of(&primary).start();
     let mut client = primary.client();
-    let fence = client.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
+    let fence = acquire(&mut client, "k", "a");
     assert_eq!(client.cmd(&["PEXPIRE", "k", "3600000"]), 1);
     assert_eq!(client.cmd(&["LOCK.EXTEND", "k", "a", "PX", "700000"]), 1);
     assert_eq!(client.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "800000"]), fence);
@@ -150,7 +149,7 @@ fn ttl_set_by_hand_stays_with_its_hold() {
     primary.restart();
     let mut client = primary.client();
     assert!(client.cmd(&["PTTL", "k"]).int() > 0, "replayed");
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut client, "k", "a");
     primary.assert_no_keys();
     primary.assert_clean();
     replica.assert_clean();
@@ -174,11 +173,11 @@ fn lock_taken_again_right_after_its_release_stays_held() {
     assert!(client.pipeline(&commands).iter().all(|reply| reply.int() > 0));
 
     // Waits behind the last one, so that whatever a spurious note set off would have happened by now.
-    let mut b = waiter(&server, "k", "b", 600_000);
+    let mut b = waiter(&server, "k", "b");
     assert!(holds(&mut client, "k", "owner-19"));
     assert_eq!(client.cmd(&["LOCK.EXTEND", "k", "owner-19", "PX", "50"]), 1);
     b.read().int();
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut client, "k", "b");
 
     let of_key = aof_commands(&server).into_iter().filter(|command| command.get(1).is_some_and(|key| key == b"k"));
     let (removals, effects): (Vec<_>, Vec<_>) =
@@ -211,7 +210,7 @@ fn seen((mut watcher, mut tracker): (Client, Client)) -> (bool, bool) {
 fn waiting_and_looking_do_not_disturb_a_watch() {
     let server = Server::start();
     let mut a = server.client();
-    a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
+    acquire(&mut a, "k", "a");
     let watched = watch(&server);
     let mut b = server.client();
     assert!(b.cmd(&["LOCK.ACQUIRE", "k", "b"]).is_nil());
@@ -219,14 +218,14 @@ fn waiting_and_looking_do_not_disturb_a_watch() {
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]);
     assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "b"]), 0);
     assert!(b.read().is_nil());
-    let gone = waiter(&server, "k", "c", 1000);
+    let gone = waiter_for(&server, "k", "c", 1000);
     gone.close();
     server.until_blocked(0);
     assert_eq!(a.cmd(&["LOCK.EXTEND", "k", "a", "PX", "500000"]), 1);
     a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "700000"]).int();
     assert_eq!(a.cmd(&["LOCK.EXTEND", "k", "b"]), 0);
     assert_eq!(seen(watched), (false, false));
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -238,12 +237,12 @@ fn watch_and_tracking_see_every_grant_and_end() {
     let mut a = server.client();
 
     let watched = watch(&server);
-    a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
+    acquire(&mut a, "k", "a");
     assert_eq!(seen(watched), (true, true), "a grant");
 
-    let mut b = waiter(&server, "k", "b", 600_000);
+    let mut b = waiter(&server, "k", "b");
     let watched = watch(&server);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     b.read().int();
     assert_eq!(seen(watched), (true, true), "a hand-off");
 
@@ -252,15 +251,15 @@ fn watch_and_tracking_see_every_grant_and_end() {
     until("the lease ended", || server.cmd(&["DBSIZE"]) == 0);
     assert_eq!(seen(watched), (true, true), "a lease end");
 
-    a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
-    let mut c = waiter(&server, "k", "c", 600_000);
+    acquire(&mut a, "k", "a");
+    let mut c = waiter(&server, "k", "c");
     let watched = watch(&server);
     assert_eq!(a.cmd(&["LOCK.EXTEND", "k", "a", "PX", "50"]), 1);
     c.read().int();
     assert_eq!(seen(watched), (true, true), "a hand-off at a lease end");
 
     let watched = watch(&server);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
+    release(&mut a, "k", "c");
     assert_eq!(seen(watched), (true, true), "a release");
     server.assert_no_keys();
     server.assert_clean();

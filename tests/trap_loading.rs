@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::{args, digest, until, until_synced, Client, Server};
+use support::{acquire, args, assert_same, digest, release, until, until_synced, waiter, Server};
 
 /// How many keys besides the locks, so that loading takes its time.
 const NOISE: usize = 300;
@@ -22,22 +22,16 @@ fn set(server: &Server, name: &str, value: &str) {
     assert_eq!(server.cmd(&["CONFIG", "SET", name, value]), "OK");
 }
 
-#[track_caller]
-fn waiter(server: &Server, key: &str, owner: &str, wait_ms: &str) -> Client {
-    let mut client = server.client();
-    server.send_to_wait(&mut client, &["LOCK.ACQUIRE", key, owner, "PX", "600000", "BLOCK", wait_ms]);
-    client
-}
-
 /// Has the server load its data with `command` while a waiter and its connection go, another's wait and a lease run out.
 fn disturb_loading(server: &Server, command: &[&str]) {
     let mut a = server.client();
-    let first = a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
-    a.cmd(&["LOCK.ACQUIRE", "ending", "a", "PX", "600000"]).int();
-    let gone = waiter(server, "k", "gone", "0");
-    let mut c = waiter(server, "k", "c", "0");
-    let mut timed_out = waiter(server, "k", "d", "1000");
-    let mut heir = waiter(server, "ending", "heir", "0");
+    let first = acquire(&mut a, "k", "a");
+    acquire(&mut a, "ending", "a");
+    let gone = waiter(server, "k", "gone");
+    let mut c = waiter(server, "k", "c");
+    let mut timed_out = server.client();
+    server.send_to_wait(&mut timed_out, &["LOCK.ACQUIRE", "k", "d", "PX", "600000", "BLOCK", "1000"]);
+    let mut heir = waiter(server, "ending", "heir");
     let address = gone.address();
     assert_eq!(a.cmd(&["LOCK.EXTEND", "ending", "a", "PX", "300"]), 1);
 
@@ -154,7 +148,7 @@ fn data_set_swapped_in_by_a_resync_keeps_its_own_leases() {
     assert_eq!(replica.cmd(&["REPLICAOF", "NO", "ONE"]), "OK");
     // Nobody asks for it: only a timer can know of its end.
     until("the lease of the new data set ends", || replica.cmd(&["EXISTS", "new"]) == 0);
-    let mut c = waiter(&replica, "both", "c", "0");
+    let mut c = waiter(&replica, "both", "c");
     assert_eq!(replica.cmd(&["LOCK.EXTEND", "both", "a"]), 0);
     assert_eq!(replica.cmd(&["LOCK.EXTEND", "both", "b", "PX", "50"]), 1);
     c.read().int();
@@ -176,7 +170,7 @@ fn broken_resync_leaves_the_old_data_set_with_its_leases() {
     let mut client = replica.client();
     for key in ["old", "both", "new"] {
         client.cmd(&["LOCK.ACQUIRE", key, "c", "BLOCK", "0"]).int();
-        assert_eq!(client.cmd(&["LOCK.RELEASE", key, "c"]), 1);
+        release(&mut client, key, "c");
     }
     primary.restart();
     finish(&primary, &replica);
@@ -186,8 +180,7 @@ fn broken_resync_leaves_the_old_data_set_with_its_leases() {
 #[track_caller]
 fn finish(primary: &Server, replica: &Server) {
     assert_eq!(primary.cmd(&args!["REPLICAOF", "127.0.0.1", replica.port()]), "OK");
-    until_synced(replica, primary);
-    assert_eq!(digest(primary), digest(replica));
+    assert_same(replica, primary);
     assert_eq!(replica.cmd(&["DBSIZE"]), i64::try_from(NOISE).unwrap());
     primary.assert_clean();
     replica.assert_clean();

@@ -7,7 +7,10 @@ mod support;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use support::{aof_bytes, args, digest, until, until_synced, Client, Server, ServerBuilder};
+use support::{
+    acquire, aof_bytes, args, assert_same, digest, release, until, until_synced, waiter, waiter_in, Client, Server,
+    ServerBuilder,
+};
 
 /// The most that RAISE may ask for now: 60 s ahead of the clock.
 fn raise_max() -> u128 {
@@ -19,7 +22,7 @@ fn raise_max() -> u128 {
 #[track_caller]
 fn draw(server: &Server, last: &mut i64, when: &str) {
     let mut client = server.client();
-    let fence = client.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
+    let fence = acquire(&mut client, "k", "a");
     assert!(fence > *last, "{when}: {fence} is not above {last}");
     let raised = raise_max().to_string();
     assert_eq!(client.cmd(&["LOCK.EXTEND", "k", "a", "RAISE", &raised]), 1);
@@ -103,8 +106,7 @@ fn fences_rise_over_failovers() {
         assert_eq!(new.cmd(&["REPLICAOF", "NO", "ONE"]), "OK");
         draw(new, &mut last, "after a promotion");
         assert_eq!(old.cmd(&args!["REPLICAOF", "127.0.0.1", new.port()]), "OK");
-        until_synced(new, old);
-        assert_eq!(digest(new), digest(old));
+        assert_same(new, old);
     }
     one.assert_no_keys();
     one.assert_clean();
@@ -140,15 +142,14 @@ fn killed_server_comes_back_with_holders_fences_and_remaining_leases() {
     const LEASE: Duration = Duration::from_millis(4000);
     let server = Server::builder().aof().start();
     let mut client = server.client();
-    let fence = client.cmd(&["LOCK.ACQUIRE", "long", "a", "PX", "600000"]).int();
+    let fence = acquire(&mut client, "long", "a");
     let begun = Instant::now();
     client.cmd(&args!["LOCK.ACQUIRE", "short", "a", "PX", LEASE.as_millis().to_string()]).int();
     client.cmd(&["LOCK.ACQUIRE", "freed", "a"]).int();
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "freed", "a"]), 1);
+    release(&mut client, "freed", "a");
     client.cmd(&["LOCK.ACQUIRE", "handed", "a"]).int();
-    let mut b = server.client();
-    server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "handed", "b", "PX", "600000", "BLOCK", "0"]);
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "handed", "a"]), 1);
+    let mut b = waiter(&server, "handed", "b");
+    release(&mut client, "handed", "a");
     let handed = b.read().int();
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "long", "b", "BLOCK", "0"]);
     let data = digest(&server);
@@ -163,14 +164,14 @@ fn killed_server_comes_back_with_holders_fences_and_remaining_leases() {
     assert!(begun.elapsed() >= LEASE, "the lease must not end early");
     assert!(restarted.elapsed() < LEASE, "the lease must not start anew");
     assert!(granted > handed);
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "short", "b"]), 1);
+    release(&mut client, "short", "b");
     assert_ne!(digest(&server), data);
 
     assert_eq!(client.cmd(&args!["LOCK.EXTEND", "long", "a", "FENCE", fence]), 1);
     assert_eq!(client.cmd(&args!["LOCK.EXTEND", "handed", "b", "FENCE", handed]), 1);
     client.cmd(&["LOCK.ACQUIRE", "freed", "b"]).int();
     for (key, owner) in [("freed", "b"), ("long", "a"), ("handed", "b")] {
-        assert_eq!(client.cmd(&["LOCK.RELEASE", key, owner]), 1);
+        release(&mut client, key, owner);
     }
     server.assert_no_keys();
     server.assert_clean();
@@ -200,7 +201,7 @@ fn lease_that_ran_out_while_the_server_was_down_is_over() {
         until("the other one is gone too", || server.cmd(&["DBSIZE"]) == 2);
         assert!(restarted.elapsed() < Duration::from_millis(1500), "{keeper}: the leases started anew");
         for key in ["asked", "waited"] {
-            assert_eq!(client.cmd(&["LOCK.RELEASE", key, "b"]), 1);
+            release(&mut client, key, "b");
         }
         server.assert_no_keys();
         server.assert_clean();
@@ -218,13 +219,11 @@ fn make_locks(server: &Server) -> i64 {
         client.cmd(&args!["SET", "text", "x"]);
     }
     client.cmd(&["LOCK.ACQUIRE", "handed", "a"]).int();
-    let mut b = server.client();
-    b.select(3);
-    server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "handed", "b", "PX", "600000", "BLOCK", "0"]);
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "handed", "a"]), 1);
+    let mut b = waiter_in(server, 3, "handed", "b");
+    release(&mut client, "handed", "a");
     b.read().int();
     let last = client.cmd(&["LOCK.ACQUIRE", "freed", "a"]).int();
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "freed", "a"]), 1);
+    release(&mut client, "freed", "a");
     last
 }
 
@@ -233,10 +232,10 @@ fn free_locks(client: &mut Client) {
     for database in [0, 3] {
         client.select(database);
         assert_eq!(client.cmd(&args!["LOCK.RELEASE", b"\0\r\n\xff", [255; 1024]]), 1);
-        assert_eq!(client.cmd(&["LOCK.RELEASE", "", "a"]), 1);
+        release(client, "", "a");
         assert_eq!(client.cmd(&["DEL", "text"]), 1);
     }
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "handed", "b"]), 1);
+    release(client, "handed", "b");
 }
 
 /// Locks are the same after a restart from RDB and from every form of AOF: as it was written, rewritten with an RDB
@@ -258,7 +257,7 @@ fn locks_come_back_from_every_form_of_storage() {
             assert_eq!(digest(&server), data, "{keeper}, {rewrites} rewrites");
             let mut client = server.client();
             assert!(client.cmd(&["LOCK.ACQUIRE", "freed", "b"]).int() > last);
-            assert_eq!(client.cmd(&["LOCK.RELEASE", "freed", "b"]), 1);
+            release(&mut client, "freed", "b");
             free_locks(&mut client);
             server.assert_no_keys();
             server.assert_clean();
@@ -313,8 +312,7 @@ fn owner_of_a_hold_taken_over_by_promotion_draws_a_new_fence_once() {
     assert_eq!(replica.cmd(&["REPLICAOF", "NO", "ONE"]), "OK");
     assert_inherited_hold_is_renewed(&replica, first);
     assert_eq!(primary.cmd(&args!["REPLICAOF", "127.0.0.1", replica.port()]), "OK");
-    until_synced(&replica, &primary);
-    assert_eq!(digest(&primary), digest(&replica));
+    assert_same(&replica, &primary);
     assert_eq!(replica.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
     until_synced(&replica, &primary);
     primary.assert_no_keys();

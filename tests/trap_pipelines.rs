@@ -4,20 +4,7 @@
 
 mod support;
 
-use support::{aof_commands, args, digest, holds, until, Client, Server, Value};
-
-/// A server whose lock `k` is held by `a`, the holder's connection, and its fence.
-fn held() -> (Server, Client, i64) {
-    let server = Server::start();
-    let mut a = server.client();
-    let fence = a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
-    (server, a, fence)
-}
-
-#[track_caller]
-fn release(client: &mut Client, owner: &str) {
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "k", owner]), 1, "{owner} should hold");
-}
+use support::{aof_commands, args, digest, held, holds, release, until, Client, Server, Value};
 
 /// Trap 44: what is pipelined behind a blocking ACQUIRE.
 #[test]
@@ -35,14 +22,14 @@ fn commands_behind_a_wait_run_after_the_grant_in_order_or_not_at_all() {
     server.until_waiting(&c);
     assert_eq!(server.cmd(&["EXISTS", "s"]), 0);
 
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     assert!(b.read().int() > fence);
     assert_eq!([b.read(), b.read(), b.read()], [Value::Int(1), Value::Int(2), Value::Bulk(b"12".to_vec())]);
     // The other one leaves: neither its wait nor what it sent behind it happens.
     server.assert_waiting(&mut c);
     c.close();
     server.until_clients(2);
-    release(&mut b, "b");
+    release(&mut b, "k", "b");
     assert_eq!(server.cmd(&["GET", "s"]), "12");
     assert_eq!(server.cmd(&["DEL", "s"]), 1);
     server.assert_no_keys();
@@ -61,9 +48,9 @@ fn waiters_in_resp3_get_replies_of_resp3() {
     server.send_to_wait(&mut unnamed, &["LOCK.ACQUIRE", "k", "*", "BLOCK", "0"]);
     assert_eq!(late.cmd(&["LOCK.ACQUIRE", "k", "*", "BLOCK", "20"]), Value::Null);
 
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     assert!(matches!(named.read(), Value::Int(granted) if granted > fence));
-    release(&mut named, "b");
+    release(&mut named, "k", "b");
     match unnamed.read() {
         Value::Array(pair) => match pair.as_slice() {
             [Value::Bulk(owner), Value::Int(fence)] => {
@@ -98,7 +85,7 @@ fn waiters_without_replies_are_granted_and_told_nothing() {
                 line.contains(" cmd=lock.acquire ") && !server.is_waiting(&b)
             });
         }
-        release(&mut a, "a");
+        release(&mut a, "k", "a");
         assert_eq!(holds(&mut a, "k", "b"), endless, "{silence} {ends}");
         if silence == "OFF" {
             b.send(&["CLIENT", "REPLY", "ON"]);
@@ -121,9 +108,9 @@ fn waiter_without_replies_leaves_the_line_when_it_disconnects() {
     server.send_to_wait(&mut c, &["LOCK.ACQUIRE", "k", "c", "BLOCK", "0"]);
     b.close();
     server.until_blocked(1);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     c.read().int();
-    release(&mut c, "c");
+    release(&mut c, "k", "c");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -207,7 +194,7 @@ fn watch_of_a_lock_sees_grants_releases_and_ends() {
         act();
         assert!(!transaction_goes_through(&mut watcher), "not aborted by {what}");
     };
-    watch("a release", &mut || release(&mut a, "a"));
+    watch("a release", &mut || release(&mut a, "k", "a"));
     watch("a grant", &mut || {
         a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "30"]).int();
     });
@@ -216,7 +203,7 @@ fn watch_of_a_lock_sees_grants_releases_and_ends() {
     a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0", "PX", "1000"]);
     watch("a hand-off", &mut || {
-        release(&mut a, "a");
+        release(&mut a, "k", "a");
         b.read().int();
     });
     server.send_to_wait(&mut a, &["LOCK.ACQUIRE", "k", "a", "BLOCK", "0"]);
@@ -242,7 +229,7 @@ fn release_pipelined_behind_a_wait_serves_the_next_waiter() {
         client.send_many(&[&["LOCK.ACQUIRE", "k", &owner, "BLOCK", "0"][..], &["LOCK.RELEASE", "k", &owner]]);
         server.until_blocked(n + 1);
     }
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     let mut tail = clients.pop().unwrap();
     let last = tail.read().int();
     for client in &mut clients {

@@ -6,7 +6,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{aof_commands, args, digest, said, until, until_synced, Client, Received, Server, ServerBuilder, UNTIL};
+use support::{
+    aof_commands, args, assert_same, digest, said, until, until_synced, waiter, Client, Received, Server,
+    ServerBuilder, UNTIL,
+};
 
 /// A replica of that server, in step with it.
 fn replica_of(primary: &Server) -> Server {
@@ -29,12 +32,6 @@ fn follow(server: &Server, primary: &Server) {
     assert_same(primary, server);
 }
 
-#[track_caller]
-fn assert_same(primary: &Server, replica: &Server) {
-    until_synced(primary, replica);
-    assert_eq!(digest(replica), digest(primary), "the replica differs from its primary");
-}
-
 /// What the AOF says of locks.
 fn recorded(server: &Server) -> Vec<String> {
     let said = aof_commands(server).into_iter().map(|command| said(&command));
@@ -45,13 +42,6 @@ fn recorded(server: &Server) -> Vec<String> {
 /// How often the AOF holds this command of this key.
 fn count(server: &Server, line: &str) -> usize {
     recorded(server).iter().filter(|recorded| *recorded == line).count()
-}
-
-#[track_caller]
-fn waiter(server: &Server, key: &str, owner: &str) -> Client {
-    let mut client = server.client();
-    server.send_to_wait(&mut client, &["LOCK.ACQUIRE", key, owner, "PX", "600000", "BLOCK", "0"]);
-    client
 }
 
 /// The waiter is told that its server is no primary any more, and let go.

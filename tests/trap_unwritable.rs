@@ -8,17 +8,10 @@ mod support;
 use std::cell::Cell;
 use std::fs;
 
-use support::{aof_commands, digest, holds, until, until_synced, Client, Server, Value};
-
-/// The answers to these commands, run as one transaction.
-#[track_caller]
-fn exec(client: &mut Client, commands: &[&str]) -> Vec<Value> {
-    client.cmd(&["MULTI"]);
-    for command in commands {
-        assert_eq!(client.cmd(&command.split(' ').collect::<Vec<_>>()), "QUEUED");
-    }
-    client.cmd(&["EXEC"]).array().to_vec()
-}
+use support::{
+    aof_commands, assert_both_clean, assert_same, digest, exec, holds, release, until, until_synced, Client, Server,
+    Value,
+};
 
 /// A server that will not write, seen by its waiters: `k` is held under a lease that ends meanwhile.
 ///
@@ -71,7 +64,7 @@ fn paused_server_with_an_aof_grants_nobody_until_the_pause_is_over() {
     let before = digest(&server);
     assert_eq!(server.cmd(&["DEBUG", "LOADAOF"]), "OK");
     assert_eq!(digest(&server), before);
-    assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut b, "k", "b");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -86,19 +79,13 @@ fn paused_server_with_a_replica_grants_nobody_until_the_pause_is_over() {
         &primary,
         || pause(&primary),
         || {
-            until_synced(&primary, &replica);
-            assert_eq!(digest(&replica), digest(&primary));
+            assert_same(&primary, &replica);
             unpause(&primary);
         },
     );
-    until_synced(&primary, &replica);
-    assert_eq!(digest(&replica), digest(&primary));
-    assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
-    until_synced(&primary, &replica);
-    for server in [&primary, &replica] {
-        server.assert_no_keys();
-        server.assert_clean();
-    }
+    assert_same(&primary, &replica);
+    release(&mut b, "k", "b");
+    assert_both_clean(&primary, &replica);
 }
 
 /// Trap 9: a grant finds its waiter dead, and what follows from it falls into a pause that begins in the same turn.
@@ -118,7 +105,7 @@ fn undelivered_grant_is_taken_back_after_the_pause() {
     c.read().int();
     assert_ne!(digest(&server), before);
     assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "b"]), 0);
-    assert_eq!(c.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
+    release(&mut c, "k", "c");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -132,7 +119,7 @@ fn server_paused_for_all_commands_serves_the_line_afterwards() {
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]);
     assert_eq!(server.cmd(&["CLIENT", "PAUSE", "600", "ALL"]), "OK");
     assert!(b.read().int() > fence);
-    assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut b, "k", "b");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -153,15 +140,15 @@ fn server_out_of_memory_refuses_requests_and_lets_holds_end_and_waiters_follow()
         assert!(refused.err_text().starts_with("OOM "), "{refused:?}");
     }
     assert_eq!(a.cmd(&["LOCK.EXTEND", "k", "a", "PX", "60000"]), 1);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    release(&mut a, "k", "a");
     // After the release, and after the end of that lease.
     let fence = b.read().int();
     assert!(c.read().int() > fence);
-    assert_eq!(c.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
+    release(&mut c, "k", "c");
     until("the other lease ends", || server.cmd(&["EXISTS", "lapsing"]) == 0);
     assert_eq!(server.cmd(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
     a.cmd(&["LOCK.ACQUIRE", "lapsing", "d"]).int();
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "lapsing", "d"]), 1);
+    release(&mut a, "lapsing", "d");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -210,7 +197,7 @@ fn server_that_cannot_save_refuses_all_and_grants_nobody_until_it_can() {
             bgsave(&server, "ok");
         },
     );
-    assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut b, "k", "b");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -226,7 +213,7 @@ fn server_with_too_few_replicas_refuses_all_lock_commands() {
     assert_eq!(server.cmd(&["CONFIG", "SET", "min-replicas-to-write", "0"]), "OK");
     // The lease has gone on meanwhile.
     assert!(a.cmd(&["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]).int() > fence);
-    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    release(&mut a, "k", "b");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -245,13 +232,8 @@ fn server_with_too_few_replicas_serves_the_line_when_they_are_back() {
         },
     );
     let replica = replica.unwrap();
-    until_synced(&primary, &replica);
-    assert_eq!(digest(&replica), digest(&primary));
+    assert_same(&primary, &replica);
 
-    assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
-    until_synced(&primary, &replica);
-    for server in [&primary, &replica] {
-        server.assert_no_keys();
-        server.assert_clean();
-    }
+    release(&mut b, "k", "b");
+    assert_both_clean(&primary, &replica);
 }

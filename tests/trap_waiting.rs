@@ -5,15 +5,7 @@
 
 mod support;
 
-use support::{args, holds, Client, Server, Value, Version};
-
-/// A server whose lock `k` is held by `a`, the holder's connection, and its fence.
-fn held() -> (Server, Client, i64) {
-    let server = Server::start();
-    let mut a = server.client();
-    let fence = a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
-    (server, a, fence)
-}
+use support::{args, assert_nothing_unread, exec, held, holds, release, Client, Server, Value, Version};
 
 /// A new client that waits for `k`, and its id.
 #[track_caller]
@@ -24,33 +16,12 @@ fn waiter(server: &Server, owner: &str) -> (Client, i64) {
     (client, id)
 }
 
-/// The answers to these commands, run as one transaction: within one turn of the event loop.
-#[track_caller]
-fn exec(client: &mut Client, commands: &[&str]) -> Vec<Value> {
-    client.cmd(&["MULTI"]);
-    for command in commands {
-        assert_eq!(client.cmd(&command.split(' ').collect::<Vec<_>>()), "QUEUED");
-    }
-    client.cmd(&["EXEC"]).array().to_vec()
-}
-
-#[track_caller]
-fn release(client: &mut Client, owner: &str) {
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "k", owner]), 1, "{owner} should hold");
-}
-
-/// No answer but the one to PING is on its way.
-#[track_caller]
-fn assert_nothing_unread(client: &mut Client) {
-    assert_eq!(client.cmd(&["PING"]), "PONG");
-}
-
 /// Returns when the server has done everything that was due: a wait that began now has run out after it.
 fn let_it_catch_up(server: &Server) {
     let mut client = server.client();
     client.cmd(&["LOCK.ACQUIRE", "other", "x"]).int();
     assert_eq!(client.cmd(&["LOCK.ACQUIRE", "other", "y", "BLOCK", "5"]), Value::NullBulk);
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "other", "x"]), 1);
+    release(&mut client, "other", "x");
 }
 
 /// Whether CLIENT UNBLOCK reaches waiters. Below, the server would lose replies or crash, and answers 0.
@@ -70,7 +41,7 @@ fn release_in_the_turn_in_which_a_wait_runs_out_gives_each_waiter_one_answer() {
     assert_eq!((a.read(), a.read()), (Value::Simple("OK".into()), Value::Int(1)));
     assert_eq!(b.read(), Value::NullBulk);
     c.read().int();
-    release(&mut c, "c");
+    release(&mut c, "k", "c");
 
     // And close to the deadline, from both sides of it: whichever wins, there is one answer and one holder.
     for round in 0..40 {
@@ -81,11 +52,11 @@ fn release_in_the_turn_in_which_a_wait_runs_out_gives_each_waiter_one_answer() {
         a.send_many(&[&["DEBUG", "SLEEP", &nap][..], &["LOCK.RELEASE", "k", "a"]]);
         assert_eq!((a.read(), a.read()), (Value::Simple("OK".into()), Value::Int(1)));
         if b.read().opt_int().is_some() {
-            release(&mut b, "b");
+            release(&mut b, "k", "b");
         }
         c.read().int();
         assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 0, "two holders");
-        release(&mut c, "c");
+        release(&mut c, "k", "c");
         for client in [&mut b, &mut c] {
             assert_nothing_unread(client);
         }
@@ -109,7 +80,7 @@ fn client_unblock_in_the_turn_of_the_grant_leaves_one_answer_and_one_holder() {
         let turn = if round % 4 < 2 { ["LOCK.RELEASE k a", &unblock] } else { [&unblock, "LOCK.RELEASE k a"] };
         exec(&mut a, &turn);
         match b.read() {
-            Value::Int(_) => release(&mut b, "b"),
+            Value::Int(_) => release(&mut b, "k", "b"),
             Value::NullBulk => {}
             Value::Error(text) => assert!(text.starts_with("UNBLOCKED "), "{text}"),
             other => panic!("{other:?}"),
@@ -117,9 +88,9 @@ fn client_unblock_in_the_turn_of_the_grant_leaves_one_answer_and_one_holder() {
         // Whoever did not learn of a grant has none: the next ones are served in turn.
         c.read().int();
         assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 0);
-        release(&mut c, "c");
+        release(&mut c, "k", "c");
         d.read().int();
-        release(&mut d, "d");
+        release(&mut d, "k", "d");
         for client in [&mut b, &mut c, &mut d] {
             assert_nothing_unread(client);
         }
@@ -145,12 +116,12 @@ fn client_unblock_takes_a_waiter_out_of_the_line_or_says_that_it_cannot() {
         server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]);
         server.send_to_wait(&mut c, &["LOCK.ACQUIRE", "k", "c", "BLOCK", "0"]);
     }
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     let mut order = [(&mut b, "b"), (&mut c, "c"), (&mut d, "d")];
     order.rotate_right(usize::from(unblocks));
     for (client, owner) in order {
         client.read().int();
-        release(client, owner);
+        release(client, "k", owner);
         assert_nothing_unread(client);
     }
     server.assert_no_keys();
@@ -174,11 +145,11 @@ fn grant_to_a_killed_waiter_goes_to_the_next_one() {
         for owner in ["a", "b", "c"] {
             assert_eq!(a.cmd(&["LOCK.RELEASE", "k", owner]), 0);
         }
-        release(&mut d, "d");
+        release(&mut d, "k", "d");
         fence = a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
         assert!(fence > granted);
     }
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -195,9 +166,9 @@ fn closed_waiter_leaves_the_line_at_once() {
     assert_eq!(a.cmd(&args!["CLIENT", "KILL", "ID", killed_id]), 1);
     server.until_blocked(1);
     drop(killed);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     b.read().int();
-    release(&mut b, "b");
+    release(&mut b, "k", "b");
 
     // Had one that is gone been left in the line, the lock would not be free for the newcomer in that very turn.
     a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
@@ -206,7 +177,7 @@ fn closed_waiter_leaves_the_line_at_once() {
     reset.reset();
     server.until_blocked(0);
     exec(&mut a, &["LOCK.RELEASE k a", "LOCK.ACQUIRE k new"])[1].int();
-    release(&mut a, "new");
+    release(&mut a, "k", "new");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -234,7 +205,7 @@ fn waiter_with_three_reasons_to_be_answered_is_answered_once() {
         }
         a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
     }
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -255,7 +226,7 @@ fn taking_back_an_undelivered_grant_spares_every_newer_hold() {
         server.assert_waiting(&mut next);
         assert_eq!(a.cmd(&args!["LOCK.RELEASE", "k", newer, "FENCE", fence]), 1);
         assert!(next.read().int() > fence);
-        release(&mut next, "next");
+        release(&mut next, "k", "next");
         server.assert_no_keys();
         server.assert_clean();
     }
@@ -282,12 +253,12 @@ fn block_in_transactions_scripts_and_functions_is_answered_at_once() {
         assert_eq!(ask(way, "b"), Value::NullBulk, "{way:?}");
         assert_eq!(server.blocked(), 0);
     }
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     // Nobody of them waits after all.
     assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "b"]), 0);
     for way in ways {
         ask(way, "b").int();
-        release(&mut a, "b");
+        release(&mut a, "k", "b");
     }
     server.assert_no_keys();
     server.assert_clean();
@@ -328,11 +299,11 @@ fn grant_is_kept_as_long_as_its_owner_was_or_will_be_told() {
         if kept {
             server.assert_waiting(&mut next);
             assert!(holds(&mut a, "k", "b"), "{turn:?}");
-            release(&mut a, "b");
+            release(&mut a, "k", "b");
         }
         next.read().int();
         assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "b"]), 0, "{turn:?}");
-        release(&mut next, "next");
+        release(&mut next, "k", "next");
         server.assert_no_keys();
         server.assert_clean();
     }

@@ -4,15 +4,7 @@
 
 mod support;
 
-use support::{args, holds, Client, Server, Value};
-
-/// A server whose lock `k` is held by `a`, the holder's connection, and its fence.
-fn held() -> (Server, Client, i64) {
-    let server = Server::start();
-    let mut a = server.client();
-    let fence = a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
-    (server, a, fence)
-}
+use support::{args, assert_nothing_unread, exec, held, holds, release, Client, Server, Value};
 
 /// A new client that has sent this command and waits.
 #[track_caller]
@@ -20,27 +12,6 @@ fn wait(server: &Server, command: &str) -> Client {
     let mut client = server.client();
     server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
     client
-}
-
-/// The answers to these commands, run as one transaction.
-#[track_caller]
-fn exec(client: &mut Client, commands: &[&str]) -> Vec<Value> {
-    client.cmd(&["MULTI"]);
-    for command in commands {
-        assert_eq!(client.cmd(&command.split(' ').collect::<Vec<_>>()), "QUEUED");
-    }
-    client.cmd(&["EXEC"]).array().to_vec()
-}
-
-#[track_caller]
-fn release(client: &mut Client, owner: &str) {
-    assert_eq!(client.cmd(&["LOCK.RELEASE", "k", owner]), 1, "{owner} should hold");
-}
-
-/// No answer but the one to PING is on its way.
-#[track_caller]
-fn assert_nothing_unread(client: &mut Client) {
-    assert_eq!(client.cmd(&["PING"]), "PONG");
 }
 
 /// The end of a test: nobody holds, nobody waits.
@@ -60,13 +31,13 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
     for n in arrival {
         server.send_to_wait(&mut clients[n], &["LOCK.ACQUIRE", "k", &owners[n], "BLOCK", "0"]);
     }
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     for (served, n) in arrival.into_iter().enumerate() {
         let granted = clients[n].read().int();
         assert!(granted > fence, "fence {granted} after {fence}");
         fence = granted;
         server.until_blocked(11 - served as i64);
-        release(&mut clients[n], &owners[n]);
+        release(&mut clients[n], "k", &owners[n]);
     }
     assert_all_over(&server);
 }
@@ -79,12 +50,12 @@ fn waiter_leaving_from_the_middle_changes_nothing_for_the_others() {
     let mut d = wait(&server, "LOCK.ACQUIRE k d BLOCK 0");
     c.close();
     server.until_blocked(2);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     b.read().int();
     server.assert_waiting(&mut d);
-    release(&mut b, "b");
+    release(&mut b, "k", "b");
     d.read().int();
-    release(&mut d, "d");
+    release(&mut d, "k", "d");
     assert_all_over(&server);
 }
 
@@ -104,9 +75,9 @@ fn newcomer_never_passes_a_waiter() {
     c.read().int();
     server.until_waiting(&b);
     assert_eq!(fresh.cmd(&["LOCK.ACQUIRE", "k", "new"]), Value::NullBulk);
-    release(&mut c, "c");
+    release(&mut c, "k", "c");
     b.read().int();
-    release(&mut b, "b");
+    release(&mut b, "k", "b");
     assert_all_over(&server);
 }
 
@@ -118,7 +89,7 @@ fn newcomer_never_passes_a_waiter_when_the_lock_vanishes_or_its_lease_ends() {
         let answers = exec(&mut a, &[end, "LOCK.ACQUIRE k new"]);
         assert_eq!(answers[1], Value::NullBulk, "after {end}");
         b.read().int();
-        release(&mut b, "b");
+        release(&mut b, "k", "b");
         assert_all_over(&server);
     }
 
@@ -131,7 +102,7 @@ fn newcomer_never_passes_a_waiter_when_the_lock_vanishes_or_its_lease_ends() {
     assert_eq!(a.read(), "OK");
     assert_eq!(a.read(), Value::NullBulk);
     b.read().int();
-    release(&mut b, "b");
+    release(&mut b, "k", "b");
     assert_all_over(&server);
 }
 
@@ -149,7 +120,7 @@ fn waiter_is_granted_when_the_lease_before_it_ends() {
     }
     assert_eq!(a.cmd(&["LOCK.EXTEND", "k", "a"]), 0);
     assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 0);
-    release(&mut c, "c");
+    release(&mut c, "k", "c");
     assert_all_over(&server);
 }
 
@@ -163,7 +134,7 @@ fn lease_of_a_waiter_begins_with_its_grant() {
     b.read().int();
     assert_eq!(a.cmd(&["LOCK.ACQUIRE", "k", "c", "BLOCK", "50"]), Value::NullBulk);
     assert!(holds(&mut b, "k", "b"));
-    release(&mut b, "b");
+    release(&mut b, "k", "b");
     assert_all_over(&server);
 }
 
@@ -180,13 +151,13 @@ fn wait_that_runs_out_is_answered_null_and_is_never_granted() {
     server.until_blocked(1);
     assert!(holds(&mut a, "k", "a"), "a wait that ran out took the lock from its holder");
 
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     tail.read().int();
     for (client, owner) in [(&mut head, "head"), (&mut short, "short")] {
         assert_nothing_unread(client);
         assert_eq!(client.cmd(&["LOCK.RELEASE", "k", owner]), 0);
     }
-    release(&mut tail, "tail");
+    release(&mut tail, "k", "tail");
     assert_all_over(&server);
 }
 
@@ -198,11 +169,11 @@ fn the_longest_block_of_all_is_no_shorter_than_another() {
     assert_eq!(a.cmd(&["LOCK.ACQUIRE", "k", "d", "BLOCK", "30"]), Value::NullBulk);
     server.assert_waiting(&mut b);
     server.assert_waiting(&mut c);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     b.read().int();
-    release(&mut b, "b");
+    release(&mut b, "k", "b");
     c.read().int();
-    release(&mut c, "c");
+    release(&mut c, "k", "c");
     assert_all_over(&server);
 }
 
@@ -223,7 +194,7 @@ fn refused_and_unfinished_waits_are_null_in_both_protocols() {
         assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "b"]), 0);
         assert_eq!(client.read(), null);
         assert_nothing_unread(&mut client);
-        release(&mut a, "a");
+        release(&mut a, "k", "a");
         assert_all_over(&server);
     }
 }
@@ -235,7 +206,7 @@ fn waiter_without_a_name_is_told_its_owner_and_its_fence() {
     let mut c = server.client();
     c.resp3();
     server.send_to_wait(&mut c, &["LOCK.ACQUIRE", "k", "*", "BLOCK", "0"]);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
 
     let mut owners = Vec::new();
     for client in [&mut b, &mut c] {
@@ -269,12 +240,12 @@ fn release_withdraws_the_waits_of_its_owner_and_of_nobody_else() {
     server.assert_waiting(&mut wait_elsewhere);
     assert!(holds(&mut a, "k", "a"));
 
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     other.read().int();
-    release(&mut other, "c");
-    assert_eq!(elsewhere.cmd(&["LOCK.RELEASE", "j", "a"]), 1);
+    release(&mut other, "k", "c");
+    release(&mut elsewhere, "j", "a");
     wait_elsewhere.read().int();
-    assert_eq!(elsewhere.cmd(&["LOCK.RELEASE", "j", "b"]), 1);
+    release(&mut elsewhere, "j", "b");
     for client in [&mut first, &mut second] {
         assert_nothing_unread(client);
     }
@@ -292,7 +263,7 @@ fn late_release_with_an_old_fence_leaves_the_newer_wait_alone() {
 
     assert_eq!(a.cmd(&args!["LOCK.RELEASE", "k", "b", "FENCE", old]), 0);
     server.assert_waiting(&mut b);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     let new = b.read().int();
     assert!(new > old);
     assert_eq!(a.cmd(&args!["LOCK.RELEASE", "k", "b", "FENCE", old]), 0);
@@ -308,17 +279,17 @@ fn owner_that_waits_twice_is_answered_twice_with_one_hold_of_the_longest_lease()
         let mut first = wait(&server, &format!("LOCK.ACQUIRE k b PX {one} BLOCK 0"));
         let mut other = wait(&server, "LOCK.ACQUIRE k c BLOCK 0");
         let mut second = wait(&server, &format!("LOCK.ACQUIRE k b PX {two} BLOCK 0"));
-        release(&mut a, "a");
+        release(&mut a, "k", "a");
         let fence = first.read().int();
         assert_eq!(second.read(), fence);
         // Were it the shorter one, the waiters behind would be served before this wait runs out.
         assert_eq!(a.cmd(&["LOCK.ACQUIRE", "k", "d", "BLOCK", "500"]), Value::NullBulk);
         server.assert_waiting(&mut other);
 
-        release(&mut second, "b");
+        release(&mut second, "k", "b");
         assert!(other.read().int() > fence);
         assert_eq!(first.cmd(&["LOCK.RELEASE", "k", "b"]), 0);
-        release(&mut other, "c");
+        release(&mut other, "k", "c");
         assert_all_over(&server);
     }
 }
@@ -330,9 +301,9 @@ fn holder_that_asks_again_never_waits_for_itself() {
     let mut elsewhere = server.client();
     assert_eq!(elsewhere.cmd(&["LOCK.ACQUIRE", "k", "a", "BLOCK", "0"]), fence);
     server.assert_waiting(&mut b);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     b.read().int();
-    release(&mut b, "b");
+    release(&mut b, "k", "b");
     assert_all_over(&server);
 }
 
@@ -345,18 +316,18 @@ fn waiter_whose_connection_closed_is_never_granted() {
     closed.close();
     reset.reset();
     server.until_blocked(1);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     assert!(last.read().int() > fence);
     for owner in ["closed", "reset"] {
         assert_eq!(a.cmd(&["LOCK.RELEASE", "k", owner]), 0);
     }
-    release(&mut last, "last");
+    release(&mut last, "k", "last");
 
     // Nobody is left: the lock is free, not stuck with a ghost.
     a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
     wait(&server, "LOCK.ACQUIRE k ghost BLOCK 0").close();
     server.until_blocked(0);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     assert_all_over(&server);
 }
 
@@ -370,13 +341,13 @@ fn one_name_in_two_databases_is_two_locks_with_two_lines() {
     server.send_to_wait(&mut waiter, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]);
     let mut b = wait(&server, "LOCK.ACQUIRE k b BLOCK 0");
 
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     b.read().int();
     server.assert_waiting(&mut waiter);
-    release(&mut holder, "a");
+    release(&mut holder, "k", "a");
     waiter.read().int();
-    release(&mut waiter, "b");
-    release(&mut b, "b");
+    release(&mut waiter, "k", "b");
+    release(&mut b, "k", "b");
     assert_all_over(&server);
 }
 
@@ -393,7 +364,7 @@ fn block_where_blocking_is_not_allowed_answers_at_once() {
     assert_eq!(exec(&mut b, &["LOCK.ACQUIRE k b BLOCK 0"]), [Value::NullBulk]);
     assert_eq!(b.cmd(&["EVAL", script, "1", "k", "b"]), Value::NullBulk);
     assert_eq!(server.blocked(), 0);
-    release(&mut a, "a");
+    release(&mut a, "k", "a");
     assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "b"]), 0);
     assert_all_over(&server);
 }

@@ -9,6 +9,7 @@
 //! | `watch.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
 //! | `module.rs` | building the `.so` |
+//! | `locks.rs` | held, waited for, given up: what tests do on the way to what they try |
 //! | `client.rs`, `value.rs` | the wire |
 //!
 //! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAULTY_MODULE`
@@ -21,6 +22,7 @@
 
 mod builder;
 mod client;
+mod locks;
 mod module;
 mod process;
 mod server;
@@ -29,11 +31,12 @@ mod watch;
 
 pub use builder::ServerBuilder;
 pub use client::{Client, Received};
+pub use locks::{acquire, assert_nothing_unread, exec, held, release, waiter, waiter_in};
 pub use module::{faulty_module_path, module_path};
 pub use process::state as process_state;
 pub use server::Server;
 pub use value::{parse_value, Value};
-pub use watch::{aof_bytes, aof_commands, digest, said, until_synced, Version};
+pub use watch::{aof_bytes, aof_commands, assert_both_clean, assert_same, digest, said, until_synced, Version};
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

@@ -255,6 +255,23 @@ pub fn until_synced(primary: &Server, replica: &Server) {
     });
 }
 
+/// The replica, once in step, holds what its primary holds.
+#[track_caller]
+pub fn assert_same(primary: &Server, replica: &Server) {
+    until_synced(primary, replica);
+    assert_eq!(digest(replica), digest(primary), "the replica differs from its primary");
+}
+
+/// The end of a test, when all locks are free: primary and replica are in step, empty and clean.
+#[track_caller]
+pub fn assert_both_clean(primary: &Server, replica: &Server) {
+    until_synced(primary, replica);
+    for server in [primary, replica] {
+        server.assert_no_keys();
+        server.assert_clean();
+    }
+}
+
 /// All AOF files of the server, base first, as the manifest names them. What a reply told is in there.
 #[track_caller]
 pub fn aof_bytes(server: &Server) -> Vec<u8> {

@@ -1,0 +1,64 @@
+//! Locks as most tests want them: held, waited for, given up. What a test promises about a request it spells out
+//! itself; these are for the way there.
+
+use super::client::Client;
+use super::server::Server;
+use super::value::Value;
+
+/// The lease in ms: longer than any test.
+const LEASE: &str = "600000";
+
+/// A server whose lock `k` is held by `a` under the default lease, the holder's connection, and its fence.
+#[track_caller]
+pub fn held() -> (Server, Client, i64) {
+    let server = Server::start();
+    let mut a = server.client();
+    let fence = a.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
+    (server, a, fence)
+}
+
+/// LOCK.ACQUIRE that must be granted at once, for longer than any test lasts: the fence.
+#[track_caller]
+pub fn acquire(client: &mut Client, key: &str, owner: &str) -> i64 {
+    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", LEASE]).int()
+}
+
+/// LOCK.RELEASE by the holder.
+#[track_caller]
+pub fn release(client: &mut Client, key: &str, owner: &str) {
+    assert_eq!(client.cmd(&["LOCK.RELEASE", key, owner]), 1, "{owner} should hold {key}");
+}
+
+/// A new client that waits for the lock without limit, to hold it for longer than any test lasts.
+#[track_caller]
+pub fn waiter(server: &Server, key: &str, owner: &str) -> Client {
+    let mut client = server.client();
+    server.send_to_wait(&mut client, &["LOCK.ACQUIRE", key, owner, "PX", LEASE, "BLOCK", "0"]);
+    client
+}
+
+/// [`waiter`] in that database.
+#[track_caller]
+pub fn waiter_in(server: &Server, database: u32, key: &str, owner: &str) -> Client {
+    let mut client = server.client();
+    client.select(database);
+    server.send_to_wait(&mut client, &["LOCK.ACQUIRE", key, owner, "PX", LEASE, "BLOCK", "0"]);
+    client
+}
+
+/// The answers to these commands (words with one space between), run as one transaction: within one turn of the
+/// event loop.
+#[track_caller]
+pub fn exec(client: &mut Client, commands: &[&str]) -> Vec<Value> {
+    client.cmd(&["MULTI"]);
+    for command in commands {
+        assert_eq!(client.cmd(&command.split(' ').collect::<Vec<_>>()), "QUEUED");
+    }
+    client.cmd(&["EXEC"]).array().to_vec()
+}
+
+/// No answer but the one to PING is on its way.
+#[track_caller]
+pub fn assert_nothing_unread(client: &mut Client) {
+    assert_eq!(client.cmd(&["PING"]), "PONG");
+}
