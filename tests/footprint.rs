@@ -79,3 +79,27 @@ fn a_server_without_locks_writes_nothing_of_the_module_into_its_aof() {
     assert_eq!(server.cmd(&["GET", "x"]), "2");
     server.assert_clean();
 }
+
+/// Keys of other types that are renamed or moved are none of the module's business, also once it listens to such events.
+#[test]
+fn keys_of_others_that_move_take_no_memory() {
+    let server = Server::builder().databases(10_000).start();
+    let mut client = server.client();
+    client.cmd(&["LOCK.ACQUIRE", "k", "a"]).int();
+    assert_eq!(client.cmd(&["DEL", "k"]), 1);
+    let mut moves = || {
+        for _ in 0..300 {
+            assert_eq!(client.cmd(&["SET", "x", "1"]), "OK");
+            assert_eq!(client.cmd(&["MOVE", "x", "1"]), 1);
+            assert_eq!(client.pipeline(&[&["SELECT", "1"][..], &["DEL", "x"], &["SELECT", "0"]])[1], 1);
+        }
+    };
+    moves();
+    let before = server.info_number("memory", "used_memory");
+    let peak_before = server.info_number("memory", "used_memory_peak");
+    moves();
+    assert_back_to(before, &server);
+    assert!(server.info_number("memory", "used_memory_peak") < peak_before + 10 * 1024 * 1024);
+    server.assert_no_keys();
+    server.assert_clean();
+}

@@ -28,8 +28,8 @@ const EVENTS: &[(u64, u64)] = &[
 /// Whether the module listens to keyspace events.
 static LISTENS_TO_KEYS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
-/// Listens to keys that move, from the first time on that somebody else takes a lock's value out of its key. RENAME and
-/// MOVE do that before they tell where the value went, so the first of them is heard too.
+/// A lock's value left its key by somebody else's doing; where to, only keyspace events tell, and RENAME and MOVE tell it
+/// after they took the value out. So the module listens to them from the first such value on.
 ///
 /// Why not from the start? Redis makes a client for each event of each subscriber, some 800 instructions for every DEL and
 /// every EXPIRE of everybody; a server on which locks are only released never needs to pay them.
@@ -37,7 +37,8 @@ static LISTENS_TO_KEYS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false
 /// Valkey 8.1 lends its subscribers the client of a transaction and leaves it in the event's database, so that MOVE and COPY
 /// in MULTI would go wrong for everybody. Nothing is listened to there: a lock that was renamed or moved still ends on time
 /// for all who ask for it, but its key stays until then.
-pub fn subscribe_to_keys() {
+pub fn value_left_its_key() {
+    VALUE_LEFT.get().set(true);
     if !LISTENS_TO_KEYS.get().get() && !VALKEY_8_1.contains(&api::server_version()) {
         LISTENS_TO_KEYS.get().set(true);
         let ctx = Ctx::detached().raw();
@@ -47,6 +48,9 @@ pub fn subscribe_to_keys() {
         };
     }
 }
+
+/// Whether a lock's value left its key since a key last moved: if not, what moves is no lock.
+static VALUE_LEFT: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
 /// The versions of Valkey 8.1; Redis left this number out.
 const VALKEY_8_1: std::ops::Range<i32> = 0x0008_0100..0x0008_0200;
@@ -70,10 +74,10 @@ unsafe extern "C" fn on_key_event(ctx: *mut RawCtx, _: c_int, event: *const c_ch
         // SAFETY: a live string.
         let name = unsafe { bytes(key) };
         let note = |db| note_changed(KeyRef { db, name }.to_id());
-        if event == c"rename_to" {
+        if event == c"rename_to" && VALUE_LEFT.get().take() {
             // SAFETY: Redis lends the context for the call.
             note(unsafe { Ctx::new(ctx) }.db());
-        } else if event == c"move_to" {
+        } else if event == c"move_to" && VALUE_LEFT.get().take() {
             // Valkey 9 tells the wrong database when MOVE runs in a transaction, so all are looked at.
             (0..).take_while(|db| Ctx::detached().select_db(*db)).for_each(note);
         }

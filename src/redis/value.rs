@@ -229,7 +229,7 @@ unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c
         // SAFETY: a value that `free` has not taken back.
         let stored = unsafe { value.cast::<Stored>().as_ref() };
         let (at, lease) = (KeyRef { db, name }, stored.map_or(Slot::NONE, |stored| stored.lease));
-        events::subscribe_to_keys();
+        events::value_left_its_key();
         // The engine is busy if this comes from a key that it opened itself, and whose TTL had run out.
         if state::with_engine(|engine| engine.unlinked(at, lease)).unwrap_or(true) {
             state::with_inbox(|inbox| inbox.unlinked.push((at.to_id(), lease)));
