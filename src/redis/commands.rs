@@ -305,7 +305,7 @@ pub mod faults {
     static TIMER: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
     /// `LOCK.__FAULT command | timer`: panics here, or when the timer rings next.
-    pub fn fault(call: &Call) -> Answered {
+    pub(super) fn fault(call: &Call) -> Answered {
         if call.at.name == b"timer" {
             TIMER.get().set(true);
             alarm::kick();
