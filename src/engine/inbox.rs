@@ -11,7 +11,7 @@ use crate::lock::Fence;
 /// Notes for the next turn.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    /// Lock values that left their key, with their deadlines.
+    /// Keys a lock's value was taken out of while somebody waited there, or while the engine was busy; with its deadline.
     pub unlinked: Vec<(KeyId, Slot)>,
     /// Keys to look at: something put a value there.
     pub changed: Vec<KeyId>,

@@ -181,28 +181,31 @@ impl<W: Waiting> Engine<W> {
 
     /// What the primary, or the AOF, says of a lock. A value of another type gives way: the stream is right.
     pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, news: News) {
-        match (news, key.stored()) {
-            (News::Runs(told, mode, hold), Some(stored)) => {
+        match news {
+            News::Runs(told, mode, hold) => {
                 self.fences.learn(hold.fence);
-                stored.holders.put(mode, hold);
-                match told {
-                    Told::Granted => key.clear_ttl(),
-                    Told::Changed => {}
+                match key.stored() {
+                    Some(stored) => {
+                        stored.holders.put(mode, hold);
+                        match told {
+                            Told::Granted => key.clear_ttl(),
+                            Told::Changed => {}
+                        }
+                    }
+                    None => {
+                        let mut holders = Holders::Free;
+                        holders.put(mode, hold);
+                        key.create(Stored { holders, lease: Slot::NONE });
+                    }
                 }
                 self.index(at, key);
             }
-            (News::Runs(_, mode, hold), None) => {
-                self.fences.learn(hold.fence);
-                let mut holders = Holders::Free;
-                holders.put(mode, hold);
-                key.create(Stored { holders, lease: Slot::NONE });
-                self.index(at, key);
-            }
-            (News::Freed, Some(stored)) => {
-                self.leases.remove(stored.lease);
+            News::Freed => {
+                if let Some(stored) = key.stored() {
+                    self.leases.remove(stored.lease);
+                }
                 key.remove();
             }
-            (News::Freed, None) => key.remove(),
         }
         key.signal_changed();
     }
@@ -230,9 +233,9 @@ impl<W: Waiting> Engine<W> {
         self.lines.get_mut(at).is_some()
     }
 
-    /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set). Returns the locks somebody still waits for.
-    pub fn flushed(&mut self, scope: Scope) -> Vec<KeyId> {
-        match scope {
+    /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set); the locks somebody still waits for are noted.
+    pub fn flushed(&mut self, scope: Scope, inbox: &mut Inbox) {
+        let mut waited_for = match scope {
             Scope::All => {
                 self.leases.retain(|_| false);
                 self.lines.keys(None)
@@ -241,7 +244,8 @@ impl<W: Waiting> Engine<W> {
                 self.leases.retain(|key| key.db != db);
                 self.lines.keys(Some(&[db]))
             }
-        }
+        };
+        inbox.changed.append(&mut waited_for);
     }
 
     /// Every lock that somebody waits for.

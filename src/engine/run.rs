@@ -143,11 +143,14 @@ impl<W: Waiting> Engine<W> {
         if let Some((key, fence)) = inbox.undelivered.pop() {
             return Some(Task::Revoke(key, fence));
         }
-        if let Some((key, lease)) = inbox.unlinked.pop() {
-            self.leases.remove(lease);
-            return Some(Task::Look(key));
-        }
-        inbox.changed.pop().or_else(|| self.leases.take_due(server.now().steady)).map(Task::Look)
+        self.next_noted(inbox).or_else(|| self.leases.take_due(server.now().steady)).map(Task::Look)
+    }
+
+    /// The next key that events noted.
+    fn next_noted(&mut self, inbox: &mut Inbox) -> Option<KeyId> {
+        let Some((key, lease)) = inbox.unlinked.pop() else { return inbox.changed.pop() };
+        self.leases.remove(lease);
+        Some(key)
     }
 
     fn perform<S: Server>(&mut self, server: &mut S, task: &Task) {
@@ -176,17 +179,8 @@ impl<W: Waiting> Engine<W> {
             self.delivered(key.borrow(), fence);
         }
         while !slice.is_over(server) {
-            let key = match inbox.unlinked.pop() {
-                Some((key, lease)) => {
-                    self.leases.remove(lease);
-                    key
-                }
-                None => match inbox.changed.pop() {
-                    Some(key) => key,
-                    // Its leases are the primary's to end.
-                    None => return self.waiters.first_end(),
-                },
-            };
+            // Its leases are the primary's to end.
+            let Some(key) = self.next_noted(inbox) else { return self.waiters.first_end() };
             let open = server.open(key.borrow());
             if let Some(mut open) = open {
                 self.index(key.borrow(), &mut open);

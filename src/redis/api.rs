@@ -3,6 +3,7 @@
 //! The loader fills one function pointer for each name the server knows. [`missing`] names those this module cannot do
 //! without and the server lacks; with any of them missing it does not load. Everything else is asked for before use.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::ptr;
 
@@ -10,7 +11,6 @@ use redis_module::raw;
 
 use super::state::MainThread;
 use crate::lock::{Now, Steady, UnixMicros};
-use std::cell::Cell;
 
 pub use raw::{
     RedisModuleBlockedClient as RawBlocked, RedisModuleCtx as RawCtx, RedisModuleIO as RawIo, RedisModuleKey as RawKey,

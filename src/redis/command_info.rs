@@ -125,7 +125,7 @@ pub const FENCE: CommandInfo = CommandInfo {
 };
 
 /// The version of the structures below, as `REDISMODULE_COMMAND_INFO_VERSION` spells it in redismodule.h.
-const VERSION: raw::RedisModuleCommandInfoVersion = raw::RedisModuleCommandInfoVersion {
+static VERSION: raw::RedisModuleCommandInfoVersion = raw::RedisModuleCommandInfoVersion {
     version: 1,
     sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
     sizeof_keyspec: size_of::<raw::RedisModuleCommandKeySpec>(),
@@ -144,7 +144,7 @@ pub fn set(ctx: Ctx, name: &CStr, info: &CommandInfo) -> bool {
     let mut args = raw_args(info.args, &mut kept);
     let mut keys = [raw_key(info.key), zeroed()];
     let raw_info = raw::RedisModuleCommandInfo {
-        version: &raw const VERSION_HERE,
+        version: &raw const VERSION,
         summary: info.summary.as_ptr(),
         complexity: info.complexity.as_ptr(),
         since: c"0.1.0".as_ptr(),
@@ -157,8 +157,6 @@ pub fn set(ctx: Ctx, name: &CStr, info: &CommandInfo) -> bool {
     // SAFETY: every pointer lives until the call returns, and every array ends with a zeroed element.
     unsafe { call!(RedisModule_SetCommandInfo(command, &raw_info)) == raw::REDISMODULE_OK as c_int }
 }
-
-static VERSION_HERE: raw::RedisModuleCommandInfoVersion = VERSION;
 
 fn raw_key(flags: u32) -> raw::RedisModuleCommandKeySpec {
     let mut key: raw::RedisModuleCommandKeySpec = zeroed();

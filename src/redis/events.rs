@@ -8,11 +8,12 @@ use std::ffi::{c_char, c_int, c_void, CStr};
 use redis_module::raw;
 
 use super::api::{self, bytes, call, Ctx, Level, RawCtx, RawString};
+use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
 use super::value::note_changed;
 use super::{alarm, listeners, state};
-use crate::engine::{KeyId, KeyRef, Scope};
+use crate::engine::{Engine, Inbox, KeyRef, Scope};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
 const EVENTS: &[(u64, u64)] = &[
@@ -96,21 +97,18 @@ unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub:
             // SAFETY: the event's data, in the version asked for.
             if let Some(info) = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() } {
                 let scope = if info.dbnum < 0 { Scope::All } else { Scope::Db(info.dbnum) };
-                look_at(state::with_engine(|engine| engine.flushed(scope)));
+                tell(|engine, inbox| engine.flushed(scope, inbox));
             }
         }
         raw::REDISMODULE_EVENT_SWAPDB => {
             // SAFETY: the event's data, in the version asked for.
             if let Some(info) = unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() } {
-                state::with_inbox(|inbox| {
-                    state::with_engine(|engine| engine.swapped(info.dbnum_first, info.dbnum_second, inbox));
-                });
-                alarm::kick();
+                tell(|engine, inbox| engine.swapped(info.dbnum_first, info.dbnum_second, inbox));
             }
         }
         // A replica's new data set took the place of the old one, of which nothing was told.
         raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD if sub == raw::REDISMODULE_SUBEVENT_REPL_ASYNC_LOAD_COMPLETED => {
-            look_at(state::with_engine(|engine| engine.flushed(Scope::All)));
+            tell(|engine, inbox| engine.flushed(Scope::All, inbox));
         }
         raw::REDISMODULE_EVENT_LOADING if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED => alarm::kick(),
         raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => {
@@ -121,11 +119,10 @@ unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub:
     });
 }
 
-/// Notes these keys.
-fn look_at(keys: Option<Vec<KeyId>>) {
-    for key in keys.unwrap_or_default() {
-        note_changed(key);
-    }
+/// Lets the engine change its tables and leave notes, and asks for the timer's turn.
+fn tell(body: impl FnOnce(&mut Engine<BlockedClient>, &mut Inbox)) {
+    state::with_inbox(|inbox| state::with_engine(|engine| body(engine, inbox)));
+    alarm::kick();
 }
 
 /// A promoted replica may not know the last fences its primary gave: it leaps over them before it grants anything.

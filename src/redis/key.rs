@@ -44,7 +44,7 @@ impl OpenKey<'_> {
         };
         let found = if !stored.is_null() {
             Found::Lock
-        } else if unsafe_key_type(key) == raw::REDISMODULE_KEYTYPE_EMPTY as c_int {
+        } else if key_type(key) == raw::REDISMODULE_KEYTYPE_EMPTY as c_int {
             Found::Free
         } else {
             Found::Other
@@ -61,10 +61,20 @@ impl OpenKey<'_> {
         key.owns_name = true;
         key
     }
+
+    /// Sends an effect to whoever listens.
+    fn replicate_effect(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.is_silent {
+            return self.ctx.count_change();
+        }
+        let mut effect = Vec::with_capacity(64);
+        encode(&mut effect);
+        self.ctx.replicate_key_bytes(commands::APPLY, self.name, &effect);
+    }
 }
 
 /// The type of an open key.
-fn unsafe_key_type(key: *mut RawKey) -> c_int {
+fn key_type(key: *mut RawKey) -> c_int {
     // SAFETY: null is allowed and means empty.
     unsafe { call!(RedisModule_KeyType(key)) }
 }
@@ -100,12 +110,7 @@ impl Key for OpenKey<'_> {
     }
 
     fn replicate_freed(&mut self) {
-        if self.is_silent {
-            return self.ctx.count_change();
-        }
-        let mut effect = Vec::with_capacity(2);
-        wire::encode_freed(&mut effect);
-        self.ctx.replicate_key_bytes(commands::APPLY, self.name, &effect);
+        self.replicate_effect(wire::encode_freed);
     }
 
     fn clear_ttl(&mut self) {
@@ -114,12 +119,7 @@ impl Key for OpenKey<'_> {
     }
 
     fn replicate(&mut self, told: Told, mode: Mode, hold: &Hold, now: Now) {
-        if self.is_silent {
-            return self.ctx.count_change();
-        }
-        let mut effect = Vec::with_capacity(64);
-        wire::encode_effect(told, mode, hold, now, &mut effect);
-        self.ctx.replicate_key_bytes(commands::APPLY, self.name, &effect);
+        self.replicate_effect(|effect| wire::encode_effect(told, mode, hold, now, effect));
     }
 
     fn signal_changed(&mut self) {

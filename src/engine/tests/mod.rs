@@ -321,8 +321,7 @@ impl World {
 
     fn flush(&mut self, scope: Scope) {
         self.fake.data.retain(|(db, _), _| scope != Scope::All && scope != Scope::Db(*db));
-        let mut waited_for = self.engine.flushed(scope);
-        self.inbox.changed.append(&mut waited_for);
+        self.engine.flushed(scope, &mut self.inbox);
     }
 
     fn swap(&mut self, one: i32, other: i32) {
