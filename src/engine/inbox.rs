@@ -4,9 +4,12 @@
 //! a script, a pause. Writing there replicates in the wrong order or aborts the server. So events only put a note here
 //! and ask for a turn of the timer, which is the sole writer outside commands.
 
+use std::collections::BTreeSet;
+
 use super::deadlines::Slot;
 use super::server::KeyId;
-use crate::lock::Fence;
+use super::sessions::HoldName;
+use crate::lock::{HoldId, Session, Ticket};
 
 /// Notes for the next turn.
 #[derive(Debug, Default)]
@@ -15,8 +18,10 @@ pub struct Inbox {
     pub unlinked: Vec<(KeyId, Slot)>,
     /// Keys to look at: something put a value there.
     pub changed: Vec<KeyId>,
-    /// Grants whose answer found nobody.
-    pub undelivered: Vec<(KeyId, Fence)>,
+    /// Grants one of whose answers found nobody.
+    pub undelivered: Vec<(KeyId, HoldId, Ticket)>,
+    /// Connections that closed, and what is to end with them.
+    pub closed: Vec<(Session, BTreeSet<HoldName>)>,
     /// Whether replicas and AOF should be told how far the fence clock has come.
     pub announce_fence: bool,
 }
@@ -24,11 +29,30 @@ pub struct Inbox {
 impl Inbox {
     /// Empty.
     pub const fn new() -> Inbox {
-        Inbox { unlinked: Vec::new(), changed: Vec::new(), undelivered: Vec::new(), announce_fence: false }
+        Inbox {
+            unlinked: Vec::new(),
+            changed: Vec::new(),
+            undelivered: Vec::new(),
+            closed: Vec::new(),
+            announce_fence: false,
+        }
     }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.unlinked.is_empty() && self.changed.is_empty() && self.undelivered.is_empty() && !self.announce_fence
+        self.unlinked.is_empty()
+            && self.changed.is_empty()
+            && self.undelivered.is_empty()
+            && self.closed.is_empty()
+            && !self.announce_fence
+    }
+
+    /// Takes the notes that came later in.
+    pub fn append(&mut self, mut later: Inbox) {
+        self.unlinked.append(&mut later.unlinked);
+        self.changed.append(&mut later.changed);
+        self.undelivered.append(&mut later.undelivered);
+        self.closed.append(&mut later.closed);
+        self.announce_fence |= later.announce_fence;
     }
 }

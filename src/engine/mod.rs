@@ -5,59 +5,68 @@
 //! [`Inbox`] and takes its turn in [`Engine::run`], which the edge's one timer calls.
 //!
 //! # What it owns
-//! * the server's fence clock;
+//! * the server's fence clock, settings and counters;
 //! * the lines of waiters and the clients in them;
-//! * two heaps of deadlines: when leases end (one entry a lock) and when waits run out (one a waiter). All of it can be
-//!   rebuilt from the data set; the key's value is the only truth about who holds.
+//! * two heaps of deadlines: when leases end (one entry a lock) and when waits run out (one a waiter);
+//! * which holds end with which connection.
+//!
+//! But for the counters all of it can be rebuilt from the data set; the key's value is the only truth about who holds.
 //!
 //! # What it must never do
 //! Write, grant or remove anything outside a command while [`Server::standing`] is not [`Standing::Writable`]; answer a
 //! waiter before the change behind the answer is recorded.
 
 mod deadlines;
+mod deadlock;
 mod inbox;
+mod outside;
+mod report;
 mod run;
 mod server;
+mod sessions;
+mod settings;
+mod stats;
+mod turn;
 mod waiters;
 
 #[cfg(test)]
 mod tests;
 
-use std::mem;
+use std::collections::VecDeque;
+use std::rc::Rc;
 
 pub use deadlines::{Deadlines, Slot};
 pub use inbox::Inbox;
-pub use server::{Found, Key, KeyId, KeyRef, Reply, Server, Standing, Stored, Verdict, Waiting};
+pub use report::{check, Report};
+pub use server::{Found, Key, KeyEvent, KeyId, KeyRef, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting};
+pub use settings::{Settings, SETTINGS};
+pub use stats::Stats;
 
 use crate::lock::{
-    Acquire, Acquired, Answer, Effect, Extend, Fence, FenceClock, Holders, Line, Millis, Mode, Now, Owner, OwnerRef,
-    Steady, Ticket, Turn, Wait,
+    Acquire, Acquired, Effect, Extend, Fence, FenceClock, Holders, Line, Millis, Mode, Now, OwnerRef, Session, Steady,
+    Ticket, User, Wait,
 };
-use crate::wire::{ExtendRequest, News, Patience, ReleaseRequest, Told};
-use waiters::{Lines, Waiters};
-
-/// The most clients that may wait for one lock (setting `max-waiters`).
-pub const WAITERS_MAX: usize = 10_000;
-/// The most clients that may wait for all locks together (setting `max-waiters-total`).
-pub const WAITERS_TOTAL_MAX: usize = 100_000;
+use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
+use deadlock::{Contended, Search};
+use run::Task;
+use sessions::Sessions;
+use waiters::{Asker, Lines, Waiters};
 
 /// The key holds a value of another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongType;
 
 /// What became of LOCK.ACQUIRE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Granted.
     Granted(Fence),
     /// Busy.
-    Refused,
+    Busy,
     /// It waits: the edge now blocks the client and [parks](Engine::park) it under this ticket.
     Waits(Ticket),
-    /// It would wait, but too many do for this lock.
-    LineFull,
-    /// It would wait, but too many do altogether.
-    ServerFull,
+    /// Something but the lock's being busy is in the way.
+    Refused(Refused),
 }
 
 /// LOCK.ACQUIRE, with all that it leaves out filled in.
@@ -69,6 +78,12 @@ pub struct Asked<'a> {
     pub lease: Millis,
     /// How long to wait. Where clients cannot be blocked: not at all.
     pub patience: Patience,
+    /// How to hold.
+    pub mode: Mode,
+    /// The connection that the hold is to end with.
+    pub session: Option<Session>,
+    /// Who asks, if known.
+    pub user: Option<User>,
 }
 
 /// Which of a server's keys were touched at once.
@@ -83,16 +98,27 @@ pub enum Scope {
 /// All state outside the data set.
 pub struct Engine<W: Waiting> {
     fences: FenceClock,
+    settings: Settings,
+    stats: Stats,
     lines: Lines,
     waiters: Waiters<W>,
+    contended: Contended,
     leases: Deadlines<KeyId>,
+    sessions: Sessions,
     next_ticket: u64,
-    /// Kept for its allocation.
+    /// Kept for their allocations.
     effects: Vec<Effect>,
+    effect: Vec<u8>,
     /// Lent to the turns of locks that have no line.
     no_line: Line,
+    /// Lent to the turns of locks that nobody holds.
+    no_holders: Holders,
+    /// What turns have cost since the timer asked last.
+    spent: run::Cost,
+    /// What a turn left for the next one.
+    soon: VecDeque<Task>,
     /// What the server would not let a turn do yet.
-    postponed: Vec<run::Task>,
+    postponed: Vec<Task>,
 }
 
 impl<W: Waiting> Engine<W> {
@@ -100,14 +126,53 @@ impl<W: Waiting> Engine<W> {
     pub fn new() -> Engine<W> {
         Engine {
             fences: FenceClock::new(),
+            settings: Settings::new(),
+            stats: Stats::default(),
             lines: Lines::default(),
             waiters: Waiters::new(),
+            contended: Contended::default(),
             leases: Deadlines::new(),
+            sessions: Sessions::new(),
             next_ticket: 0,
             effects: Vec::new(),
+            effect: Vec::new(),
             no_line: Line::default(),
+            no_holders: Holders::Free,
+            spent: run::Cost::default(),
+            soon: VecDeque::new(),
             postponed: Vec::new(),
         }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The settings, to be changed; what was held back by a limit may go on.
+    pub fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.soon.extend(self.lines.keys(None).into_iter().map(Task::Advance));
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// How many locks are held.
+    pub fn locks_held(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// How many clients wait.
+    pub fn waiters(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// The session of a client that is connected.
+    pub fn session(&mut self, client: u64) -> Session {
+        self.sessions.of(client)
     }
 
     /// The fence clock.
@@ -115,45 +180,83 @@ impl<W: Waiting> Engine<W> {
         &mut self.fences
     }
 
-    /// The next moment at which something ends or runs out.
+    /// The next moment at which something ends or runs out, or the beginning of time if something is due already.
     pub fn first_deadline(&self) -> Option<Steady> {
+        if !self.soon.is_empty() {
+            return Some(Steady(i64::MIN));
+        }
         // `None` sorts before every moment, so it must not take part in the minimum.
         [self.leases.first(), self.waiters.first_end()].into_iter().flatten().min()
     }
 
+    /// Whether a turn left something for the next one.
+    pub fn is_pressed(&self) -> bool {
+        !self.soon.is_empty()
+    }
+
     /// LOCK.ACQUIRE.
-    pub fn acquire<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, asked: Asked) -> Result<Outcome, WrongType> {
-        let wait = match asked.patience {
+    pub fn acquire<K: Key>(
+        &mut self,
+        at: KeyRef,
+        key: &mut K,
+        now: Now,
+        asked: Asked,
+        keyspace: &mut impl Keyspace,
+    ) -> Result<Outcome, WrongType> {
+        let ticket = Ticket(self.next_ticket);
+        let join = match asked.patience {
             Patience::None => Wait::No,
-            Patience::For(length) => Wait::Join { ticket: Ticket(self.next_ticket), until: Some(now.steady + length) },
-            Patience::Endless => Wait::Join { ticket: Ticket(self.next_ticket), until: None },
+            Patience::For(length) => Wait::Join { ticket, until: Some(now.steady + length) },
+            Patience::Endless => Wait::Join { ticket, until: None },
         };
-        let full = match wait {
-            Wait::No => None,
-            Wait::Join { .. } if self.waiters.len() >= WAITERS_TOTAL_MAX => Some(Outcome::ServerFull),
-            Wait::Join { .. } => {
-                self.lines.get_mut(at).is_some_and(|line| line.len() >= WAITERS_MAX).then_some(Outcome::LineFull)
-            }
-        };
-        let wait = if full.is_some() { Wait::No } else { wait };
-        let asked = Acquire { owner: asked.owner, mode: Mode::Exclusive, lease: asked.lease, wait };
+        let full = if join == Wait::No { None } else { self.no_room_to_wait(at) };
+        let wait = if full.is_some() { Wait::No } else { join };
+        let Asked { owner, mode, lease, session, user, patience: _ } = asked;
+        let asked = Acquire { owner, mode, lease, session, user, wait };
         Ok(match self.turn(at, key, now, |turn| turn.acquire(asked))? {
             Acquired::Granted(fence) => Outcome::Granted(fence),
-            Acquired::Refused => full.unwrap_or(Outcome::Refused),
+            Acquired::Refused => match full {
+                Some(full) => Outcome::Refused(full),
+                None => {
+                    self.stats.refusals += 1;
+                    Outcome::Busy
+                }
+            },
+            Acquired::MustRelease => Outcome::Refused(Refused::MustRelease),
+            Acquired::Full => Outcome::Refused(Refused::Holders(self.settings.holders_max())),
             Acquired::Waits => {
+                let (lines, waiters, edges_max) = (&self.lines, &self.waiters, self.settings.deadlock_search_max());
+                let search = Search::new(lines, waiters, &self.contended, now.steady, edges_max);
+                if let Some(cycle) = search.cycle(at, ticket, keyspace) {
+                    self.leave_line(at, ticket);
+                    self.stats.deadlocks_refused += 1;
+                    return Ok(Outcome::Refused(Refused::Deadlock(cycle)));
+                }
                 // Whoever waits is served when the lease ends, whatever became of the lock's name since it was granted.
                 self.index(at, key);
                 self.next_ticket += 1;
-                Outcome::Waits(Ticket(self.next_ticket - 1))
+                Outcome::Waits(ticket)
             }
         })
     }
 
-    /// Takes note of the client behind a ticket that [`Engine::acquire`] gave out.
-    pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, made_owner: Option<Owner>) {
-        let until = self.lines.get_mut(at).and_then(|line| line.until(ticket));
+    /// Why nobody more may wait there.
+    fn no_room_to_wait(&self, at: KeyRef) -> Option<Refused> {
+        let (max, total_max) = (self.settings.waiters_max(), self.settings.waiters_total_max());
+        if self.waiters.len() >= total_max {
+            return Some(Refused::WaitersTotal(total_max));
+        }
+        self.lines.get(at).is_some_and(|line| line.len() >= max).then_some(Refused::Waiters(max))
+    }
+
+    /// Takes note of the client behind a ticket that [`Engine::acquire`] gave out. `is_made`: the server made its owner.
+    pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, is_made: bool) {
+        let Some(waiter) = self.lines.get(at).and_then(|line| line.get(ticket)) else { return client.abandon() };
+        let takes_part = deadlock::takes_part(waiter.mode);
+        let asker = Asker { owner: Rc::clone(&waiter.owner), is_made, user: waiter.user, takes_part };
+        let until = waiter.until;
         let name = self.lines.name(at).unwrap_or_else(|| at.name.into());
-        self.waiters.park(ticket, client, (at.db, name), until, made_owner);
+        self.waiters.park(ticket, client, (at.db, name), until, asker);
     }
 
     /// LOCK.RELEASE: whether the owner held.
@@ -164,7 +267,19 @@ impl<W: Waiting> Engine<W> {
         now: Now,
         request: &ReleaseRequest,
     ) -> Result<bool, WrongType> {
-        self.turn(at, key, now, |turn| turn.release(request.owner, request.fence))
+        let ReleaseRequest { owner, fence, is_downgrade } = *request;
+        self.turn(
+            at,
+            key,
+            now,
+            |turn| {
+                if is_downgrade {
+                    turn.downgrade(owner, fence)
+                } else {
+                    turn.release(owner, fence)
+                }
+            },
+        )
     }
 
     /// LOCK.EXTEND: whether the owner held.
@@ -175,230 +290,13 @@ impl<W: Waiting> Engine<W> {
         now: Now,
         request: &ExtendRequest,
     ) -> Result<bool, WrongType> {
-        let ExtendRequest { owner, lease, fence, raise } = *request;
+        let ExtendRequest { owner, mut lease, fence, raise } = *request;
+        if lease.is_none() {
+            // As long as it was last given, but no longer than may be asked for now.
+            let longest = self.settings.leases().max;
+            let held = key.stored().and_then(|stored| stored.holders.of(owner)).map(|(.., hold)| hold.lease);
+            lease = held.map(|lease| lease.min(longest));
+        }
         self.turn(at, key, now, |turn| turn.extend(Extend { owner, lease, fence, raise }))
-    }
-
-    /// What the primary, or the AOF, says of a lock. A value of another type gives way: the stream is right.
-    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, news: News) {
-        match news {
-            News::Runs(told, mode, hold) => {
-                self.fences.learn(hold.fence);
-                match key.stored() {
-                    Some(stored) => {
-                        stored.holders.put(mode, hold);
-                        match told {
-                            Told::Granted => key.clear_ttl(),
-                            Told::Changed => {}
-                        }
-                    }
-                    None => {
-                        let mut holders = Holders::Free;
-                        holders.put(mode, hold);
-                        key.create(Stored { holders, lease: Slot::NONE });
-                    }
-                }
-                self.index(at, key);
-            }
-            News::Freed => {
-                if let Some(stored) = key.stored() {
-                    self.leases.remove(stored.lease);
-                }
-                key.remove();
-            }
-        }
-        key.signal_changed();
-    }
-
-    /// The client behind this id is gone, or was told by the server to stop waiting: it leaves the line at once, and is
-    /// let go of. False if it does not wait: its answer is already on the way.
-    pub fn leave(&mut self, client: W::Id) -> bool {
-        let Some(ticket) = self.waiters.ticket(client) else { return false };
-        self.leave_line(ticket);
-        self.waiters.abandon(ticket);
-        true
-    }
-
-    /// The answer with this fence was handed over.
-    pub fn delivered(&mut self, at: KeyRef, fence: Fence) {
-        if let Some(line) = self.lines.get_mut(at) {
-            line.settle(fence);
-            self.lines.remove_if_idle(at);
-        }
-    }
-
-    /// A lock's value left its key by somebody else's doing. True if somebody waits there and the key must be looked at.
-    pub fn unlinked(&mut self, at: KeyRef, lease: Slot) -> bool {
-        self.leases.remove(lease);
-        self.lines.get_mut(at).is_some()
-    }
-
-    /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set); the locks somebody still waits for are noted.
-    pub fn flushed(&mut self, scope: Scope, inbox: &mut Inbox) {
-        let mut waited_for = match scope {
-            Scope::All => {
-                self.leases.retain(|_| false);
-                self.lines.keys(None)
-            }
-            Scope::Db(db) => {
-                self.leases.retain(|key| key.db != db);
-                self.lines.keys(Some(&[db]))
-            }
-        };
-        inbox.changed.append(&mut waited_for);
-    }
-
-    /// Every lock that somebody waits for.
-    pub fn waited_for(&self) -> Vec<KeyId> {
-        self.lines.keys(None)
-    }
-
-    /// Two databases changed places (SWAPDB): leases, and notes about values, go with the data; waiters stay, and their
-    /// locks are noted.
-    pub fn swapped(&mut self, one: i32, other: i32, inbox: &mut Inbox) {
-        let postponed = self.postponed.iter_mut().filter_map(run::Task::value_key);
-        for key in self.leases.iter_mut().chain(&mut inbox.changed).chain(postponed) {
-            if key.db == one {
-                key.db = other;
-            } else if key.db == other {
-                key.db = one;
-            }
-        }
-        inbox.changed.append(&mut self.lines.keys(Some(&[one, other])));
-    }
-
-    /// A lock was read from RDB, RESTORE or MIGRATE. Its fence may be another server's, ahead of this one's clock.
-    pub fn loaded(&mut self, holders: &Holders) {
-        for hold in holders.iter() {
-            self.fences.learn(hold.fence);
-        }
-    }
-
-    /// One step of the rules on one key, and what follows from it.
-    fn turn<K: Key, R>(
-        &mut self,
-        at: KeyRef,
-        key: &mut K,
-        now: Now,
-        step: impl FnOnce(&mut Turn) -> R,
-    ) -> Result<R, WrongType> {
-        if key.found() == Found::Other {
-            self.turn_away(at);
-            return Err(WrongType);
-        }
-        let mut free = Holders::Free;
-        let known_line = self.lines.get_mut(at);
-        let had_line = known_line.is_some();
-        let mut effects = mem::take(&mut self.effects);
-        let result = step(&mut Turn {
-            holders: key.stored().map_or(&mut free, |stored| &mut stored.holders),
-            line: known_line.unwrap_or(&mut self.no_line),
-            fences: &mut self.fences,
-            now,
-            effects: &mut effects,
-        });
-        if had_line {
-            self.lines.remove_if_idle(at);
-        } else if !self.no_line.is_idle() {
-            self.lines.insert(at, mem::take(&mut self.no_line));
-        }
-        self.record(at, key, now, free, &effects);
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Granted(_) | Effect::Changed(_) | Effect::Ended(..) => {}
-                Effect::Answer(ticket, Answer::Granted(fence)) => {
-                    self.waiters.answer(ticket, |made_owner| Reply::Granted(fence, made_owner));
-                }
-                Effect::Answer(ticket, Answer::Null) => self.waiters.answer(ticket, |_| Reply::Null),
-            }
-        }
-        self.effects = effects;
-        Ok(result)
-    }
-
-    /// Brings value, replicas and deadlines to where the step left the lock. `created` is what it made of a free one.
-    fn record<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, created: Holders, effects: &[Effect]) {
-        let (mut granted, mut changed, mut ended) = (false, false, false);
-        for effect in effects {
-            match effect {
-                Effect::Granted(_) => granted = true,
-                Effect::Changed(_) => changed = true,
-                Effect::Ended(..) => ended = true,
-                Effect::Answer(..) => {}
-            }
-        }
-        if !(granted || changed || ended) {
-            return;
-        }
-        // A hold that came and went within one step leaves nothing to record: the last effect says how it stands.
-        match (key.stored().map(|stored| (&stored.holders, stored.lease)), &created) {
-            (None, Holders::Free) => {}
-            (Some((Holders::Free, lease)), _) => {
-                self.leases.remove(lease);
-                key.remove();
-                key.replicate_freed();
-            }
-            (Some((Holders::Exclusive(_), _)), _) => {
-                if granted {
-                    key.clear_ttl();
-                }
-                self.index(at, key);
-                replicate(key, if granted { Told::Granted } else { Told::Changed }, now);
-            }
-            (None, Holders::Exclusive(hold)) => {
-                let lease = self.leases.insert(hold.end, at.to_id());
-                key.replicate(Told::Granted, Mode::Exclusive, hold, now);
-                key.create(Stored { holders: created, lease });
-            }
-        }
-        if granted || ended {
-            key.signal_changed();
-        }
-    }
-
-    /// Sees to it that the lock's next end stands among the deadlines, under the name the lock has now.
-    fn index<K: Key>(&mut self, at: KeyRef, key: &mut K) {
-        let Some(stored) = key.stored() else { return };
-        let Some(end) = stored.holders.first_end() else { return };
-        match self.leases.get_mut(stored.lease) {
-            Some(name) => {
-                if name.borrow() != at {
-                    *name = at.to_id();
-                }
-                self.leases.reset(stored.lease, end);
-            }
-            None => stored.lease = self.leases.insert(end, at.to_id()),
-        }
-    }
-
-    /// Tells everybody in line that the key holds a value of another type.
-    fn turn_away(&mut self, at: KeyRef) {
-        let Some(mut line) = self.lines.remove(at) else { return };
-        while let Some((ticket, _)) = line.take_first() {
-            self.waiters.answer(ticket, |_| Reply::WrongType);
-        }
-    }
-
-    fn leave_line(&mut self, ticket: Ticket) {
-        let Some(key) = self.waiters.key(ticket) else { return };
-        if let Some(line) = self.lines.get_mut(key.borrow()) {
-            line.leave(ticket);
-            self.lines.remove_if_idle(key.borrow());
-        }
-    }
-}
-
-/// Tells replicas and AOF how the lock stands.
-fn replicate<K: Key>(key: &mut K, told: Told, now: Now) {
-    // The hold is taken out for the moment of the call, as the key cannot be lent twice.
-    let Some(stored) = key.stored() else { return };
-    match mem::replace(&mut stored.holders, Holders::Free) {
-        Holders::Free => {}
-        Holders::Exclusive(hold) => {
-            key.replicate(told, Mode::Exclusive, &hold, now);
-            if let Some(stored) = key.stored() {
-                stored.holders = Holders::Exclusive(hold);
-            }
-        }
     }
 }

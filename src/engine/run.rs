@@ -3,38 +3,52 @@
 use std::mem;
 
 use super::inbox::Inbox;
-use super::server::{Found, Key, KeyId, Reply, Server, Standing, Verdict, Waiting};
-use super::Engine;
-use crate::lock::{Fence, Millis, Steady};
+use super::server::{Found, Key, KeyId, KeyRef, Server, Standing, Verdict, Waiting};
+use super::{sessions, Engine};
+use crate::lock::{Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
 
 /// How long one turn may take before the event loop gets its chance, in milliseconds.
 const SLICE: Millis = Millis(2);
-/// How often the clock is read within a slice: once for this many keys.
-const KEYS_PER_READING: u32 = 16;
+/// How often the clock is read within a slice: once for so many locks and changes of locks.
+const STEPS_PER_READING: usize = 16;
+/// How many clients a slice answers at most. The server hands the answers over afterwards, which takes it some 10 us each.
+const ANSWERS_MAX: usize = 128;
 /// When to look again after the server would not let a turn write, in milliseconds.
 const RETRY: Millis = Millis(20);
 
 /// One key's turn that is due.
 #[derive(Debug)]
 pub enum Task {
-    /// The grant with this fence found nobody.
-    Revoke(KeyId, Fence),
-    /// See what the key holds, end what is over, serve its line.
+    /// This answer with this hold found nobody.
+    Revoke(KeyId, HoldId, Ticket),
+    /// End what ends with a connection that closed.
+    Close(KeyId, Owner, Session),
+    /// Somebody else changed what the key holds: bring line and deadlines in step with it.
     Look(KeyId),
+    /// End what is over, serve the line.
+    Advance(KeyId),
 }
 
 impl Task {
     fn key(&self) -> &KeyId {
         match self {
-            Task::Revoke(key, _) | Task::Look(key) => key,
+            Task::Revoke(key, ..) | Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => key,
         }
     }
 
     /// The key, if the task is about the value there; what is about waiters stays where they wait.
     pub fn value_key(&mut self) -> Option<&mut KeyId> {
         match self {
-            Task::Look(key) => Some(key),
+            Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => Some(key),
             Task::Revoke(..) => None,
+        }
+    }
+
+    /// Whether it ends what a connection held.
+    pub fn is_close(&self) -> bool {
+        match self {
+            Task::Close(..) => true,
+            Task::Revoke(..) | Task::Look(_) | Task::Advance(_) => false,
         }
     }
 }
@@ -47,16 +61,35 @@ enum Progress {
     Halted,
 }
 
+/// What turns cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// Locks that were looked at, and changes of locks.
+    pub steps: usize,
+    /// Clients that were answered.
+    pub answers: usize,
+}
+
 /// A slice of time, and how much of it is left.
 struct Slice {
     end: Steady,
-    keys: u32,
+    steps: usize,
+    answers: usize,
+    is_over: bool,
 }
 
 impl Slice {
-    fn is_over<S: Server>(&mut self, server: &S) -> bool {
-        self.keys += 1;
-        self.keys.is_multiple_of(KEYS_PER_READING) && server.now().steady >= self.end
+    /// Takes in what was spent. True if no more may be.
+    fn is_over<S: Server>(&mut self, server: &S, spent: &mut Cost) -> bool {
+        let Cost { steps, answers } = mem::take(spent);
+        self.steps += 1 + steps;
+        self.answers += answers;
+        if self.steps >= STEPS_PER_READING {
+            self.steps = 0;
+            self.is_over |= server.now().steady >= self.end;
+        }
+        self.is_over |= self.answers >= ANSWERS_MAX;
+        self.is_over
     }
 }
 
@@ -64,12 +97,13 @@ impl<W: Waiting> Engine<W> {
     /// Does what is due, a slice at most. Returns when to come again; `None`: not before something happens.
     pub fn run<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
         let begin = server.now().steady;
-        let mut slice = Slice { end: begin + SLICE, keys: 0 };
+        let mut slice = Slice { end: begin + SLICE, steps: 0, answers: 0, is_over: false };
+        self.spent = Cost::default();
         // Waits run out whatever the server may do: nothing is written by it.
-        while !slice.is_over(server) {
+        while !slice.is_over(server, &mut self.spent) {
             let Some(ticket) = self.waiters.take_due(begin) else { break };
-            self.leave_line(ticket);
-            self.waiters.answer(ticket, |_| Reply::Null);
+            self.leave_parked(ticket);
+            self.time_out(ticket);
         }
         let progress = match server.standing() {
             Standing::Writable => self.write(server, inbox, &mut slice),
@@ -82,7 +116,7 @@ impl<W: Waiting> Engine<W> {
             Progress::Done if self.postponed.is_empty() => self.first_deadline(),
             Progress::Done => self.first_deadline().into_iter().chain([retry]).min(),
             Progress::Halted => {
-                let pending = !(inbox.is_empty() && self.postponed.is_empty());
+                let pending = !(inbox.is_empty() && self.soon.is_empty() && self.postponed.is_empty());
                 let again = if pending { Some(retry) } else { self.leases.first().map(|end| end.max(retry)) };
                 again.into_iter().chain(self.waiters.first_end()).min()
             }
@@ -101,7 +135,7 @@ impl<W: Waiting> Engine<W> {
         // slice.
         let mut again = mem::take(&mut self.postponed);
         let mut progress = loop {
-            if slice.is_over(server) {
+            if slice.is_over(server, &mut self.spent) {
                 break Progress::SliceOver;
             }
             let Some(task) = self.next_task(server, inbox) else { break Progress::Done };
@@ -109,7 +143,7 @@ impl<W: Waiting> Engine<W> {
                 break Progress::Halted;
             }
         };
-        while progress == Progress::Done && !slice.is_over(server) {
+        while progress == Progress::Done && !slice.is_over(server, &mut self.spent) {
             let Some(task) = again.pop() else { break };
             if !self.attempt(server, task) {
                 progress = Progress::Halted;
@@ -122,7 +156,11 @@ impl<W: Waiting> Engine<W> {
     /// Does a task, or puts it off. False if the server takes no writes at all now.
     fn attempt<S: Server>(&mut self, server: &mut S, task: Task) -> bool {
         match server.verdict(task.key().borrow()) {
-            Verdict::Accepts => self.perform(server, &task),
+            Verdict::Accepts => {
+                if self.perform(server, &task) == Progress::Halted {
+                    self.postponed.push(task);
+                }
+            }
             Verdict::Foreign if !self.matters(server, task.key()) => {}
             Verdict::Foreign => self.postponed.push(task),
             Verdict::Halted => {
@@ -140,10 +178,16 @@ impl<W: Waiting> Engine<W> {
     }
 
     fn next_task<S: Server>(&mut self, server: &S, inbox: &mut Inbox) -> Option<Task> {
-        if let Some((key, fence)) = inbox.undelivered.pop() {
-            return Some(Task::Revoke(key, fence));
+        // First what was not delivered: it decides whom a hold follows, and so what a closed connection ends.
+        if let Some((key, hold, ticket)) = inbox.undelivered.pop() {
+            return Some(Task::Revoke(key, hold, ticket));
         }
-        self.next_noted(inbox).or_else(|| self.leases.take_due(server.now().steady)).map(Task::Look)
+        if let Some(key) = self.next_noted(inbox) {
+            return Some(Task::Look(key));
+        }
+        next_closed(inbox)
+            .or_else(|| self.soon.pop_front())
+            .or_else(|| self.leases.take_due(server.now().steady).map(Task::Advance))
     }
 
     /// The next key that events noted.
@@ -153,32 +197,58 @@ impl<W: Waiting> Engine<W> {
         Some(key)
     }
 
-    fn perform<S: Server>(&mut self, server: &mut S, task: &Task) {
+    /// Does a task. [`Progress::Halted`] if it must come again.
+    fn perform<S: Server>(&mut self, server: &mut S, task: &Task) -> Progress {
         let at = task.key().borrow();
         let now = server.now();
-        let Some(mut key) = server.open(at) else { return };
-        // A key of another type turned its line away; there is nobody here to be told of it.
-        let _ = self.turn(at, &mut key, now, |turn| match task {
-            Task::Revoke(_, fence) => turn.undelivered(*fence),
-            Task::Look(_) => turn.reconcile(),
+        let Some(mut key) = server.open(at) else { return Progress::Done };
+        let is_done = self.turn(at, &mut key, now, |turn| {
+            match task {
+                Task::Revoke(_, hold, ticket) => turn.undelivered(*hold, *ticket),
+                Task::Close(_, owner, session) => return turn.close(owner.borrow(), *session),
+                Task::Look(_) => turn.reconcile(),
+                Task::Advance(_) => turn.advance_some(),
+            }
+            true
         });
+        // A key of another type turned its line away; there is nobody here to be told of it.
+        let progress = if is_done == Ok(false) { Progress::Halted } else { Progress::Done };
         self.index(at, &mut key);
+        match task {
+            Task::Look(_) => self.bind_all(at, &mut key),
+            Task::Revoke(..) | Task::Close(..) | Task::Advance(_) => {}
+        }
+        progress
+    }
+
+    /// Holds that came to this key by RENAME or MOVE are still bound to their connections.
+    fn bind_all<K: Key>(&mut self, at: KeyRef, key: &mut K) {
+        let Some(stored) = key.stored() else { return };
+        let bound = |(_, hold): (_, &Hold)| Some((hold.owner.clone(), hold.session?));
+        for (owner, session) in stored.holders.iter().filter_map(bound) {
+            if self.sessions.bind(session, at, &owner) == sessions::Standing::Closed {
+                self.soon.push_back(Task::Close(at.to_id(), owner, session));
+            }
+        }
     }
 
     /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing.
     fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, slice: &mut Slice) -> Option<Steady> {
         inbox.announce_fence = false;
-        for task in mem::take(&mut self.postponed) {
+        for task in mem::take(&mut self.postponed).into_iter().chain(mem::take(&mut self.soon)) {
             match task {
-                Task::Revoke(key, fence) => inbox.undelivered.push((key, fence)),
-                Task::Look(key) => inbox.changed.push(key),
+                Task::Revoke(key, hold, ticket) => inbox.undelivered.push((key, hold, ticket)),
+                Task::Look(key) | Task::Advance(key) => inbox.changed.push(key),
+                // The lease alone ends it now.
+                Task::Close(..) => {}
             }
         }
-        for (key, fence) in inbox.undelivered.drain(..) {
+        inbox.closed.clear();
+        for (key, hold, ticket) in inbox.undelivered.drain(..) {
             // Not its to take back any more.
-            self.delivered(key.borrow(), fence);
+            self.delivered(key.borrow(), hold, ticket);
         }
-        while !slice.is_over(server) {
+        while !slice.is_over(server, &mut self.spent) {
             // Its leases are the primary's to end.
             let Some(key) = self.next_noted(inbox) else { return self.waiters.first_end() };
             let open = server.open(key.borrow());
@@ -187,5 +257,18 @@ impl<W: Waiting> Engine<W> {
             }
         }
         Some(server.now().steady)
+    }
+}
+
+/// The next hold that is to end with its connection.
+fn next_closed(inbox: &mut Inbox) -> Option<Task> {
+    loop {
+        let (session, holds) = inbox.closed.last_mut()?;
+        match holds.pop_first() {
+            Some((key, owner)) => return Some(Task::Close(key, owner, *session)),
+            None => {
+                inbox.closed.pop();
+            }
+        }
     }
 }

@@ -6,8 +6,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::deadlines::Slot;
-use crate::lock::{Fence, Hold, Holders, Mode, Now, Owner};
-use crate::wire::Told;
+use crate::lock::{Fence, HoldId, Holders, Now, Owner, Ticket};
 
 /// Names a key: its database, and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub struct KeyRef<'a> {
 }
 
 /// The same, to keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId {
     /// The database's number.
     pub db: i32,
@@ -31,6 +30,20 @@ impl KeyId {
     /// Not to keep.
     pub fn borrow(&self) -> KeyRef<'_> {
         KeyRef { db: self.db, name: &self.name }
+    }
+
+    /// Before every other.
+    pub fn first() -> KeyId {
+        KeyId { db: i32::MIN, name: SmallVec::new() }
+    }
+
+    /// Follows the data of two databases that changed places.
+    pub fn swap(&mut self, one: i32, other: i32) {
+        if self.db == one {
+            self.db = other;
+        } else if self.db == other {
+            self.db = one;
+        }
     }
 }
 
@@ -73,21 +86,50 @@ pub trait Key {
     fn remove(&mut self);
     /// Takes off a TTL that somebody set by hand, so that it cannot end a later hold.
     fn clear_ttl(&mut self);
-    /// Tells replicas and AOF that this hold runs now.
-    fn replicate(&mut self, told: Told, mode: Mode, hold: &Hold, now: Now);
-    /// Tells replicas and AOF that nobody holds it.
-    fn replicate_freed(&mut self);
+    /// Whether replicas or an AOF listen. If not, a change need only be [counted](Key::count_change).
+    fn is_heard(&self) -> bool;
+    /// Tells replicas and AOF how the lock changed.
+    fn replicate(&mut self, effect: &[u8]);
+    /// Counts a change that nobody listens to, for the save points.
+    fn count_change(&mut self);
     /// Tells WATCH and CLIENT TRACKING that the lock is no longer what it was.
     fn signal_changed(&mut self);
+    /// Publishes a keyspace event.
+    fn publish(&mut self, event: KeyEvent);
+}
+
+/// A keyspace event of the module class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyEvent {
+    /// A hold began.
+    Acquire,
+    /// A hold was released, or taken back because nobody could be told of it.
+    Release,
+    /// A hold's lease was set anew.
+    Extend,
+    /// A lease ran out.
+    Expire,
+    /// A hold ended with its connection.
+    Session,
+    /// An exclusive hold became a shared one.
+    Downgrade,
+}
+
+/// The locks of the server, to look at.
+pub trait Keyspace {
+    /// Looks at who holds the lock there, if there is one. Changes nothing.
+    fn with_holders(&mut self, key: KeyRef, look: &mut dyn FnMut(&Holders));
 }
 
 /// What is said to a client that waited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Granted, under this fence. The owner is named if the server made it.
-    Granted(Fence, Option<Rc<Owner>>),
+    /// Granted: the hold, the request that is answered with it, and the owner if the server made it.
+    Granted(HoldId, Ticket, Option<Rc<Owner>>),
     /// The wait ran out or was withdrawn.
     Null,
+    /// Its owner holds the lock shared now, and this request asks to hold it alone.
+    MustRelease,
     /// The key holds a value of another type now.
     WrongType,
 }

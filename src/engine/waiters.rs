@@ -1,11 +1,11 @@
 //! The lines of all locks, and the clients that stand in them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::deadlines::{Deadlines, Slot};
 use super::server::{KeyId, KeyRef, Reply, Waiting};
-use crate::lock::{Line, Owner, Steady, Ticket};
+use crate::lock::{Line, Owner, Steady, Ticket, User};
 
 /// The lines of all locks that have one.
 #[derive(Debug, Default)]
@@ -13,6 +13,15 @@ pub struct Lines(BTreeMap<i32, HashMap<Rc<[u8]>, Line>>);
 
 impl Lines {
     /// The line of this lock, if it has one.
+    pub fn get(&self, key: KeyRef) -> Option<&Line> {
+        // As in `get_mut`.
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&key.db)?.get(key.name)
+    }
+
+    /// The same, to change it.
     pub fn get_mut(&mut self, key: KeyRef) -> Option<&mut Line> {
         // Most locks of most servers have no line; then this is all it costs to know.
         if self.0.is_empty() {
@@ -64,20 +73,45 @@ struct Parked<W> {
     client: W,
     key: (i32, Rc<[u8]>),
     wait_end: Slot,
-    made_owner: Option<Rc<Owner>>,
+    asker: Asker,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// For whom.
+    pub owner: Rc<Owner>,
+    /// Whether the server made the owner, and must tell it.
+    pub is_made: bool,
+    /// The ACL user, if known.
+    pub user: Option<User>,
+    /// Whether the search for deadlocks looks at this request.
+    pub takes_part: bool,
 }
 
 /// All clients that wait, by ticket.
 pub struct Waiters<W: Waiting> {
     parked: HashMap<Ticket, Parked<W>>,
     tickets: HashMap<W::Id, Ticket>,
+    by_asker: BTreeSet<(User, Rc<Owner>, Ticket)>,
+    /// For which locks a user's requests wait that take part in deadlocks, and how many for each.
+    lines_of: BTreeMap<(User, i32, Rc<[u8]>), usize>,
+    /// How many of `by_asker` have the same owner and user as the one before them.
+    repeated: usize,
     wait_ends: Deadlines<Ticket>,
 }
 
 impl<W: Waiting> Waiters<W> {
     /// Nobody.
     pub fn new() -> Waiters<W> {
-        Waiters { parked: HashMap::new(), tickets: HashMap::new(), wait_ends: Deadlines::new() }
+        Waiters {
+            parked: HashMap::new(),
+            tickets: HashMap::new(),
+            by_asker: BTreeSet::new(),
+            lines_of: BTreeMap::new(),
+            repeated: 0,
+            wait_ends: Deadlines::new(),
+        }
     }
 
     /// How many wait.
@@ -90,19 +124,38 @@ impl<W: Waiting> Waiters<W> {
         self.wait_ends.first()
     }
 
-    /// Takes note of the client behind a ticket that has just joined the line of `key`, and of the owner that the server
-    /// made for it, if it did.
-    pub fn park(
-        &mut self,
-        ticket: Ticket,
-        client: W,
-        key: (i32, Rc<[u8]>),
-        until: Option<Steady>,
-        made_owner: Option<Owner>,
-    ) {
+    /// Takes note of the client behind a ticket that has just joined the line of `key`.
+    pub fn park(&mut self, ticket: Ticket, client: W, key: (i32, Rc<[u8]>), until: Option<Steady>, asker: Asker) {
         let wait_end = until.map_or(Slot::NONE, |until| self.wait_ends.insert(until, ticket));
         self.tickets.insert(client.id(), ticket);
-        self.parked.insert(ticket, Parked { client, key, wait_end, made_owner: made_owner.map(Rc::new) });
+        if let Some(user) = asker.user {
+            let waits_already = self.requests_of(user, &asker.owner).next().is_some();
+            self.repeated += usize::from(waits_already);
+            self.by_asker.insert((user, Rc::clone(&asker.owner), ticket));
+            if asker.takes_part {
+                *self.lines_of.entry((user, key.0, Rc::clone(&key.1))).or_default() += 1;
+            }
+        }
+        self.parked.insert(ticket, Parked { client, key, wait_end, asker });
+    }
+
+    /// What else this owner waits for at the request of this user.
+    pub fn requests_of(&self, user: User, owner: &Owner) -> impl Iterator<Item = (KeyId, Ticket)> + '_ {
+        let owner = Rc::new(owner.clone());
+        let theirs = (user, Rc::clone(&owner), Ticket(0))..=(user, owner, Ticket(u64::MAX));
+        self.by_asker.range(theirs).filter_map(|(_, _, ticket)| self.key(*ticket).map(|key| (key, *ticket)))
+    }
+
+    /// The locks that requests of this user wait for which take part in deadlocks.
+    pub fn lines_of(&self, user: User) -> impl Iterator<Item = KeyRef<'_>> {
+        let from = (user, i32::MIN, Rc::from([]));
+        let theirs = self.lines_of.range(from..).take_while(move |((of, ..), _)| *of == user);
+        theirs.map(|((_, db, name), _)| KeyRef { db: *db, name })
+    }
+
+    /// Whether any owner waits more than once at the request of one user.
+    pub fn some_wait_twice(&self) -> bool {
+        self.repeated > 0
     }
 
     /// Takes a waiter whose wait has run out.
@@ -120,10 +173,11 @@ impl<W: Waiting> Waiters<W> {
         self.parked.get(&ticket).map(|parked| KeyRef { db: parked.key.0, name: &parked.key.1 }.to_id())
     }
 
-    /// Answers a waiter that has left its line.
+    /// Answers a waiter that has left its line; the reply may name the owner if the server made it.
     pub fn answer(&mut self, ticket: Ticket, reply: impl FnOnce(Option<Rc<Owner>>) -> Reply) {
         if let Some(parked) = self.take(ticket) {
-            parked.client.answer(parked.key, reply(parked.made_owner));
+            let made_owner = parked.asker.is_made.then_some(parked.asker.owner);
+            parked.client.answer(parked.key, reply(made_owner));
         }
     }
 
@@ -138,6 +192,20 @@ impl<W: Waiting> Waiters<W> {
         let parked = self.parked.remove(&ticket)?;
         self.tickets.remove(&parked.client.id());
         self.wait_ends.remove(parked.wait_end);
+        if let Some(user) = parked.asker.user {
+            self.by_asker.remove(&(user, Rc::clone(&parked.asker.owner), ticket));
+            let waits_still = self.requests_of(user, &parked.asker.owner).next().is_some();
+            self.repeated -= usize::from(waits_still);
+            if parked.asker.takes_part {
+                let line = (user, parked.key.0, Rc::clone(&parked.key.1));
+                match self.lines_of.get_mut(&line) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    _ => {
+                        self.lines_of.remove(&line);
+                    }
+                }
+            }
+        }
         if self.parked.is_empty() {
             // What a crowd of waiters took is given back.
             self.parked.shrink_to(64);

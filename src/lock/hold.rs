@@ -1,16 +1,48 @@
-//! Holds: what is saved of a lock. Waiters are in [`super::line`], and never saved.
+//! One owner's hold on a lock.
+
+use std::num::{NonZeroU32, NonZeroU64};
 
 use super::fence::Fence;
-use super::owner::{Owner, OwnerRef};
+use super::owner::Owner;
 use super::time::{Millis, Steady};
 
 /// How a lock is asked for and held.
-///
-/// One mode so far. Shared and counted holds join it; every `match` on it will then have to answer for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Held by one owner alone.
     Exclusive,
+    /// Held together with other shared holders, as long as they are fewer than the limit.
+    Shared(Option<Limit>),
+}
+
+impl Mode {
+    /// Whether an owner that holds in this mode has what it asks for.
+    pub fn satisfies(self, asked: Mode) -> bool {
+        match (self, asked) {
+            (Mode::Exclusive, _) | (Mode::Shared(_), Mode::Shared(_)) => true,
+            (Mode::Shared(_), Mode::Exclusive) => false,
+        }
+    }
+}
+
+/// How many shared holders may be in with one that asked for this: 1 to [`Limit::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Limit(NonZeroU32);
+
+impl Limit {
+    /// The largest LIMIT.
+    pub const MAX: u32 = 1_000_000;
+
+    /// `None` outside 1 to [`Limit::MAX`].
+    pub fn new(holders: u64) -> Option<Limit> {
+        let holders = u32::try_from(holders).ok().filter(|holders| *holders <= Self::MAX)?;
+        NonZeroU32::new(holders).map(Limit)
+    }
+
+    /// The number itself.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
 }
 
 /// Where this process knows a hold from.
@@ -22,6 +54,14 @@ pub enum Origin {
     /// before a crash, so its owner draws a new one when it asks again.
     Inherited,
 }
+
+/// A connection that takes its holds with it when it closes. Given out by the server, and never twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Session(pub NonZeroU64);
+
+/// An ACL user of the server, as this process numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct User(pub NonZeroU32);
 
 /// One owner's running hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +78,10 @@ pub struct Hold {
     pub since: Steady,
     /// Granted here, or taken over.
     pub origin: Origin,
+    /// The connection whose close ends the hold too. Never saved: the lease alone ends a hold that was taken over.
+    pub session: Option<Session>,
+    /// Who asked for it, as far as this process knows. Never saved.
+    pub user: Option<User>,
 }
 
 impl Hold {
@@ -47,64 +91,11 @@ impl Hold {
     }
 }
 
-/// All holds on one lock: the part of its state that is saved and replicated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holders {
-    /// Nobody holds it. Never stored: a free lock is no key.
-    Free,
-    /// One owner alone.
-    Exclusive(Hold),
-}
-
-impl Holders {
-    /// The hold of `owner`, its lease run out or not.
-    pub fn of(&self, owner: OwnerRef) -> Option<&Hold> {
-        match self {
-            Holders::Free => None,
-            Holders::Exclusive(hold) => (hold.owner.borrow() == owner).then_some(hold),
-        }
-    }
-
-    /// The same, to change it.
-    pub fn of_mut(&mut self, owner: OwnerRef) -> Option<&mut Hold> {
-        match self {
-            Holders::Free => None,
-            Holders::Exclusive(hold) => (hold.owner.borrow() == owner).then_some(hold),
-        }
-    }
-
-    /// The first moment at which a lease ends; `None` when free.
-    pub fn first_end(&self) -> Option<Steady> {
-        match self {
-            Holders::Free => None,
-            Holders::Exclusive(hold) => Some(hold.end),
-        }
-    }
-
-    /// Every hold.
-    pub fn iter(&self) -> impl Iterator<Item = &Hold> {
-        match self {
-            Holders::Free => None,
-            Holders::Exclusive(hold) => Some(hold),
-        }
-        .into_iter()
-    }
-
-    /// Puts a hold in its place: an exclusive one replaces whatever was held.
-    pub fn put(&mut self, mode: Mode, hold: Hold) {
-        match mode {
-            Mode::Exclusive => *self = Holders::Exclusive(hold),
-        }
-    }
-
-    /// Takes out the hold with this fence; `None` when there is none.
-    pub fn remove(&mut self, fence: Fence) -> Option<Hold> {
-        match std::mem::replace(self, Holders::Free) {
-            Holders::Exclusive(hold) if hold.fence == fence => Some(hold),
-            other => {
-                *self = other;
-                None
-            }
-        }
-    }
+/// Names one of the holds on a lock: its fence, and a number that tells it from others that were raised to the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId {
+    /// The hold's fence.
+    pub fence: Fence,
+    /// 0 for the first hold with this fence.
+    pub nth: u32,
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::fence::Fence;
-use super::hold::Mode;
+use smallvec::SmallVec;
+
+use super::hold::{HoldId, Mode, Session, User};
 use super::owner::{Owner, OwnerRef};
 use super::time::{Millis, Steady};
 
 /// Names one waiter of this process. Tickets rise in the order in which the waiters came, over all locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// What a waiter asks for.
@@ -21,8 +22,14 @@ pub struct Waiter {
     pub mode: Mode,
     /// The lease it asks for; begins at the grant.
     pub lease: Millis,
+    /// Since when it waits.
+    pub since: Steady,
     /// When it stops waiting; `None`: never.
     pub until: Option<Steady>,
+    /// The connection that the hold is to end with.
+    pub session: Option<Session>,
+    /// Who asks.
+    pub user: Option<User>,
 }
 
 impl Waiter {
@@ -32,12 +39,26 @@ impl Waiter {
     }
 }
 
-/// A grant whose answers are still on their way to the waiters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Handed {
-    fence: Fence,
-    /// How many waiters of this owner were answered and may yet turn out to be gone.
-    pending: usize,
+/// An answer "granted".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sent {
+    ticket: Ticket,
+    session: Option<Session>,
+    has_arrived: bool,
+}
+
+/// The answers with one grant, in the order of the requests; at least one of them has not arrived yet.
+type Handed = SmallVec<[Sent; 1]>;
+
+/// What it means for a hold that an answer could not be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing: its owner was told otherwise, or the hold is over.
+    Nothing,
+    /// The owner was or can still be told by another answer, whose request now decides about the session.
+    OneOfSeveral(Option<Session>),
+    /// Nobody can be told of the hold any more.
+    LastHope,
 }
 
 /// Who waits, in the order in which they came. Joining and leaving are O(log n) anywhere in the line.
@@ -45,14 +66,19 @@ struct Handed {
 pub struct Line {
     waiting: BTreeMap<Ticket, Waiter>,
     by_owner: BTreeSet<(Rc<Owner>, Ticket)>,
-    /// At most a few: entries live from a grant to the delivery of its answers, within one turn of the event loop.
-    handed: Vec<Handed>,
+    /// Entries live from a grant to the delivery of its answers, within one turn of the event loop.
+    handed: BTreeMap<HoldId, Handed>,
 }
 
 impl Line {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Whether there is nothing left to remember.
@@ -73,10 +99,9 @@ impl Line {
         Some(waiter)
     }
 
-    /// Takes the one who has waited longest.
-    pub fn take_first(&mut self) -> Option<(Ticket, Waiter)> {
-        let ticket = *self.waiting.first_key_value()?.0;
-        self.leave(ticket).map(|waiter| (ticket, waiter))
+    /// The one who has waited longest.
+    pub fn first(&self) -> Option<(Ticket, &Waiter)> {
+        self.waiting.first_key_value().map(|(ticket, waiter)| (*ticket, waiter))
     }
 
     /// Takes every waiter of one owner, in order.
@@ -90,36 +115,69 @@ impl Line {
         tickets.into_iter().filter_map(|ticket| self.leave(ticket).map(|waiter| (ticket, waiter))).collect()
     }
 
-    /// When this waiter stops waiting; `None`: never, or it is not here.
-    pub fn until(&self, ticket: Ticket) -> Option<Steady> {
-        self.waiting.get(&ticket)?.until
+    /// Who waits under this ticket.
+    pub fn get(&self, ticket: Ticket) -> Option<&Waiter> {
+        self.waiting.get(&ticket)
     }
 
     /// Who waits, longest first.
-    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Waiter)> {
         self.waiting.iter().map(|(ticket, waiter)| (*ticket, waiter))
     }
 
-    /// Remembers that answers with this fence are on their way.
-    pub fn hand(&mut self, fence: Fence, pending: usize) {
-        self.handed.push(Handed { fence, pending });
+    /// Who stands before this one, nearest first.
+    pub fn before(&self, ticket: Ticket) -> impl Iterator<Item = (Ticket, &Waiter)> {
+        self.waiting.range(..ticket).rev().map(|(ticket, waiter)| (*ticket, waiter))
+    }
+
+    /// Whether the owner of this request is in line before it: then it is answered when the other is.
+    pub fn asked_before(&self, ticket: Ticket, now: Steady) -> bool {
+        let Some(waiter) = self.waiting.get(&ticket) else { return false };
+        let earlier = (Rc::clone(&waiter.owner), Ticket(0))..(Rc::clone(&waiter.owner), ticket);
+        let mut running = self.by_owner.range(earlier).filter_map(|(_, ticket)| self.waiting.get(ticket));
+        running.any(|other| !other.is_over(now))
+    }
+
+    /// Remembers that these requests are being told of a grant.
+    pub fn hand(&mut self, hold: HoldId, to: impl IntoIterator<Item = (Ticket, Option<Session>)>) {
+        let sent = to.into_iter().map(|(ticket, session)| Sent { ticket, session, has_arrived: false });
+        self.handed.insert(hold, sent.collect());
     }
 
     /// The owner knows of its hold, or the hold is over: what becomes of the answers no longer matters.
-    pub fn settle(&mut self, fence: Fence) {
-        self.handed.retain(|handed| handed.fence != fence);
+    pub fn settle(&mut self, hold: HoldId) {
+        self.handed.remove(&hold);
     }
 
-    /// One answer could not be delivered; true when it was the last hope for this grant.
-    pub fn undelivered(&mut self, fence: Fence) -> bool {
-        let Some(handed) = self.handed.iter_mut().find(|handed| handed.fence == fence) else { return false };
-        handed.pending = handed.pending.saturating_sub(1);
-        let lost = handed.pending == 0;
-        if lost {
-            self.settle(fence);
+    /// An answer arrived.
+    pub fn delivered(&mut self, hold: HoldId, ticket: Ticket) {
+        let Some(handed) = self.handed.get_mut(&hold) else { return };
+        for sent in handed.iter_mut().filter(|sent| sent.ticket == ticket) {
+            sent.has_arrived = true;
         }
-        lost
+        if handed.iter().all(|sent| sent.has_arrived) {
+            self.settle(hold);
+        }
+    }
+
+    /// An answer could not be delivered.
+    pub fn undelivered(&mut self, hold: HoldId, ticket: Ticket) -> Loss {
+        let Some(handed) = self.handed.get_mut(&hold) else { return Loss::Nothing };
+        handed.retain(|sent| sent.ticket != ticket);
+        let Some(last) = handed.last().copied() else {
+            self.settle(hold);
+            return Loss::LastHope;
+        };
+        if handed.iter().all(|sent| sent.has_arrived) {
+            self.settle(hold);
+        }
+        Loss::OneOfSeveral(last.session)
+    }
+
+    /// Whether an answer on this connection is still on its way. What becomes of it decides, not that it closed.
+    pub fn is_on_its_way(&self, hold: HoldId, session: Session) -> bool {
+        let pending = |sent: &Sent| sent.session == Some(session) && !sent.has_arrived;
+        self.handed.get(&hold).is_some_and(|handed| handed.iter().any(pending))
     }
 
     /// Panics unless the two views of the line agree. For tests.
@@ -127,6 +185,6 @@ impl Line {
     pub fn assert_sound(&self) {
         let from_waiting: BTreeSet<_> = self.waiting.iter().map(|(t, w)| (Rc::clone(&w.owner), *t)).collect();
         assert_eq!(from_waiting, self.by_owner);
-        assert!(self.handed.iter().all(|handed| handed.pending > 0));
+        assert!(self.handed.values().all(|handed| handed.iter().any(|sent| !sent.has_arrived)));
     }
 }

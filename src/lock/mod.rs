@@ -7,8 +7,9 @@
 //! # Invariants
 //! Checked after every step of every test in this folder.
 //!
-//! * **I1** A lock has at most one exclusive holder.
-//! * **I2** While the server may grant, a free lock has no waiter: every step ends with the line served.
+//! * **I1** A lock has one exclusive holder, or shared holders only, never more than the smallest limit among them.
+//! * **I2** While the server may grant, nobody stands first in line who could be let in: every step serves the line, or as
+//!   many of it as one step may and says that there are more.
 //! * **I3** Every grant's fence is larger than every fence before it; nothing else draws one, but for the owner of an
 //!   inherited hold that asks again.
 //! * **I4** Waiters are granted in the order of their tickets; no newcomer is granted while one waits.
@@ -18,18 +19,21 @@
 
 #![forbid(unsafe_code)]
 
+mod crowd;
 mod fence;
 mod hold;
+mod holders;
 mod line;
 mod owner;
 mod rules;
 mod time;
 
 pub use fence::{Fence, FenceClock};
-pub use hold::{Hold, Holders, Mode, Origin};
+pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
+pub use holders::Holders;
 pub use line::{Line, Ticket};
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
-pub use rules::{Acquire, Acquired, Answer, Effect, Extend, Turn, Wait};
+pub use rules::{Acquire, Acquired, Answer, Change, Effect, End, Extend, Turn, Wait};
 pub use time::{Millis, Now, Steady, UnixMicros};
 
 #[cfg(test)]

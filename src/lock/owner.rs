@@ -1,5 +1,6 @@
 //! Who holds or asks.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use smallvec::SmallVec;
@@ -22,6 +23,11 @@ impl<'a> OwnerRef<'a> {
         (1..=OWNER_LEN_MAX).contains(&name.len()).then_some(OwnerRef(name))
     }
 
+    /// The name.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     /// A copy to keep.
     pub fn to_owner(self) -> Owner {
         Owner(SmallVec::from_slice(self.0))
@@ -34,15 +40,30 @@ impl Owner {
         &self.0
     }
 
+    /// How many bytes it takes beside this value itself.
+    pub fn allocated(&self) -> usize {
+        if self.0.spilled() {
+            self.0.capacity()
+        } else {
+            0
+        }
+    }
+
     /// The same, not kept.
     pub fn borrow(&self) -> OwnerRef<'_> {
         OwnerRef(&self.0)
     }
 }
 
+impl Borrow<[u8]> for Owner {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.borrow().fmt(f)
+        OwnerRef(&self.0).fmt(f)
     }
 }
 

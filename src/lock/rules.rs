@@ -3,10 +3,18 @@
 use std::rc::Rc;
 
 use super::fence::{Fence, FenceClock};
-use super::hold::{Hold, Holders, Mode, Origin};
-use super::line::{Line, Ticket, Waiter};
-use super::owner::OwnerRef;
+use super::hold::{Hold, HoldId, Mode, Origin, Session, User};
+use super::holders::Holders;
+use super::line::{Line, Loss, Ticket, Waiter};
+use super::owner::{Owner, OwnerRef};
 use super::time::{Millis, Now, Steady};
+
+/// How many waiters one step serves at most. Each costs the server some 10 us. Tests cross this line all the time.
+const SERVED_MAX: usize = if cfg!(test) { 2 } else { 128 };
+
+/// How many leases that have run out one turn of the timer ends at most: some tenths of a millisecond. Requests end them all, so
+/// that nobody is told of a hold that is over.
+const ENDED_MAX: usize = if cfg!(test) { 4 } else { 1024 };
 
 /// A request for the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +25,10 @@ pub struct Acquire<'a> {
     pub mode: Mode,
     /// For how long, from the grant.
     pub lease: Millis,
+    /// The connection that the hold is to end with.
+    pub session: Option<Session>,
+    /// Who asks.
+    pub user: Option<User>,
     /// What to do while it is busy.
     pub wait: Wait,
 }
@@ -35,6 +47,15 @@ pub enum Wait {
     },
 }
 
+/// A hold that is about to begin.
+struct Wanted {
+    owner: Owner,
+    mode: Mode,
+    lease: Millis,
+    session: Option<Session>,
+    user: Option<User>,
+}
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acquired {
@@ -44,6 +65,10 @@ pub enum Acquired {
     Refused,
     /// The request stands in line.
     Waits,
+    /// The owner holds the lock shared and asks to hold it alone. Two that did would wait for one another for ever.
+    MustRelease,
+    /// As many hold it together as may.
+    Full,
 }
 
 /// A change of the lease or the fence of a running hold.
@@ -66,28 +91,47 @@ pub enum End {
     Released,
     /// Its lease ran out.
     Lapsed,
+    /// Its connection closed.
+    Closed,
     /// Nobody could be told of the grant.
     Undelivered,
+}
+
+/// What changed of a hold that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its owner asked again: a later end, or another fence.
+    AskedAgain,
+    /// Its owner extended it: another end or fence.
+    Extended,
+    /// It is a shared one now.
+    Downgraded,
 }
 
 /// What is said to a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Its owner holds the lock now, under this fence.
-    Granted(Fence),
-    /// Its wait ran out, or was withdrawn.
-    Null,
+    Granted(HoldId),
+    /// Its wait ran out.
+    TimedOut,
+    /// Its owner withdrew it.
+    Withdrawn,
+    /// Its owner holds the lock shared now, and this request asks to hold it alone.
+    MustRelease,
 }
 
 /// What a step wants done, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A hold began. Record it.
-    Granted(Fence),
-    /// A hold went on with another end or fence. Record it; nobody gained or lost the lock.
-    Changed(Fence),
+    /// A hold began. Record it. It was waited for since the moment given.
+    Granted(HoldId, Option<Steady>),
+    /// A hold went on. Record it; nobody gained or lost the lock.
+    Changed(HoldId, Change),
+    /// A hold follows another connection than the one given here. Not saved.
+    Rebound(HoldId, Option<Session>),
     /// A hold ended. Record it.
-    Ended(Fence, End),
+    Ended(Hold, End),
     /// Answer this waiter, which has left the line, once what came before is recorded.
     Answer(Ticket, Answer),
 }
@@ -101,6 +145,8 @@ pub struct Turn<'a> {
     pub line: &'a mut Line,
     /// The server's fence clock.
     pub fences: &'a mut FenceClock,
+    /// The most that may hold together.
+    pub holders_max: usize,
     /// The clocks' reading, the same for the whole step.
     pub now: Now,
     /// Appended to.
@@ -111,16 +157,28 @@ impl Turn<'_> {
     /// Asks for the lock.
     pub fn acquire(&mut self, asked: Acquire) -> Acquired {
         self.advance();
-        if self.holders.of(asked.owner).is_some() {
-            return self.ask_again(asked.owner, asked.lease).map_or(Acquired::Refused, Acquired::Granted);
+        if let Some((_, held, _)) = self.holders.of(asked.owner) {
+            if !held.satisfies(asked.mode) {
+                return Acquired::MustRelease;
+            }
+            let again = self.ask_again(asked.owner, asked.lease, asked.session, asked.user);
+            return again.map_or(Acquired::Refused, |hold| Acquired::Granted(hold.fence));
         }
-        match (&*self.holders, asked.wait) {
-            // I4: the line is empty here, because `advance` leaves nobody waiting for a free lock.
-            (Holders::Free, _) => Acquired::Granted(self.grant(asked.owner, asked.mode, asked.lease)),
-            (Holders::Exclusive(_), Wait::No) => Acquired::Refused,
-            (Holders::Exclusive(_), Wait::Join { ticket, until }) => {
+        // I4: whoever is in line comes first, also those that `advance` has not come to yet.
+        if self.line.is_empty() && self.holders.admit(asked.mode) {
+            if self.is_full() {
+                return Acquired::Full;
+            }
+            let Acquire { owner, mode, lease, session, user, wait: _ } = asked;
+            let wanted = Wanted { owner: owner.to_owner(), mode, lease, session, user };
+            return Acquired::Granted(self.grant(wanted, None).fence);
+        }
+        match asked.wait {
+            Wait::No => Acquired::Refused,
+            Wait::Join { ticket, until } => {
+                let Acquire { mode, lease, session, user, .. } = asked;
                 let owner = Rc::new(asked.owner.to_owner());
-                self.line.join(ticket, Waiter { owner, mode: asked.mode, lease: asked.lease, until });
+                self.line.join(ticket, Waiter { owner, mode, lease, since: self.now.steady, until, session, user });
                 Acquired::Waits
             }
         }
@@ -130,136 +188,257 @@ impl Turn<'_> {
     /// duplicate must touch neither a newer hold nor a newer wait of the same owner. True if it held.
     pub fn release(&mut self, owner: OwnerRef, fence: Option<Fence>) -> bool {
         self.advance();
-        let held = self.holders.of(owner).map(|hold| hold.fence);
-        if fence.is_some() && held != fence {
+        let held = self.holders.of(owner).map(|(id, ..)| id);
+        if fence.is_some() && held.map(|id| id.fence) != fence {
             return false;
         }
         for (ticket, _) in self.line.take_of(owner) {
-            self.effects.push(Effect::Answer(ticket, Answer::Null));
+            self.effects.push(Effect::Answer(ticket, Answer::Withdrawn));
         }
-        if let Some(fence) = held {
-            self.end(fence, End::Released);
-            self.advance();
+        if let Some(id) = held {
+            self.end(id, End::Released);
         }
+        // Also whoever stood behind a wait that was withdrawn may be let in now.
+        self.advance();
         held.is_some()
+    }
+
+    /// Makes an exclusive hold a shared one, without a moment at which the lock is free. True if the owner held (under that
+    /// fence), exclusive or shared already.
+    pub fn downgrade(&mut self, owner: OwnerRef, fence: Option<Fence>) -> bool {
+        self.advance();
+        let Some((id, mode, _)) = self.holders.of(owner) else { return false };
+        if fence.is_some_and(|fence| fence != id.fence) {
+            return false;
+        }
+        // The owner knows that it holds, whatever became of the answers to its requests.
+        self.line.settle(id);
+        match mode {
+            Mode::Exclusive => {
+                if let Some(hold) = self.holders.remove(id) {
+                    let id = self.holders.put(Mode::Shared(None), hold);
+                    self.effects.push(Effect::Changed(id, Change::Downgraded));
+                    self.advance();
+                }
+            }
+            Mode::Shared(_) => {}
+        }
+        true
     }
 
     /// Sets the lease, counted from now, and raises the fence. True if the owner held (under that fence).
     pub fn extend(&mut self, asked: Extend) -> bool {
         self.advance();
-        let Some(hold) = self.holders.of_mut(asked.owner) else { return false };
-        if asked.fence.is_some_and(|fence| fence != hold.fence) {
+        let Some((id, ..)) = self.holders.of(asked.owner) else { return false };
+        if asked.fence.is_some_and(|fence| fence != id.fence) {
             return false;
         }
-        hold.lease = asked.lease.unwrap_or(hold.lease);
-        hold.end = self.now.steady + hold.lease;
-        // The owner knows that it holds, whatever became of the answers to its requests.
-        self.line.settle(hold.fence);
-        if let Some(raised) = asked.raise.filter(|raised| *raised > hold.fence) {
-            hold.fence = raised;
-            self.fences.learn(raised);
-        }
-        self.effects.push(Effect::Changed(hold.fence));
+        // As in `downgrade`.
+        self.line.settle(id);
+        let (now, fences) = (self.now.steady, &mut *self.fences);
+        let extended = self.holders.update(id, |hold| {
+            hold.lease = asked.lease.unwrap_or(hold.lease);
+            hold.end = now + hold.lease;
+            if let Some(raised) = asked.raise.filter(|raised| *raised > hold.fence) {
+                hold.fence = raised;
+                fences.learn(raised);
+            }
+        });
+        self.effects.extend(extended.map(|id| Effect::Changed(id, Change::Extended)));
         true
     }
 
     /// Ends what is over and serves the line. Every step begins with it, so nothing depends on a timer having run.
     pub fn advance(&mut self) {
-        let over = self.holders.iter().find(|hold| hold.is_over(self.now.steady)).map(|hold| hold.fence);
-        if let Some(fence) = over {
-            self.end(fence, End::Lapsed);
+        self.end_lapsed(usize::MAX);
+        self.serve_line();
+    }
+
+    /// The same for the timer, which comes again: not everything at once.
+    pub fn advance_some(&mut self) {
+        self.end_lapsed(ENDED_MAX);
+        // Those left over still stand in the way.
+        self.serve_line();
+    }
+
+    fn end_lapsed(&mut self, max: usize) {
+        for _ in 0..max {
+            let Some(id) = self.holders.first_over(self.now.steady) else { break };
+            self.end(id, End::Lapsed);
         }
-        while matches!(self.holders, Holders::Free) {
-            let Some((ticket, waiter)) = self.line.take_first() else { break };
-            self.serve(ticket, waiter);
+    }
+
+    fn serve_line(&mut self) {
+        if self.line.is_empty() {
+            return;
         }
+        for _ in 0..SERVED_MAX {
+            if !self.is_unserved() {
+                break;
+            }
+            self.serve_first();
+        }
+    }
+
+    /// Whether the first in line need not wait any longer: then the lock takes another turn soon.
+    pub fn is_unserved(&self) -> bool {
+        let may = |waiter: &Waiter| self.holders.admit(waiter.mode) && !self.is_full();
+        self.line.first().is_some_and(|(_, waiter)| waiter.is_over(self.now.steady) || may(waiter))
     }
 
     /// After something outside the rules changed the lock (it was removed, replaced, loaded): owners that hold now stop
     /// waiting for themselves (I7), then the line is served.
     pub fn reconcile(&mut self) {
         self.advance();
-        let owners: Vec<_> = self.holders.iter().map(|hold| hold.owner.clone()).collect();
-        for owner in owners {
-            for (ticket, waiter) in self.line.take_of(owner.borrow()) {
-                let answer = if waiter.is_over(self.now.steady) {
-                    Answer::Null
-                } else {
-                    self.ask_again(owner.borrow(), waiter.lease).map_or(Answer::Null, Answer::Granted)
-                };
-                self.effects.push(Effect::Answer(ticket, answer));
-            }
-        }
-    }
-
-    /// The answer with this fence found nobody. Unless the owner was or can still be told, the next one is granted.
-    pub fn undelivered(&mut self, fence: Fence) {
-        if self.line.undelivered(fence) {
-            self.end(fence, End::Undelivered);
+        let owners: Vec<Owner> = if self.holders.len() < self.line.len() {
+            self.holders.iter().map(|(_, hold)| hold.owner.clone()).collect()
+        } else {
+            self.line.iter().map(|(_, waiter)| (*waiter.owner).clone()).collect()
+        };
+        for owner in &owners {
+            self.answer_holder(owner.borrow());
         }
         self.advance();
     }
 
-    /// An owner that holds asks again: the same fence, unless the hold is inherited; the later of the two ends.
-    fn ask_again(&mut self, owner: OwnerRef, lease: Millis) -> Option<Fence> {
-        let hold = self.holders.of_mut(owner)?;
-        let end = self.now.steady + lease;
-        let later = end > hold.end;
-        if later {
-            hold.end = end;
-            hold.lease = lease;
+    /// Takes all requests of an owner that holds out of the line: they ask again. False if it does not hold.
+    fn answer_holder(&mut self, owner: OwnerRef) -> bool {
+        let Some((_, held, _)) = self.holders.of(owner) else { return false };
+        for (ticket, waiter) in self.line.take_of(owner) {
+            let answer = if waiter.is_over(self.now.steady) {
+                Some(Answer::TimedOut)
+            } else if held.satisfies(waiter.mode) {
+                self.ask_again(owner, waiter.lease, waiter.session, waiter.user).map(Answer::Granted)
+            } else {
+                Some(Answer::MustRelease)
+            };
+            self.effects.extend(answer.map(|answer| Effect::Answer(ticket, answer)));
         }
-        self.line.settle(hold.fence);
-        let inherited = hold.origin == Origin::Inherited;
-        if inherited {
-            // I3: numbers above the inherited one may have been given and lost.
-            hold.fence = self.fences.draw(self.now.unix);
-            hold.origin = Origin::Granted;
-        }
-        if later || inherited {
-            self.effects.push(Effect::Changed(hold.fence));
-        }
-        Some(hold.fence)
+        true
     }
 
-    /// Grants to the waiter that was taken from the head, and answers its owner's other requests with the same hold; the
-    /// longest lease among them counts. If its wait has run out it is told so instead.
-    fn serve(&mut self, ticket: Ticket, waiter: Waiter) {
-        if waiter.is_over(self.now.steady) {
-            self.effects.push(Effect::Answer(ticket, Answer::Null));
+    /// This answer with this hold found nobody. Unless the owner was or can still be told, the hold ends.
+    pub fn undelivered(&mut self, hold: HoldId, ticket: Ticket) {
+        self.advance();
+        match self.line.undelivered(hold, ticket) {
+            Loss::Nothing => {}
+            Loss::OneOfSeveral(session) => self.rebind(hold, session),
+            Loss::LastHope => self.end(hold, End::Undelivered),
+        }
+        self.advance();
+    }
+
+    /// The connection closed that this owner's hold may be bound to. False if an answer on it is still on its way: whether the
+    /// hold is bound to it shows when that is known not to have arrived.
+    pub fn close(&mut self, owner: OwnerRef, session: Session) -> bool {
+        self.advance();
+        let Some((id, _, hold)) = self.holders.of(owner) else { return true };
+        if self.line.is_on_its_way(id, session) {
+            return false;
+        }
+        if hold.session == Some(session) {
+            self.end(id, End::Closed);
+            self.advance();
+        }
+        true
+    }
+
+    /// An owner that holds asks again: the same fence, unless the hold is inherited; the later of the two ends; and this
+    /// request's session.
+    fn ask_again(
+        &mut self,
+        owner: OwnerRef,
+        lease: Millis,
+        session: Option<Session>,
+        user: Option<User>,
+    ) -> Option<HoldId> {
+        let (id, ..) = self.holders.of(owner)?;
+        self.line.settle(id);
+        let (now, fences) = (self.now, &mut *self.fences);
+        let mut changed = false;
+        let id = self.holders.update(id, |hold| {
+            let end = now.steady + lease;
+            if end > hold.end {
+                (hold.end, hold.lease, changed) = (end, lease, true);
+            }
+            if hold.origin == Origin::Inherited {
+                // I3: numbers above the inherited one may have been given and lost.
+                (hold.fence, hold.origin, changed) = (fences.draw(now.unix), Origin::Granted, true);
+            }
+            hold.user = hold.user.or(user);
+        })?;
+        if changed {
+            self.effects.push(Effect::Changed(id, Change::AskedAgain));
+        }
+        self.rebind(id, session);
+        Some(id)
+    }
+
+    /// Lets a hold follow another connection, or none.
+    fn rebind(&mut self, id: HoldId, session: Option<Session>) {
+        let Some(before) = self.holders.get(id).map(|(_, hold)| hold.session).filter(|before| *before != session)
+        else {
+            return;
+        };
+        self.holders.update(id, |hold| hold.session = session);
+        self.effects.push(Effect::Rebound(id, before));
+    }
+
+    /// Takes the first out of the line. It is granted, and its owner's other requests that this satisfies are answered with
+    /// the same hold; the longest lease among them counts, and the last of them decides about the session. If its wait has
+    /// run out it is told so instead.
+    fn serve_first(&mut self) {
+        let Some((ticket, waiter)) = self.line.first() else { return };
+        let (over, owner) = (waiter.is_over(self.now.steady), Rc::clone(&waiter.owner));
+        // Only after something outside the rules: it must not be granted a second time.
+        if !over && self.answer_holder((*owner).borrow()) {
             return;
         }
-        let (running, over): (Vec<_>, Vec<_>) = self
-            .line
-            .take_of(waiter.owner.borrow())
-            .into_iter()
-            .partition(|(_, other)| !other.is_over(self.now.steady));
-        for (ticket, _) in over {
-            self.effects.push(Effect::Answer(ticket, Answer::Null));
+        let Some(first) = self.line.leave(ticket) else { return };
+        if first.is_over(self.now.steady) {
+            self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
+            return;
         }
-        let lease = running.iter().map(|(_, other)| other.lease).fold(waiter.lease, Millis::max);
-        let fence = self.grant(waiter.owner.borrow(), waiter.mode, lease);
-        self.line.hand(fence, 1 + running.len());
-        for ticket in std::iter::once(ticket).chain(running.into_iter().map(|(ticket, _)| ticket)) {
-            self.effects.push(Effect::Answer(ticket, Answer::Granted(fence)));
+        let mut served = vec![ticket];
+        let mut handed = vec![(ticket, first.session)];
+        let (mut lease, mut session) = (first.lease, first.session);
+        for (ticket, other) in self.line.take_of((*first.owner).borrow()) {
+            if other.is_over(self.now.steady) {
+                self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
+            } else if first.mode.satisfies(other.mode) {
+                served.push(ticket);
+                handed.push((ticket, other.session));
+                (lease, session) = (lease.max(other.lease), other.session);
+            } else {
+                self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
+            }
         }
+        let wanted = Wanted { owner: (*first.owner).clone(), mode: first.mode, lease, session, user: first.user };
+        let id = self.grant(wanted, Some(first.since));
+        self.line.hand(id, handed);
+        self.effects.extend(served.into_iter().map(|ticket| Effect::Answer(ticket, Answer::Granted(id))));
     }
 
     /// Makes every grant there is, and alone draws a new hold's fence.
-    fn grant(&mut self, owner: OwnerRef, mode: Mode, lease: Millis) -> Fence {
-        let fence = self.fences.draw(self.now.unix);
-        let since = self.now.steady;
-        let hold = Hold { owner: owner.to_owner(), fence, end: since + lease, lease, since, origin: Origin::Granted };
-        self.holders.put(mode, hold);
-        self.effects.push(Effect::Granted(fence));
-        fence
+    fn grant(&mut self, wanted: Wanted, waited_since: Option<Steady>) -> HoldId {
+        let Wanted { owner, mode, lease, session, user } = wanted;
+        let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.draw(self.now.unix));
+        let hold = Hold { owner, fence, end: since + lease, lease, since, origin, session, user };
+        let id = self.holders.put(mode, hold);
+        self.effects.push(Effect::Granted(id, waited_since));
+        id
     }
 
-    /// Ends the hold with this fence, if there is one.
-    fn end(&mut self, fence: Fence, why: End) {
-        self.line.settle(fence);
-        if self.holders.remove(fence).is_some() {
-            self.effects.push(Effect::Ended(fence, why));
+    /// Whether nobody more may be let in, whatever they ask for.
+    fn is_full(&self) -> bool {
+        self.holders.len() >= self.holders_max
+    }
+
+    /// Ends the hold of this name, if there is one.
+    fn end(&mut self, id: HoldId, why: End) {
+        self.line.settle(id);
+        if let Some(hold) = self.holders.remove(id) {
+            self.effects.push(Effect::Ended(hold, why));
         }
     }
 }

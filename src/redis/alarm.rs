@@ -88,7 +88,7 @@ fn recover() {
 /// The engine's turn. True if there are notes left that it could not see.
 fn ring(ctx: Ctx) -> bool {
     #[cfg(feature = "planted-faults")]
-    super::commands::faults::timer();
+    super::faults::timer();
     let mut inbox = state::take_inbox();
     let next = state::with_engine(|engine| engine.run(&mut TimerServer::new(ctx), &mut inbox)).flatten();
     // What opening keys set off meanwhile came after what was taken.
@@ -102,10 +102,7 @@ fn ring(ctx: Ctx) -> bool {
 }
 
 fn put_back(notes: &mut Inbox, mut left: Inbox) {
-    left.unlinked.append(&mut notes.unlinked);
-    left.changed.append(&mut notes.changed);
-    left.undelivered.append(&mut notes.undelivered);
-    left.announce_fence |= notes.announce_fence;
+    left.append(std::mem::take(notes));
     // What a crowd of notes took is given back.
     *notes = if left.is_empty() { Inbox::new() } else { left };
 }

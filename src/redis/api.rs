@@ -4,7 +4,7 @@
 //! without and the server lacks; with any of them missing it does not load. Everything else is asked for before use.
 
 use std::cell::Cell;
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ffi::{c_char, c_int, c_long, c_void, CStr, CString};
 use std::ptr;
 
 use redis_module::raw;
@@ -63,7 +63,10 @@ required! {
     RedisModule_LoadStringBuffer RedisModule_IsIOError RedisModule_Free RedisModule_ReplyWithLongLong
     RedisModule_ReplyWithNull RedisModule_ReplyWithError RedisModule_ReplyWithSimpleString RedisModule_ReplyWithArray
     RedisModule_ReplyWithStringBuffer RedisModule_WrongArity RedisModule_GetServerInfo RedisModule_FreeServerInfo
-    RedisModule_ServerInfoGetFieldUnsigned
+    RedisModule_ServerInfoGetFieldUnsigned RedisModule_ServerInfoGetFieldC RedisModule_ReplyWithMap
+    RedisModule_GetClientInfoById RedisModule_GetCurrentUserName
+    RedisModule_NotifyKeyspaceEvent RedisModule_RegisterInfoFunc RedisModule_InfoAddSection
+    RedisModule_InfoAddFieldULongLong RedisModule_RegisterNumericConfig RedisModule_LoadConfigs
 }
 
 /// A context without a client, for the log and for timers; written at load.
@@ -172,6 +175,11 @@ impl Flags {
         self.has(NO)
     }
 
+    /// The command is called by a script or a function.
+    pub fn is_script(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
+    }
+
     /// It writes an append-only file.
     pub fn has_aof(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_AOF)
@@ -238,6 +246,60 @@ impl Ctx {
         !none
     }
 
+    /// Whether `maxmemory-policy` evicts keys without a TTL.
+    pub fn evicts_any_key(self) -> bool {
+        // SAFETY: the context is live.
+        let info = unsafe { call!(RedisModule_GetServerInfo(self.0, c"memory".as_ptr())) };
+        if info.is_null() {
+            return false;
+        }
+        // SAFETY: the info is live.
+        let policy = unsafe { call!(RedisModule_ServerInfoGetFieldC(info, c"maxmemory_policy".as_ptr())) };
+        // SAFETY: null, or a C string that lives as long as the info.
+        let evicts = !policy.is_null() && unsafe { CStr::from_ptr(policy) }.to_bytes().starts_with(b"allkeys-");
+        // SAFETY: freed once.
+        unsafe { call!(RedisModule_FreeServerInfo(self.0, info)) };
+        evicts
+    }
+
+    /// The id of the client, if it is one that connected: scripts and calls from modules have a client that never closes.
+    pub fn connected_client(self) -> Option<u64> {
+        // On Valkey 9 the client of scripts is to be found among those that connected.
+        if self.flags().is_script() {
+            return None;
+        }
+        let id = self.client();
+        // SAFETY: without a structure to fill in it only says whether the client is there.
+        let found = unsafe { call!(RedisModule_GetClientInfoById(ptr::null_mut(), id)) };
+        (found == raw::REDISMODULE_OK as c_int).then_some(id)
+    }
+
+    /// The id of the client that runs the command, connected or not.
+    pub fn client(self) -> u64 {
+        // SAFETY: the context is live and has a client.
+        unsafe { call!(RedisModule_GetClientId(self.0)) }
+    }
+
+    /// Looks at the name of the ACL user that runs the command, whose client must be one that connected: others may have no
+    /// user, which the server does not expect here.
+    pub fn with_user<R>(self, look: impl FnOnce(&[u8]) -> R) -> R {
+        // SAFETY: the context is live, and its client has a user.
+        let name = unsafe { call!(RedisModule_GetCurrentUserName(self.0)) };
+        // SAFETY: a live string.
+        let result = look(unsafe { bytes(name) });
+        // SAFETY: the string is the caller's to free.
+        unsafe { call!(RedisModule_FreeString(ptr::null_mut(), name)) };
+        result
+    }
+
+    /// Publishes a keyspace event of the module class.
+    pub fn publish(self, event: &CStr, key: *mut RawString) {
+        // SAFETY: context and key are live, and the context has a client with a database.
+        unsafe {
+            call!(RedisModule_NotifyKeyspaceEvent(self.0, raw::REDISMODULE_NOTIFY_MODULE as c_int, event.as_ptr(), key))
+        };
+    }
+
     /// Selects a database; false if there is none of this number.
     pub fn select_db(self, db: i32) -> bool {
         // SAFETY: the context is live and has a client.
@@ -246,8 +308,7 @@ impl Ctx {
 
     /// Whether the command comes from the AOF that is being loaded. Its client has an id of its own (`CLIENT_ID_AOF`).
     pub fn is_aof_client(self) -> bool {
-        // SAFETY: the context is live.
-        unsafe { call!(RedisModule_GetClientId(self.0)) == u64::MAX }
+        self.client() == u64::MAX
     }
 
     /// Starts the timer that calls `callback` once.
@@ -319,12 +380,21 @@ impl Ctx {
         unsafe { call!(RedisModule_ReplyWithSimpleString(self.0, c"OK".as_ptr())) };
     }
 
-    /// Answers with an array of bytes and an integer.
-    pub fn reply_pair(self, first: &[u8], second: u64) {
-        // SAFETY: the context is live.
-        unsafe { call!(RedisModule_ReplyWithArray(self.0, 2)) };
+    /// Answers with bytes.
+    pub fn reply_bytes(self, text: &[u8]) {
         // SAFETY: the bytes are copied.
-        unsafe { call!(RedisModule_ReplyWithStringBuffer(self.0, first.as_ptr().cast(), first.len())) };
-        self.reply_integer(second);
+        unsafe { call!(RedisModule_ReplyWithStringBuffer(self.0, text.as_ptr().cast(), text.len())) };
+    }
+
+    /// Answers with an array; so many elements follow.
+    pub fn reply_array(self, len: usize) {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_ReplyWithArray(self.0, c_long::try_from(len).unwrap_or(0))) };
+    }
+
+    /// Answers with a map, in RESP2 a flat array; so many pairs follow.
+    pub fn reply_map(self, len: usize) {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_ReplyWithMap(self.0, c_long::try_from(len).unwrap_or(0))) };
     }
 }

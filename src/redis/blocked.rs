@@ -9,9 +9,11 @@ use std::rc::Rc;
 use redis_module::raw;
 
 use super::api::{call, server_version, Ctx, RawBlocked, RawCtx, RawString};
+use super::call::WRONG_TYPE;
 use super::guard::guard;
-use super::{alarm, commands, state};
+use super::{alarm, reply, state};
 use crate::engine::{KeyRef, Reply, Waiting};
+use crate::wire::Refused;
 
 /// From this version on, Redis and Valkey can be told what to answer to CLIENT UNBLOCK without the race that loses the
 /// reply (redis/redis#13015). Below it, CLIENT UNBLOCK answers 0 and the waiter goes on waiting.
@@ -71,16 +73,14 @@ unsafe extern "C" fn on_reply(ctx: *mut RawCtx, _: *mut *mut RawString, _: c_int
         let Some(delivery) = (unsafe { delivery.cast::<Delivery>().as_mut() }) else { return ctx.reply_null() };
         delivery.delivered = true;
         match &delivery.reply {
-            Reply::Granted(fence, made_owner) => {
-                match made_owner {
-                    Some(owner) => ctx.reply_pair(owner.as_bytes(), fence.get()),
-                    None => ctx.reply_integer(fence.get()),
-                }
+            Reply::Granted(hold, ticket, made_owner) => {
+                reply::granted(ctx, made_owner.as_ref().map(|owner| owner.as_bytes()), hold.fence);
                 let at = KeyRef { db: delivery.key.0, name: &delivery.key.1 };
-                state::with_engine(|engine| engine.delivered(at, *fence));
+                state::with_engine(|engine| engine.delivered(at, *hold, *ticket));
             }
             Reply::Null => ctx.reply_null(),
-            Reply::WrongType => ctx.reply_error(commands::WRONG_TYPE),
+            Reply::MustRelease => ctx.reply_error(&Refused::MustRelease.to_string()),
+            Reply::WrongType => ctx.reply_error(WRONG_TYPE),
         }
     });
     raw::REDISMODULE_OK as c_int
@@ -91,9 +91,9 @@ unsafe extern "C" fn on_free(_: *mut RawCtx, delivery: *mut c_void) {
     guard("freeing an answer", (), || {
         // SAFETY: `answer` made it, and Redis calls this once.
         let delivery = unsafe { Box::from_raw(delivery.cast::<Delivery>()) };
-        if let (Reply::Granted(fence, _), false) = (&delivery.reply, delivery.delivered) {
+        if let (Reply::Granted(hold, ticket, _), false) = (&delivery.reply, delivery.delivered) {
             let key = KeyRef { db: delivery.key.0, name: &delivery.key.1 }.to_id();
-            state::with_inbox(|inbox| inbox.undelivered.push((key, *fence)));
+            state::with_inbox(|inbox| inbox.undelivered.push((key, *hold, *ticket)));
             alarm::kick();
         }
     });
@@ -103,8 +103,16 @@ unsafe extern "C" fn on_free(_: *mut RawCtx, delivery: *mut c_void) {
 unsafe extern "C" fn on_disconnect(_: *mut RawCtx, client: *mut RawBlocked) {
     guard("a waiter's disconnect", (), || {
         // False when its answer is on the way: `on_free` will learn that it was not delivered.
-        state::with_engine(|engine| engine.leave(client.addr()));
+        leave(client);
     });
+}
+
+/// The client waits no longer; whoever stood behind it may be served now.
+fn leave(client: *mut RawBlocked) {
+    let is_pressed = state::with_engine(|engine| engine.leave(client.addr()) && engine.is_pressed());
+    if is_pressed == Some(true) {
+        alarm::kick();
+    }
 }
 
 /// `CLIENT UNBLOCK id [TIMEOUT]`
@@ -114,7 +122,7 @@ unsafe extern "C" fn on_unblock(ctx: *mut RawCtx, _: *mut *mut RawString, _: c_i
         let ctx = unsafe { Ctx::new(ctx) };
         // SAFETY: as above.
         let client = unsafe { call!(RedisModule_GetBlockedClientHandle(ctx.raw())) };
-        state::with_engine(|engine| engine.leave(client.addr()));
+        leave(client);
         ctx.reply_null();
     });
     raw::REDISMODULE_OK as c_int

@@ -33,7 +33,10 @@ enum Kind {
     Key,
     Text,
     Integer,
+    /// The token alone.
+    Flag,
     OneOf(&'static [Arg]),
+    Block(&'static [Arg]),
 }
 
 impl Arg {
@@ -43,6 +46,10 @@ impl Arg {
 
     const fn may(name: &'static CStr, token: &'static CStr, summary: &'static CStr) -> Arg {
         Arg { name, kind: Kind::Integer, token: Some(token), summary: Some(summary), is_optional: true }
+    }
+
+    const fn flag(name: &'static CStr, token: &'static CStr, summary: &'static CStr) -> Arg {
+        Arg { kind: Kind::Flag, ..Arg::may(name, token, summary) }
     }
 
     const fn one(name: &'static CStr, token: &'static CStr, summary: &'static CStr) -> Arg {
@@ -64,6 +71,8 @@ const LEASE: Arg = Arg {
     is_optional: true,
 };
 
+const READ: u32 = raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS;
+
 /// LOCK.ACQUIRE
 pub const ACQUIRE: CommandInfo = CommandInfo {
     summary: c"Acquires a lock and returns its fence, or null when it is busy. Optionally waits in line for it.",
@@ -75,6 +84,20 @@ pub const ACQUIRE: CommandInfo = CommandInfo {
         Arg::must(c"owner", Kind::Text, c"Who asks, 1 to 1024 bytes; * lets the server make an owner and return it."),
         LEASE,
         Arg::may(c"wait", c"BLOCK", c"How long to wait for the lock in milliseconds, 0 without limit."),
+        Arg {
+            name: c"shared",
+            kind: Kind::Block(&[
+                Arg {
+                    is_optional: false,
+                    ..Arg::flag(c"shared", c"SHARED", c"Holds it together with other shared holders.")
+                },
+                Arg::may(c"limit", c"LIMIT", c"Only while fewer than so many hold it, 1 to 1000000."),
+            ]),
+            token: None,
+            summary: Some(c"Held together with others instead of alone."),
+            is_optional: true,
+        },
+        Arg::flag(c"session", c"SESSION", c"The hold also ends when this connection closes."),
     ],
 };
 
@@ -88,7 +111,26 @@ pub const RELEASE: CommandInfo = CommandInfo {
         KEY,
         Arg::must(c"owner", Kind::Text, c"Who holds or waits."),
         Arg::may(c"fence", c"FENCE", c"Only the hold with this fence."),
+        Arg::flag(c"downgrade", c"DOWNGRADE", c"Makes an exclusive hold a shared one instead of ending it."),
     ],
+};
+
+/// LOCK.CHECK
+pub const CHECK: CommandInfo = CommandInfo {
+    summary: c"Returns the fence and the remaining lease of an owner's hold, or null if it does not hold the lock.",
+    complexity: c"O(log N) with N being the number of holders of the lock.",
+    arity: 3,
+    key: READ,
+    args: &[KEY, Arg::must(c"owner", Kind::Text, c"Who holds.")],
+};
+
+/// LOCK.INFO
+pub const INFO: CommandInfo = CommandInfo {
+    summary: c"Returns who holds a lock and who waits for it, or null if it is free.",
+    complexity: c"O(1); linear in holders whose lease has just run out.",
+    arity: 2,
+    key: READ,
+    args: &[KEY],
 };
 
 /// LOCK.EXTEND
@@ -186,12 +228,14 @@ fn raw_arg(arg: &Arg, kept: &mut Vec<Vec<raw::RedisModuleCommandArg>>) -> raw::R
         Kind::Key => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY,
         Kind::Text => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
         Kind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+        Kind::Flag => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
         Kind::OneOf(_) => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF,
+        Kind::Block(_) => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK,
     };
     match arg.kind {
         Kind::Key => raw_arg.key_spec_index = 0,
-        Kind::Text | Kind::Integer => {}
-        Kind::OneOf(choices) => {
+        Kind::Text | Kind::Integer | Kind::Flag => {}
+        Kind::OneOf(choices) | Kind::Block(choices) => {
             let mut choices = raw_args(choices, kept);
             raw_arg.subargs = choices.as_mut_ptr();
             kept.push(choices);

@@ -12,8 +12,8 @@ use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
 use super::value::note_changed;
-use super::{alarm, listeners, state};
-use crate::engine::{Engine, Inbox, KeyRef, Scope};
+use super::{alarm, key, listeners, removals, role, state};
+use crate::engine::{Engine, Inbox, KeyRef, Scope, Stored};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
 const EVENTS: &[(u64, u64)] = &[
@@ -24,6 +24,7 @@ const EVENTS: &[(u64, u64)] = &[
     (raw::REDISMODULE_EVENT_SWAPDB, 1),
     (raw::REDISMODULE_EVENT_FORK_CHILD, 1),
     (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, 1),
+    (raw::REDISMODULE_EVENT_CLIENT_CHANGE, 1),
 ];
 
 /// Whether the module listens to keyspace events.
@@ -38,15 +39,15 @@ static LISTENS_TO_KEYS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false
 /// Valkey 8.1 lends its subscribers the client of a transaction and leaves it in the event's database, so that MOVE and COPY
 /// in MULTI would go wrong for everybody. Nothing is listened to there: a lock that was renamed or moved still ends on time
 /// for all who ask for it, but its key stays until then.
-pub fn value_left_its_key() {
+pub fn value_left_its_key(at: KeyRef) {
+    removals::value_left(at);
     VALUE_LEFT.get().set(true);
     if !LISTENS_TO_KEYS.get().get() && !VALKEY_8_1.contains(&api::server_version()) {
         LISTENS_TO_KEYS.get().set(true);
+        const CLASSES: c_int = raw::REDISMODULE_NOTIFY_GENERIC | raw::REDISMODULE_NOTIFY_EVICTED;
         let ctx = Ctx::detached().raw();
         // SAFETY: the context names the module; the callback lives as long as the process.
-        unsafe {
-            call!(RedisModule_SubscribeToKeyspaceEvents(ctx, raw::REDISMODULE_NOTIFY_GENERIC, Some(on_key_event)))
-        };
+        unsafe { call!(RedisModule_SubscribeToKeyspaceEvents(ctx, CLASSES, Some(on_key_event))) };
     }
 }
 
@@ -74,30 +75,54 @@ unsafe extern "C" fn on_key_event(ctx: *mut RawCtx, _: c_int, event: *const c_ch
         let event = unsafe { CStr::from_ptr(event) };
         // SAFETY: a live string.
         let name = unsafe { bytes(key) };
-        let note = |db| note_changed(KeyRef { db, name }.to_id());
+        // SAFETY: Redis lends the context for the call.
+        let db = unsafe { Ctx::new(ctx) }.db();
         if event == c"rename_to" && VALUE_LEFT.get().take() {
-            // SAFETY: Redis lends the context for the call.
-            note(unsafe { Ctx::new(ctx) }.db());
+            value_came(KeyRef { db, name });
         } else if event == c"move_to" && VALUE_LEFT.get().take() {
             // Valkey 9 tells the wrong database when MOVE runs in a transaction, so all are looked at.
-            (0..).take_while(|db| Ctx::detached().select_db(*db)).for_each(note);
+            (0..).take_while(|db| Ctx::detached().select_db(*db)).for_each(|db| value_came(KeyRef { db, name }));
+        }
+        if event == c"evicted" {
+            removals::evicted(KeyRef { db, name });
+        } else {
+            removals::forget_last();
         }
     });
     raw::REDISMODULE_OK as c_int
 }
+
+/// A value came to this key from another. If it is a lock it was not removed from there, as it had seemed.
+fn value_came(at: KeyRef) {
+    note_changed(at.to_id());
+    let has_moved = |stored: &Stored| state::with_engine(|engine| engine.has_moved(stored)) == Some(true);
+    let moved = key::see(Ctx::detached(), at, |seen| seen.stored().is_some_and(has_moved));
+    if moved == Some(true) {
+        removals::moved();
+    }
+}
+
+const LOADING_STARTS: [u64; 3] = [
+    raw::REDISMODULE_SUBEVENT_LOADING_RDB_START,
+    raw::REDISMODULE_SUBEVENT_LOADING_AOF_START,
+    raw::REDISMODULE_SUBEVENT_LOADING_REPL_START,
+];
 
 unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
     guard("a server event", (), || match event.id {
         raw::REDISMODULE_EVENT_CRON_LOOP => {
             alarm::check();
             listeners::ask_again();
+            removals::forget_flush();
         }
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED => role_changed(sub),
         raw::REDISMODULE_EVENT_FLUSHDB if sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_END => {
             // SAFETY: the event's data, in the version asked for.
             if let Some(info) = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() } {
                 let scope = if info.dbnum < 0 { Scope::All } else { Scope::Db(info.dbnum) };
-                tell(|engine, inbox| engine.flushed(scope, inbox));
+                // Valkey 9 empties the data set of a reload when it has begun to load.
+                let comes_back = Ctx::detached().flags().is_loading();
+                tell(|engine, inbox| removals::flushed(engine.flushed(scope, inbox) as u64, comes_back));
             }
         }
         raw::REDISMODULE_EVENT_SWAPDB => {
@@ -108,15 +133,35 @@ unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub:
         }
         // A replica's new data set took the place of the old one, of which nothing was told.
         raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD if sub == raw::REDISMODULE_SUBEVENT_REPL_ASYNC_LOAD_COMPLETED => {
-            tell(|engine, inbox| engine.flushed(Scope::All, inbox));
+            tell(|engine, inbox| {
+                engine.flushed(Scope::All, inbox);
+            });
+        }
+        raw::REDISMODULE_EVENT_CLIENT_CHANGE if sub == raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED => {
+            // SAFETY: the event's data, in the version asked for.
+            if let Some(client) = unsafe { data.cast::<raw::RedisModuleClientInfo>().as_ref() } {
+                disconnected(client.id);
+            }
         }
         raw::REDISMODULE_EVENT_LOADING if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED => alarm::kick(),
+        raw::REDISMODULE_EVENT_LOADING if LOADING_STARTS.contains(&sub) => removals::loads(),
         raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => {
             listeners::may_have_come();
             aof_rewritten();
         }
         _ => {}
     });
+}
+
+/// A connection has closed. What ends with it is left to the timer: this may be in the middle of a script.
+fn disconnected(client: u64) {
+    let has_left_notes = state::with_inbox(|inbox| {
+        state::with_engine(|engine| engine.disconnected(client, inbox));
+        !inbox.closed.is_empty()
+    });
+    if has_left_notes == Some(true) {
+        alarm::kick();
+    }
 }
 
 /// Lets the engine change its tables and leave notes, and asks for the timer's turn.
@@ -127,13 +172,16 @@ fn tell(body: impl FnOnce(&mut Engine<BlockedClient>, &mut Inbox)) {
 
 /// A promoted replica may not know the last fences its primary gave: it leaps over them before it grants anything.
 fn role_changed(sub: u64) {
-    if sub == raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_MASTER {
+    let is_primary = sub == raw::REDISMODULE_EVENT_REPLROLECHANGED_NOW_MASTER;
+    role::set(!is_primary);
+    removals::forget_flush();
+    if is_primary {
         state::with_engine(|engine| engine.fences().leap(api::now().unix));
         state::with_inbox(|inbox| inbox.announce_fence = true);
         api::log(Level::Notice, "this server is the primary now and takes over the leases of its locks");
     }
     listeners::may_have_come();
-    alarm::kick();
+    tell(|engine, inbox| engine.forget_sessions(inbox));
 }
 
 /// What an AOF rewrite leaves out is the fences of locks that are free: the clock is written anew behind it.

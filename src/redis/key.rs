@@ -7,10 +7,9 @@ use std::ptr;
 use redis_module::raw;
 
 use super::api::{call, Ctx, RawKey, RawString};
-use super::{commands, state, value};
-use crate::engine::{Found, Key, Stored};
-use crate::lock::{Hold, Mode, Now};
-use crate::wire::{self, Told};
+use super::{replication, state, value};
+use crate::engine::{Found, Key, KeyEvent, KeyRef, Keyspace, Stored};
+use crate::lock::Holders;
 
 /// A key open for writing, until it is dropped. Opening signals no change: the server is told of real ones only.
 pub struct OpenKey<'a> {
@@ -35,20 +34,7 @@ impl OpenKey<'_> {
         const MODE: c_int = (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE) as c_int;
         // SAFETY: the caller vouches for both.
         let key = unsafe { call!(RedisModule_OpenKey(ctx.raw(), name, MODE)) };
-        // SAFETY: the key is open. (A key of another type has none of ours, and a null pointer is returned for it.)
-        let stored = if unsafe { call!(RedisModule_ModuleTypeGetType(key)) } == value::lock_type() {
-            // SAFETY: as above.
-            unsafe { call!(RedisModule_ModuleTypeGetValue(key)) }.cast::<Stored>()
-        } else {
-            ptr::null_mut()
-        };
-        let found = if !stored.is_null() {
-            Found::Lock
-        } else if key_type(key) == raw::REDISMODULE_KEYTYPE_EMPTY as c_int {
-            Found::Free
-        } else {
-            Found::Other
-        };
+        let (found, stored) = look(key);
         OpenKey { ctx, name, owns_name: false, key, found, stored, is_silent, lent: PhantomData }
     }
 
@@ -61,16 +47,20 @@ impl OpenKey<'_> {
         key.owns_name = true;
         key
     }
+}
 
-    /// Sends an effect to whoever listens.
-    fn replicate_effect(&self, encode: impl FnOnce(&mut Vec<u8>)) {
-        if self.is_silent {
-            return self.ctx.count_change();
+/// What an open key holds, and the lock if it holds one.
+fn look(key: *mut RawKey) -> (Found, *mut Stored) {
+    // SAFETY: the key is open. (A key of another type has none of ours, and a null pointer is returned for it.)
+    if unsafe { call!(RedisModule_ModuleTypeGetType(key)) } == value::lock_type() {
+        // SAFETY: as above.
+        let stored = unsafe { call!(RedisModule_ModuleTypeGetValue(key)) }.cast::<Stored>();
+        if !stored.is_null() {
+            return (Found::Lock, stored);
         }
-        let mut effect = Vec::with_capacity(64);
-        encode(&mut effect);
-        self.ctx.replicate_key_bytes(commands::APPLY, self.name, &effect);
     }
+    let is_free = key_type(key) == raw::REDISMODULE_KEYTYPE_EMPTY as c_int;
+    (if is_free { Found::Free } else { Found::Other }, ptr::null_mut())
 }
 
 /// The type of an open key.
@@ -90,7 +80,7 @@ impl Key for OpenKey<'_> {
     }
 
     fn create(&mut self, stored: Stored) {
-        let stored = Box::into_raw(Box::new(stored));
+        let stored = Box::into_raw(value::boxed(stored));
         // SAFETY: the key is open for writing; the value is the server's from here on, and `free` takes it back.
         let status = unsafe { call!(RedisModule_ModuleTypeSetValue(self.key, value::lock_type(), stored.cast())) };
         if status == raw::REDISMODULE_OK as c_int {
@@ -109,21 +99,37 @@ impl Key for OpenKey<'_> {
         state::OWN_REMOVAL.during(|| unsafe { call!(RedisModule_DeleteKey(self.key)) });
     }
 
-    fn replicate_freed(&mut self) {
-        self.replicate_effect(wire::encode_freed);
-    }
-
     fn clear_ttl(&mut self) {
         // SAFETY: the key is open for writing.
         unsafe { call!(RedisModule_SetExpire(self.key, raw::REDISMODULE_NO_EXPIRE.into())) };
     }
 
-    fn replicate(&mut self, told: Told, mode: Mode, hold: &Hold, now: Now) {
-        self.replicate_effect(|effect| wire::encode_effect(told, mode, hold, now, effect));
+    fn is_heard(&self) -> bool {
+        !self.is_silent
+    }
+
+    fn replicate(&mut self, effect: &[u8]) {
+        self.ctx.replicate_key_bytes(replication::APPLY, self.name, effect);
+    }
+
+    fn count_change(&mut self) {
+        self.ctx.count_change();
     }
 
     fn signal_changed(&mut self) {
         self.ctx.signal_modified(self.name);
+    }
+
+    fn publish(&mut self, event: KeyEvent) {
+        let event = match event {
+            KeyEvent::Acquire => c"lock.acquire",
+            KeyEvent::Release => c"lock.release",
+            KeyEvent::Extend => c"lock.extend",
+            KeyEvent::Expire => c"lock.expire",
+            KeyEvent::Session => c"lock.session",
+            KeyEvent::Downgrade => c"lock.downgrade",
+        };
+        self.ctx.publish(event, self.name);
     }
 }
 
@@ -135,5 +141,70 @@ impl Drop for OpenKey<'_> {
             // SAFETY: made by `of_name`, and freed once.
             unsafe { call!(RedisModule_FreeString(ptr::null_mut(), self.name)) };
         }
+    }
+}
+
+/// A key open for reading, until it is dropped.
+pub struct SeenKey<'a> {
+    key: *mut RawKey,
+    found: Found,
+    stored: *const Stored,
+    lent: PhantomData<&'a ()>,
+}
+
+impl SeenKey<'_> {
+    /// Opens the key of this name.
+    ///
+    /// # Safety
+    /// `name` is live until the call returns, and `ctx` has a client.
+    pub unsafe fn of_command<'a>(ctx: Ctx, name: *mut RawString) -> SeenKey<'a> {
+        // SAFETY: the caller vouches for both.
+        let key = unsafe { call!(RedisModule_OpenKey(ctx.raw(), name, raw::REDISMODULE_READ as c_int)) };
+        // A key that is not there is not opened for reading; the functions below take null for empty.
+        let (found, stored) = look(key);
+        SeenKey { key, found, stored, lent: PhantomData }
+    }
+
+    /// What it holds.
+    pub fn found(&self) -> Found {
+        self.found
+    }
+
+    /// The lock it holds.
+    pub fn stored(&self) -> Option<&Stored> {
+        // SAFETY: null, or the value of the open key, which nobody changes while this is borrowed.
+        unsafe { self.stored.as_ref() }
+    }
+}
+
+impl Drop for SeenKey<'_> {
+    fn drop(&mut self) {
+        // SAFETY: open since `of_command`, or null, and closed once.
+        unsafe { call!(RedisModule_CloseKey(self.key)) };
+    }
+}
+
+/// Opens a key for reading in a database, and goes back to the one that was selected.
+pub fn see<R>(ctx: Ctx, at: KeyRef, look: impl FnOnce(&SeenKey) -> R) -> Option<R> {
+    let selected = ctx.db();
+    if !ctx.select_db(at.db) {
+        return None;
+    }
+    // SAFETY: the bytes are copied; without a context the string is ours to free.
+    let name = unsafe { call!(RedisModule_CreateString(ptr::null_mut(), at.name.as_ptr().cast(), at.name.len())) };
+    // SAFETY: the string is freed below.
+    let result = look(&unsafe { SeenKey::of_command(ctx, name) });
+    // SAFETY: made above, and freed once.
+    unsafe { call!(RedisModule_FreeString(ptr::null_mut(), name)) };
+    ctx.select_db(selected);
+    Some(result)
+}
+
+/// The locks that the client of a command could see.
+pub struct SeenKeyspace(pub Ctx);
+
+impl Keyspace for SeenKeyspace {
+    fn with_holders(&mut self, key: KeyRef, look: &mut dyn FnMut(&Holders)) {
+        see(self.0, key, |seen| seen.stored().map(|stored| look(&stored.holders)));
     }
 }

@@ -4,8 +4,8 @@
 //! costs. So the module finds out when there is nobody, and then only counts its changes.
 //!
 //! # Why that is safe
-//! The AOF is a flag, asked for with every command. The rest is asked for by INFO: no replica and no backlog. From such a
-//! moment on, nobody can get to hear what is replicated before the server has forked:
+//! The AOF is a flag; INFO tells of replicas and the backlog. From a moment on when there is none of them, nobody can get to
+//! hear what is replicated before the server has forked:
 //!
 //! 1. Without a backlog no replica can go on where it was; it needs a full copy, and its stream begins with the copy.
 //! 2. A copy is made by a child process. Redis tells of every such child at its birth, within the turn of the event loop in
@@ -13,11 +13,14 @@
 //! 3. What is written between a replica's request and the child's birth goes at most into a backlog that begins there and
 //!    that nobody can ask for: it carries a new replication id, which nobody knows before the first copy.
 //!
+//! 4. An AOF that is switched on (CONFIG SET appendonly) begins with a rewrite: nothing is written to it before the child that
+//!    writes its base is born.
+//!
 //! So the answer "nobody" holds until a child is born or the role changes, and is asked for anew after that.
 
 use std::cell::Cell;
 
-use super::api::{self, Ctx, Flags};
+use super::api::{self, Ctx};
 use super::state::MainThread;
 use crate::lock::{Millis, Steady};
 
@@ -27,9 +30,9 @@ const ASK_EVERY: Millis = Millis(1000);
 static NOBODY: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 static ASK_AT: MainThread<Cell<Steady>> = MainThread::new(Cell::new(Steady(i64::MIN)));
 
-/// Whether nobody listens now. `flags` are those of the command at hand.
-pub fn none(flags: Flags) -> bool {
-    NOBODY.get().get() && !flags.has_aof()
+/// Whether nobody listens now.
+pub fn none() -> bool {
+    NOBODY.get().get()
 }
 
 /// Something happened after which somebody may listen.

@@ -1,25 +1,38 @@
 //! The edge: everything `unsafe`, and nothing that decides.
 //!
 //! * [`api`]: the server's functions, each wrapped once; [`guard`]: no panic gets past here; [`state`]: the module's memory.
-//! * [`module`]: what happens at load; [`commands`] and [`command_info`]: the table of commands and what COMMAND DOCS
-//!   says of them; [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`listeners`]: whether
-//!   anybody replicates from here.
-//! * [`value`]: the data type; [`events`]: what else the server tells; [`alarm`]: the one timer.
+//! * [`module`]: what happens at load; [`settings`] and [`info`]: CONFIG and INFO.
+//! * [`commands`]: the table of commands, and what each does; [`command_info`]: what COMMAND DOCS says of them; [`call`]: from
+//!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word.
+//! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`listeners`]: whether anybody replicates from
+//!   here; [`role`]: whether this server decides; [`users`]: who asks.
+//! * [`value`]: the data type; [`events`]: what else the server tells; [`removals`]: what it tells of locks that somebody
+//!   else removed; [`alarm`]: the one timer.
 
 #![allow(unsafe_code)]
 
 mod alarm;
 mod api;
 mod blocked;
+mod call;
 mod command_info;
 mod commands;
 mod events;
+#[cfg(feature = "planted-faults")]
+mod faults;
 mod guard;
+mod info;
 mod key;
 mod listeners;
 mod module;
+mod removals;
+mod replication;
+mod reply;
+mod role;
 mod server;
+mod settings;
 mod state;
+mod users;
 mod value;
 
 /// The server counts the module's memory as its own: in INFO memory, and against maxmemory. There is no server in unit

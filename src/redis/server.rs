@@ -7,7 +7,7 @@ use redis_module::raw;
 
 use super::api::{self, call, Ctx};
 use super::key::OpenKey;
-use super::{commands, state};
+use super::{replication, state};
 use crate::engine::{KeyRef, Server, Standing, Verdict};
 use crate::lock::{Fence, Now};
 
@@ -32,7 +32,7 @@ impl TimerServer {
     /// checks (replicas, disk errors, slot) come before the command runs; what replication writes skips them.
     fn ask(&self, key: KeyRef) -> Verdict {
         let (name, len) = (key.name.as_ptr().cast::<c_char>(), key.name.len());
-        let (ctx, command, no_effect) = (self.ctx.raw(), commands::APPLY.as_ptr(), c"".as_ptr());
+        let (ctx, command, no_effect) = (self.ctx.raw(), replication::APPLY.as_ptr(), c"".as_ptr());
         // S: as strict as with a script. E: errors are replies. "b": the key. "c": no effect.
         // SAFETY: the format takes a pointer, a length and a string, which live until the call returns.
         let reply = state::OWN_QUESTION
@@ -92,6 +92,6 @@ impl Server for TimerServer {
     }
 
     fn replicate_fence(&mut self, last: Fence) {
-        self.ctx.replicate_number(commands::FENCE, last.get());
+        self.ctx.replicate_number(replication::FENCE, last.get());
     }
 }

@@ -52,6 +52,20 @@ pub fn take_inbox() -> Inbox {
     with_inbox(mem::take).unwrap_or_default()
 }
 
+thread_local! {
+    static IS_MAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes note of the thread that loads the module: the main one.
+pub fn remember_main_thread() {
+    IS_MAIN.set(true);
+}
+
+/// Whether this is the server's main thread, and not one that frees values in the background.
+pub fn is_main_thread() -> bool {
+    IS_MAIN.get()
+}
+
 /// Tells a callback that the module itself is behind what it is told of.
 pub struct Mark(MainThread<Cell<bool>>);
 

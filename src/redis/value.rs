@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
-use std::mem::size_of;
+use std::mem::{size_of, MaybeUninit};
 use std::ptr;
 
 use redis_module::raw;
@@ -10,17 +10,17 @@ use redis_module::raw;
 use super::api::{self, bytes, call, Ctx, Level, RawIo, RawString, RawType};
 use super::guard::guard;
 use super::state::{self, MainThread};
-use super::{alarm, commands, events};
+use super::{alarm, events, replication};
 use crate::engine::{KeyId, KeyRef, Slot, Stored};
 use crate::lock::{Fence, Mode};
-use crate::wire::{self, Told, Trust};
+use crate::wire::{self, EffectWriter, Told, Trust};
 
 /// The type's name in RDB files: nine characters.
 const NAME: &std::ffi::CStr = c"redislock";
 /// The version of what [`rdb_save`] and [`aux_save`] write around the stored form, which has a version of its own.
 const ENCODING: c_int = 1;
-/// The most that a stored lock takes so far: one hold with the longest owner, in bytes.
-const STORED_MAX: usize = 1200;
+/// The room for a stored lock to begin with: one hold, mostly.
+const STORED_ROOM: usize = 128;
 
 static TYPE: MainThread<Cell<*mut RawType>> = MainThread::new(Cell::new(ptr::null_mut()));
 
@@ -108,7 +108,7 @@ unsafe extern "C" fn rdb_save(io: *mut RawIo, value: *mut c_void) {
     guard("saving a lock", (), || {
         // SAFETY: a value that `free` has not taken back.
         let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
-        let mut out = Vec::with_capacity(STORED_MAX);
+        let mut out = Vec::with_capacity(STORED_ROOM);
         wire::encode_lock(&stored.holders, api::now(), &mut out);
         // SAFETY: the bytes are written out before the call returns.
         unsafe { call!(RedisModule_SaveStringBuffer(io, out.as_ptr().cast(), out.len())) };
@@ -120,12 +120,12 @@ unsafe extern "C" fn aof_rewrite(io: *mut RawIo, key: *mut RawString, value: *mu
     guard("rewriting a lock", (), || {
         // SAFETY: a value that `free` has not taken back.
         let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
-        for hold in stored.holders.iter() {
-            let mut effect = Vec::with_capacity(STORED_MAX);
-            wire::encode_effect(Told::Granted, Mode::Exclusive, hold, api::now(), &mut effect);
+        for (mode, hold) in stored.holders.iter() {
+            let mut effect = Vec::with_capacity(STORED_ROOM);
+            EffectWriter::begin(&mut effect, api::now()).runs(Told::Granted, mode, hold);
             let (start, len) = (effect.as_ptr().cast::<c_char>(), effect.len());
             // SAFETY: "s" takes a string, "b" a pointer and a length.
-            unsafe { call!(RedisModule_EmitAOF(io, commands::APPLY.as_ptr(), c"sb".as_ptr(), key, start, len)) };
+            unsafe { call!(RedisModule_EmitAOF(io, replication::APPLY.as_ptr(), c"sb".as_ptr(), key, start, len)) };
         }
     });
 }
@@ -175,20 +175,24 @@ unsafe extern "C" fn aux_load(io: *mut RawIo, encoding: c_int, _when: c_int) -> 
     })
 }
 
-/// DEBUG DIGEST: who holds, and under which fence. Not the end, which each server reckons by its own clock.
+/// DEBUG DIGEST: who holds, how, and under which fence. Not the end, which each server reckons by its own clock.
 unsafe extern "C" fn digest(digest: *mut raw::RedisModuleDigest, value: *mut c_void) {
     guard("a digest", (), || {
         // SAFETY: a value that `free` has not taken back.
         let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
-        for hold in stored.holders.iter() {
-            let fence = hold.fence.get().to_le_bytes();
-            for part in [hold.owner.as_bytes(), &fence] {
+        for (mode, hold) in stored.holders.iter() {
+            let mode: u32 = match mode {
+                Mode::Exclusive => 0,
+                Mode::Shared(limit) => limit.map_or(u32::MAX, |limit| limit.get()),
+            };
+            for part in [hold.owner.as_bytes(), &hold.fence.get().to_le_bytes(), &mode.to_le_bytes()] {
                 // SAFETY: the bytes are read before the call returns.
                 unsafe { call!(RedisModule_DigestAddStringBuffer(digest, part.as_ptr().cast(), part.len())) };
             }
+            // Each hold for itself: those under one fence may stand in any order.
+            // SAFETY: Redis lends the digest for the call.
+            unsafe { call!(RedisModule_DigestEndSequence(digest)) };
         }
-        // SAFETY: Redis lends the digest for the call.
-        unsafe { call!(RedisModule_DigestEndSequence(digest)) };
     });
 }
 
@@ -197,21 +201,40 @@ unsafe extern "C" fn mem_usage(_: *mut raw::RedisModuleKeyOptCtx, value: *const 
     guard("a memory report", 0, || {
         // SAFETY: a value that `free` has not taken back.
         let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return 0 };
-        size_of::<Stored>() + stored.holders.iter().map(|hold| hold.owner.as_bytes().len()).sum::<usize>()
+        size_of::<Stored>() + stored.holders.allocated()
     })
 }
 
-/// May run on a background thread (FLUSHALL ASYNC): touches nothing but the value.
+/// The room of the lock that was freed last: the next one moves in, which saves an allocation for each lock that comes and
+/// goes.
+static SPARE: MainThread<Cell<Option<Box<MaybeUninit<Stored>>>>> = MainThread::new(Cell::new(None));
+
+/// Puts a lock where the server can own it.
+pub fn boxed(stored: Stored) -> Box<Stored> {
+    match SPARE.get().take() {
+        Some(room) => Box::write(room, stored),
+        None => Box::new(stored),
+    }
+}
+
+/// May run on a background thread (FLUSHALL ASYNC): there it touches nothing but the value.
 unsafe extern "C" fn free(value: *mut c_void) {
     guard("freeing a lock", (), || {
+        let value = value.cast::<Stored>();
         // SAFETY: made by `Box::into_raw` in rdb_load or src/redis/key.rs, and freed once.
-        drop(unsafe { Box::from_raw(value.cast::<Stored>()) });
+        unsafe { ptr::drop_in_place(value) };
+        // SAFETY: as above; what is left is room for a value.
+        let room = unsafe { Box::from_raw(value.cast::<MaybeUninit<Stored>>()) };
+        if state::is_main_thread() {
+            SPARE.get().set(Some(room));
+        }
     });
 }
 
-/// One allocation's worth: freed at once, on the main thread, when a single key goes.
-unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, _: *const c_void) -> usize {
-    1
+/// How much there is to free: a lock with a crowd of holders is left to a background thread, as a large set is.
+unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) -> usize {
+    // SAFETY: a value that `free` has not taken back. Nothing here can panic.
+    unsafe { value.cast::<Stored>().as_ref() }.map_or(1, |stored| stored.holders.len().max(1))
 }
 
 /// The value leaves its key, whatever the reason: DEL, expiry, eviction, SET over it, RENAME, MOVE, RESTORE REPLACE.
@@ -227,12 +250,12 @@ unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c
         // SAFETY: a live string.
         let name = unsafe { bytes(name) };
         // SAFETY: a value that `free` has not taken back.
-        let stored = unsafe { value.cast::<Stored>().as_ref() };
-        let (at, lease) = (KeyRef { db, name }, stored.map_or(Slot::NONE, |stored| stored.lease));
-        events::value_left_its_key();
+        let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
+        let at = KeyRef { db, name };
+        events::value_left_its_key(at);
         // The engine is busy if this comes from a key that it opened itself, and whose TTL had run out.
-        if state::with_engine(|engine| engine.unlinked(at, lease)).unwrap_or(true) {
-            state::with_inbox(|inbox| inbox.unlinked.push((at.to_id(), lease)));
+        if state::with_engine(|engine| engine.unlinked(at, stored)).unwrap_or(true) {
+            state::with_inbox(|inbox| inbox.unlinked.push((at.to_id(), stored.lease)));
             alarm::kick();
         }
     });

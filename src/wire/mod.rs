@@ -10,11 +10,9 @@ mod errors;
 mod request;
 mod saved;
 
-pub use errors::BadRequest;
-pub use request::{AcquireRequest, ExtendRequest, Patience, ReleaseRequest, ARGS_MAX};
-pub use saved::{decode_effect, decode_lock, encode_effect, encode_freed, encode_lock, News, Told, Trust};
+pub use errors::{BadRequest, Link, Refused};
+pub use request::{AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX};
+pub use saved::{decode_effect, decode_lock, encode_lock, EffectWriter, News, Told, Trust};
 
-/// The lease of an ACQUIRE that names none, in milliseconds.
-pub const LEASE_DEFAULT_MS: u64 = 30_000;
-/// The longest lease, in milliseconds: 365 days.
+/// The longest lease there can be, in milliseconds: 365 days.
 pub const LEASE_MAX_MS: u64 = 365 * 24 * 60 * 60 * 1000;

@@ -1,8 +1,7 @@
 //! Arguments to requests. Past this file there are no raw strings and no bare numbers.
 
 use super::errors::BadRequest;
-use super::{LEASE_DEFAULT_MS, LEASE_MAX_MS};
-use crate::lock::{Fence, FenceClock, Millis, OwnerRef, UnixMicros};
+use crate::lock::{Fence, FenceClock, Limit, Millis, Mode, OwnerRef, UnixMicros};
 
 /// More arguments after the key than any request with each option once can have; what lies beyond need not be read,
 /// because a doubled or unknown option then stands before it.
@@ -19,7 +18,16 @@ pub enum Patience {
     Endless,
 }
 
-/// `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms]`
+/// Which leases may be asked for now (settings `default-lease`, `max-lease`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// The lease of a request that names none.
+    pub default: Millis,
+    /// The longest.
+    pub max: Millis,
+}
+
+/// `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms] [SHARED [LIMIT n]] [SESSION]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcquireRequest<'a> {
     /// For whom; `None` for `*`: the server makes one.
@@ -28,15 +36,28 @@ pub struct AcquireRequest<'a> {
     pub lease: Millis,
     /// How long to wait.
     pub patience: Patience,
+    /// How to hold.
+    pub mode: Mode,
+    /// Whether the hold ends with the connection.
+    pub is_session: bool,
 }
 
-/// `LOCK.RELEASE key owner [FENCE n]`
+/// `LOCK.RELEASE key owner [FENCE n] [DOWNGRADE]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReleaseRequest<'a> {
     /// Whose hold.
     pub owner: OwnerRef<'a>,
     /// Only the hold with this fence.
     pub fence: Option<Fence>,
+    /// Makes an exclusive hold a shared one instead of ending it.
+    pub is_downgrade: bool,
+}
+
+/// `LOCK.CHECK key owner`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckRequest<'a> {
+    /// Whose hold.
+    pub owner: OwnerRef<'a>,
 }
 
 /// `LOCK.EXTEND key owner [PX ms | EX s] [FENCE n] [RAISE n]`
@@ -54,25 +75,38 @@ pub struct ExtendRequest<'a> {
 
 impl<'a> AcquireRequest<'a> {
     /// Reads what follows the key.
-    pub fn parse(args: &[&'a [u8]]) -> Result<Self, BadRequest> {
+    pub fn parse(args: &[&'a [u8]], leases: Leases) -> Result<Self, BadRequest> {
         let (owner, mut options) = split(args)?;
-        let (mut lease, mut block) = (Lease::default(), None);
+        let (mut lease, mut block, mut shared, mut limit, mut session) = (Lease::default(), None, None, None, None);
         while let Some(name) = options.next() {
-            if lease.read(name, &mut options)? {
+            if lease.read(name, &mut options, leases.max)? {
             } else if name.eq_ignore_ascii_case(b"BLOCK") {
                 let number = options.value("BLOCK", &block)?;
                 block = Some(number.filter(|ms| *ms <= i64::MAX as u64).ok_or(BadRequest::Block)?);
+            } else if name.eq_ignore_ascii_case(b"SHARED") {
+                shared = Some(options.flag("SHARED", &shared)?);
+            } else if name.eq_ignore_ascii_case(b"LIMIT") {
+                let number = options.value("LIMIT", &limit)?;
+                limit = Some(number.and_then(Limit::new).ok_or(BadRequest::Limit)?);
+            } else if name.eq_ignore_ascii_case(b"SESSION") {
+                session = Some(options.flag("SESSION", &session)?);
             } else {
-                return Err(BadRequest::Unknown(name.into(), "PX, EX, BLOCK"));
+                return Err(BadRequest::Unknown(name.into(), "PX, EX, BLOCK, SHARED, LIMIT, SESSION"));
             }
         }
+        let mode = match (shared, limit) {
+            (None, None) => Mode::Exclusive,
+            (None, Some(_)) => return Err(BadRequest::Needs("LIMIT", "SHARED")),
+            (Some(()), limit) => Mode::Shared(limit),
+        };
         let patience = match block {
             None => Patience::None,
             Some(0) => Patience::Endless,
             Some(ms) => Patience::For(Millis(ms)),
         };
         let owner = if owner == b"*" { None } else { Some(named(owner)?) };
-        Ok(AcquireRequest { owner, lease: lease.get().unwrap_or(Millis(LEASE_DEFAULT_MS)), patience })
+        let lease = lease.get().unwrap_or(leases.default);
+        Ok(AcquireRequest { owner, lease, patience, mode, is_session: session.is_some() })
     }
 }
 
@@ -80,25 +114,37 @@ impl<'a> ReleaseRequest<'a> {
     /// Reads what follows the key.
     pub fn parse(args: &[&'a [u8]]) -> Result<Self, BadRequest> {
         let (owner, mut options) = split(args)?;
-        let mut fence = None;
+        let (mut fence, mut downgrade) = (None, None);
         while let Some(name) = options.next() {
             if name.eq_ignore_ascii_case(b"FENCE") {
                 fence = Some(options.fence("FENCE", &fence)?);
+            } else if name.eq_ignore_ascii_case(b"DOWNGRADE") {
+                downgrade = Some(options.flag("DOWNGRADE", &downgrade)?);
             } else {
-                return Err(BadRequest::Unknown(name.into(), "FENCE"));
+                return Err(BadRequest::Unknown(name.into(), "FENCE, DOWNGRADE"));
             }
         }
-        Ok(ReleaseRequest { owner: named_not_star(owner)?, fence })
+        Ok(ReleaseRequest { owner: named_not_star(owner)?, fence, is_downgrade: downgrade.is_some() })
+    }
+}
+
+impl<'a> CheckRequest<'a> {
+    /// Reads what follows the key.
+    pub fn parse(args: &[&'a [u8]]) -> Result<Self, BadRequest> {
+        match args {
+            [owner] => Ok(CheckRequest { owner: named_not_star(owner)? }),
+            _ => Err(BadRequest::Arity),
+        }
     }
 }
 
 impl<'a> ExtendRequest<'a> {
     /// Reads what follows the key. `now` bounds RAISE.
-    pub fn parse(args: &[&'a [u8]], now: UnixMicros) -> Result<Self, BadRequest> {
+    pub fn parse(args: &[&'a [u8]], leases: Leases, now: UnixMicros) -> Result<Self, BadRequest> {
         let (owner, mut options) = split(args)?;
         let (mut lease, mut fence, mut raise) = (Lease::default(), None, None);
         while let Some(name) = options.next() {
-            if lease.read(name, &mut options)? {
+            if lease.read(name, &mut options, leases.max)? {
             } else if name.eq_ignore_ascii_case(b"FENCE") {
                 fence = Some(options.fence("FENCE", &fence)?);
             } else if name.eq_ignore_ascii_case(b"RAISE") {
@@ -148,6 +194,11 @@ impl<'a> Options<'a, '_> {
         Ok(number(self.next().ok_or(BadRequest::NoValue(name))?))
     }
 
+    /// An option without a value, which must not have been read `before`.
+    fn flag(&mut self, name: &'static str, before: &Option<()>) -> Result<(), BadRequest> {
+        before.is_none().then_some(()).ok_or(BadRequest::Twice(name))
+    }
+
     fn fence(&mut self, name: &'static str, before: &Option<Fence>) -> Result<Fence, BadRequest> {
         self.value(name, before)?.and_then(Fence::new).ok_or(BadRequest::Number(name))
     }
@@ -162,14 +213,15 @@ struct Lease {
 
 impl Lease {
     /// Reads the option if it is one of the two.
-    fn read(&mut self, name: &[u8], options: &mut Options) -> Result<bool, BadRequest> {
+    fn read(&mut self, name: &[u8], options: &mut Options, max: Millis) -> Result<bool, BadRequest> {
         let allowed = |max: u64| move |number: &u64| (1..=max).contains(number);
-        if name.eq_ignore_ascii_case(b"PX") {
+        let [unit, b'X' | b'x'] = name else { return Ok(false) };
+        if unit.eq_ignore_ascii_case(&b'P') {
             let number = options.value("PX", &self.px)?;
-            self.px = Some(number.filter(allowed(LEASE_MAX_MS)).ok_or(BadRequest::Px)?);
-        } else if name.eq_ignore_ascii_case(b"EX") {
+            self.px = Some(number.filter(allowed(max.0)).ok_or(BadRequest::Px(max))?);
+        } else if unit.eq_ignore_ascii_case(&b'E') {
             let number = options.value("EX", &self.ex)?;
-            self.ex = Some(number.filter(allowed(LEASE_MAX_MS / 1000)).ok_or(BadRequest::Ex)?);
+            self.ex = Some(number.filter(allowed(max.0 / 1000)).ok_or(BadRequest::Ex(max))?);
         } else {
             return Ok(false);
         }
@@ -198,31 +250,44 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LEASE_MAX_MS;
     use super::*;
     use proptest::prelude::*;
 
+    const LEASES: Leases = Leases { default: Millis(30_000), max: Millis(LEASE_MAX_MS) };
+
     fn acquire<'a>(line: &'a str) -> Result<AcquireRequest<'a>, BadRequest> {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        AcquireRequest::parse(&args)
+        AcquireRequest::parse(&args, LEASES)
     }
 
     fn extend<'a>(line: &'a str) -> Result<ExtendRequest<'a>, BadRequest> {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        ExtendRequest::parse(&args, UnixMicros(1_000))
+        ExtendRequest::parse(&args, LEASES, UnixMicros(1_000))
     }
 
     #[test]
     fn options_stand_in_any_order_and_case() {
-        let expected =
-            Ok(AcquireRequest { owner: OwnerRef::new(b"me"), lease: Millis(5000), patience: Patience::For(Millis(9)) });
-        assert_eq!(acquire("me PX 5000 BLOCK 9"), expected);
-        assert_eq!(acquire("me bLoCk 9 eX 5"), expected);
+        let expected = Ok(AcquireRequest {
+            owner: OwnerRef::new(b"me"),
+            lease: Millis(5000),
+            patience: Patience::For(Millis(9)),
+            mode: Mode::Shared(Limit::new(3)),
+            is_session: true,
+        });
+        assert_eq!(acquire("me PX 5000 BLOCK 9 SHARED LIMIT 3 SESSION"), expected);
+        assert_eq!(acquire("me session bLoCk 9 LIMIT 3 eX 5 shared"), expected);
+        assert_eq!(acquire("me SHARED").map(|request| request.mode), Ok(Mode::Shared(None)));
+        let args: [&[u8]; 4] = [b"me", b"downgrade", b"FENCE", b"7"];
+        let request = ReleaseRequest::parse(&args).unwrap();
+        assert_eq!((request.fence, request.is_downgrade), (Fence::new(7), true));
     }
 
     #[test]
     fn what_is_left_out_has_its_default() {
         let request = acquire("*").unwrap();
         assert_eq!((request.owner, request.lease, request.patience), (None, Millis(30_000), Patience::None));
+        assert_eq!((request.mode, request.is_session), (Mode::Exclusive, false));
         assert_eq!(acquire("me BLOCK 0").unwrap().patience, Patience::Endless);
         let extended = extend("me").unwrap();
         assert_eq!((extended.lease, extended.fence, extended.raise), (None, None, None));
@@ -231,13 +296,13 @@ mod tests {
     #[test]
     fn every_mistake_has_its_own_error() {
         for (line, expected) in [
-            ("me PX 0", BadRequest::Px),
-            ("me PX -1", BadRequest::Px),
-            ("me PX 31536000001", BadRequest::Px),
-            ("me PX 99999999999999999999", BadRequest::Px),
-            ("me PX 1.5", BadRequest::Px),
-            ("me EX 31536001", BadRequest::Ex),
-            ("me EX 0", BadRequest::Ex),
+            ("me PX 0", BadRequest::Px(LEASES.max)),
+            ("me PX -1", BadRequest::Px(LEASES.max)),
+            ("me PX 31536000001", BadRequest::Px(LEASES.max)),
+            ("me PX 99999999999999999999", BadRequest::Px(LEASES.max)),
+            ("me PX 1.5", BadRequest::Px(LEASES.max)),
+            ("me EX 31536001", BadRequest::Ex(LEASES.max)),
+            ("me EX 0", BadRequest::Ex(LEASES.max)),
             ("me BLOCK -1", BadRequest::Block),
             ("me BLOCK 9223372036854775808", BadRequest::Block),
             ("me BLOCK", BadRequest::NoValue("BLOCK")),
@@ -247,7 +312,14 @@ mod tests {
             ("me BLOCK 1 BLOCK 1", BadRequest::Twice("BLOCK")),
             ("me PX 1 EX 1", BadRequest::Both("PX", "EX")),
             ("me EX 1 PX 1", BadRequest::Both("PX", "EX")),
-            ("me NX", BadRequest::Unknown(b"NX".to_vec(), "PX, EX, BLOCK")),
+            ("me NX", BadRequest::Unknown(b"NX".to_vec(), "PX, EX, BLOCK, SHARED, LIMIT, SESSION")),
+            ("me LIMIT 3", BadRequest::Needs("LIMIT", "SHARED")),
+            ("me SHARED LIMIT 0", BadRequest::Limit),
+            ("me SHARED LIMIT 1000001", BadRequest::Limit),
+            ("me SHARED LIMIT", BadRequest::NoValue("LIMIT")),
+            ("me SHARED LIMIT 1 LIMIT 1", BadRequest::Twice("LIMIT")),
+            ("me SHARED SHARED", BadRequest::Twice("SHARED")),
+            ("me SESSION SESSION", BadRequest::Twice("SESSION")),
             ("", BadRequest::OwnerLength(0)),
         ] {
             assert_eq!(acquire(line), Err(expected), "{line}");
@@ -283,9 +355,10 @@ mod tests {
         #[test]
         fn any_arguments_are_read_or_refused(args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 0..8)) {
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            let _ = AcquireRequest::parse(&args);
+            let _ = AcquireRequest::parse(&args, LEASES);
             let _ = ReleaseRequest::parse(&args);
-            let _ = ExtendRequest::parse(&args, UnixMicros(0));
+            let _ = CheckRequest::parse(&args);
+            let _ = ExtendRequest::parse(&args, LEASES, UnixMicros(0));
         }
     }
 }

@@ -2,14 +2,20 @@
 //!
 //! ```text
 //! number   unsigned LEB128, shortest spelling
-//! hold     mode (byte, 0 = exclusive) | owner (length, bytes) | fence | end | lease | grown
+//! owner    length (number), bytes
+//! hold     0 (byte: exclusive)                              | owner | fence | end | lease | grown
+//!        | 1 (byte: shared), limit (number, 0 = none)       | owner | fence | end | lease | grown
 //! stored   version (byte, 1) | how many holds (number) | hold ...
-//! effect   version (byte, 1) | kind (byte, 1 = granted, 2 = changed) | hold
-//!        | version (byte, 1) | kind (byte, 3 = freed)
+//! effect   version (byte, 1) | change ...
+//! change   1 (byte: granted) | hold
+//!        | 2 (byte: changed) | hold
+//!        | 3 (byte: freed)
+//!        | 4 (byte: ended) | owner
 //! ```
-//! An effect says that this hold runs now, and whether it began or goes on with another end or fence; an exclusive hold
-//! replaces whatever was held. Or it says that the lock is free, which a plain DEL would do as well: but a DEL in the
-//! stream is an operator's, and tells a replica to look where the value went.
+//! A change says that this hold runs now, and whether it began or goes on with another end, fence or mode. An exclusive hold
+//! replaces whatever was held, a shared one what its owner held. Or it says that an owner holds no more, or that nobody does.
+//! So an effect is as long as what changed, however many hold the lock. That the lock is free a plain DEL would say as well:
+//! but a DEL in the stream is an operator's, and tells a replica to look where the value went.
 //!
 //! `end` is unix time in milliseconds, `lease` the length last given in milliseconds, and `grown` says how long before
 //! `end - lease` the grant was. What travels is what was decided, never a request: a lease goes on where it is read and
@@ -18,13 +24,15 @@
 
 use super::codec::{put_bytes, put_number, Reader};
 use super::LEASE_MAX_MS;
-use crate::lock::{Fence, Hold, Holders, Millis, Mode, Now, Origin, OwnerRef, Steady};
+use crate::lock::{Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, Owner, OwnerRef, Steady};
 
 const VERSION: u8 = 1;
 const MODE_EXCLUSIVE: u8 = 0;
+const MODE_SHARED: u8 = 1;
 const KIND_GRANTED: u8 = 1;
 const KIND_CHANGED: u8 = 2;
 const KIND_FREED: u8 = 3;
+const KIND_ENDED: u8 = 4;
 
 /// How far ahead of the clock a fence may lie in a payload that somebody hands to RESTORE, in microseconds: one hour.
 const PAYLOAD_FENCE_AHEAD_US: u64 = 60 * 60 * 1_000_000;
@@ -45,11 +53,8 @@ pub struct Corrupt;
 /// Appends the stored form of a held lock.
 pub fn encode_lock(holders: &Holders, now: Now, out: &mut Vec<u8>) {
     out.push(VERSION);
-    put_number(out, holders.iter().count() as u64);
-    let mode = match holders {
-        Holders::Free | Holders::Exclusive(_) => Mode::Exclusive,
-    };
-    for hold in holders.iter() {
+    put_number(out, holders.len() as u64);
+    for (mode, hold) in holders.iter() {
         put_hold(out, mode, hold, now);
     }
 }
@@ -57,13 +62,29 @@ pub fn encode_lock(holders: &Holders, now: Now, out: &mut Vec<u8>) {
 /// Reads a stored form. Holds whose leases have run out are read too; the rules end them.
 pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corrupt> {
     let mut reader = Reader::new(bytes);
-    if reader.byte() != Some(VERSION) || reader.number() != Some(1) {
+    if reader.byte() != Some(VERSION) {
         return Err(Corrupt);
     }
-    let (mode, hold) = hold(&mut reader, now, trust).filter(|_| reader.is_done()).ok_or(Corrupt)?;
+    let count = reader.number().ok_or(Corrupt)?;
     let mut holders = Holders::Free;
-    holders.put(mode, hold);
-    Ok(holders)
+    for _ in 0..count {
+        let (mode, hold) = hold(&mut reader, now, trust).ok_or(Corrupt)?;
+        // Each owner once, and nobody beside an exclusive holder.
+        let has_place = match (&holders, mode) {
+            (Holders::Free, _) => true,
+            (Holders::Exclusive(_), _) | (Holders::Shared(_), Mode::Exclusive) => false,
+            (Holders::Shared(crowd), Mode::Shared(_)) => crowd.of(hold.owner.borrow()).is_none(),
+        };
+        if !has_place {
+            return Err(Corrupt);
+        }
+        holders.put(mode, hold);
+    }
+    let is_sound = match trust {
+        Trust::OwnData => true,
+        Trust::Payload => holders.are_within_limits(),
+    };
+    (is_sound && count > 0 && reader.is_done()).then_some(holders).ok_or(Corrupt)
 }
 
 /// What an effect tells of a hold.
@@ -71,54 +92,90 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
 pub enum Told {
     /// It began.
     Granted,
-    /// It goes on with another end or fence.
+    /// It goes on with another end, fence or mode.
     Changed,
 }
 
-/// An effect: how a lock stands.
+/// One change of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// This hold runs now.
     Runs(Told, Mode, Hold),
+    /// This owner holds it no more.
+    Ended(Owner),
     /// Nobody holds it.
     Freed,
 }
 
-/// Appends an effect: this hold runs now.
-pub fn encode_effect(told: Told, mode: Mode, hold: &Hold, now: Now, out: &mut Vec<u8>) {
-    let kind = match told {
-        Told::Granted => KIND_GRANTED,
-        Told::Changed => KIND_CHANGED,
-    };
-    out.extend([VERSION, kind]);
-    put_hold(out, mode, hold, now);
+/// Writes an effect, change by change.
+pub struct EffectWriter<'a> {
+    out: &'a mut Vec<u8>,
+    now: Now,
 }
 
-/// Appends an effect: the lock is free.
-pub fn encode_freed(out: &mut Vec<u8>) {
-    out.extend([VERSION, KIND_FREED]);
+impl EffectWriter<'_> {
+    /// Begins an effect at the end of `out`.
+    pub fn begin(out: &mut Vec<u8>, now: Now) -> EffectWriter<'_> {
+        out.push(VERSION);
+        EffectWriter { out, now }
+    }
+
+    /// This hold runs now.
+    pub fn runs(&mut self, told: Told, mode: Mode, hold: &Hold) {
+        self.out.push(match told {
+            Told::Granted => KIND_GRANTED,
+            Told::Changed => KIND_CHANGED,
+        });
+        put_hold(self.out, mode, hold, self.now);
+    }
+
+    /// This owner holds the lock no more; others do.
+    pub fn ended(&mut self, owner: OwnerRef) {
+        self.out.push(KIND_ENDED);
+        put_bytes(self.out, owner.as_bytes());
+    }
+
+    /// Nobody holds the lock.
+    pub fn freed(&mut self) {
+        self.out.push(KIND_FREED);
+    }
 }
 
-/// Reads an effect.
-pub fn decode_effect(bytes: &[u8], now: Now) -> Result<News, Corrupt> {
+/// Reads an effect: at least one change.
+pub fn decode_effect(bytes: &[u8], now: Now) -> Result<Vec<News>, Corrupt> {
     let mut reader = Reader::new(bytes);
-    let (version, kind) = (reader.byte(), reader.byte());
-    let mut runs = |told| hold(&mut reader, now, Trust::OwnData).map(|(mode, hold)| News::Runs(told, mode, hold));
-    let news = match (version, kind) {
-        (Some(VERSION), Some(KIND_GRANTED)) => runs(Told::Granted),
-        (Some(VERSION), Some(KIND_CHANGED)) => runs(Told::Changed),
-        (Some(VERSION), Some(KIND_FREED)) => Some(News::Freed),
+    if reader.byte() != Some(VERSION) || reader.is_done() {
+        return Err(Corrupt);
+    }
+    let mut changes = Vec::with_capacity(1);
+    while !reader.is_done() {
+        changes.push(change(&mut reader, now).ok_or(Corrupt)?);
+    }
+    Ok(changes)
+}
+
+fn change(reader: &mut Reader, now: Now) -> Option<News> {
+    let runs =
+        |reader: &mut Reader, told| hold(reader, now, Trust::OwnData).map(|(mode, hold)| News::Runs(told, mode, hold));
+    match reader.byte()? {
+        KIND_GRANTED => runs(reader, Told::Granted),
+        KIND_CHANGED => runs(reader, Told::Changed),
+        KIND_FREED => Some(News::Freed),
+        KIND_ENDED => Some(News::Ended(OwnerRef::new(reader.bytes()?)?.to_owner())),
         _ => None,
-    };
-    news.filter(|_| reader.is_done()).ok_or(Corrupt)
+    }
 }
 
 fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
     let end = unix_ms(hold.end, now);
     let begun = end.saturating_sub(hold.lease.0);
-    out.push(match mode {
-        Mode::Exclusive => MODE_EXCLUSIVE,
-    });
+    match mode {
+        Mode::Exclusive => out.push(MODE_EXCLUSIVE),
+        Mode::Shared(limit) => {
+            out.push(MODE_SHARED);
+            put_number(out, limit.map_or(0, |limit| limit.get().into()));
+        }
+    }
     put_bytes(out, hold.owner.as_bytes());
     put_number(out, hold.fence.get());
     put_number(out, end);
@@ -129,6 +186,10 @@ fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
 fn hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
     let mode = match reader.byte()? {
         MODE_EXCLUSIVE => Mode::Exclusive,
+        MODE_SHARED => match reader.number()? {
+            0 => Mode::Shared(None),
+            limit => Mode::Shared(Some(Limit::new(limit)?)),
+        },
         _ => return None,
     };
     let owner = OwnerRef::new(reader.bytes()?)?.to_owner();
@@ -147,7 +208,8 @@ fn hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
         }
     }
     let (end, since) = (end.min(now.steady + lease), steady(since_ms, now));
-    Some((mode, Hold { owner, fence, end, lease, since, origin: Origin::Inherited }))
+    let hold = Hold { owner, fence, end, lease, since, origin: Origin::Inherited, session: None, user: None };
+    Some((mode, hold))
 }
 
 /// A moment of this process as unix time in milliseconds, rounded up; never before 1970.
@@ -179,6 +241,8 @@ mod tests {
             lease: Millis(lease_ms),
             since: Steady(1_000_000),
             origin: Origin::Inherited,
+            session: None,
+            user: None,
         }
     }
 
@@ -197,10 +261,15 @@ mod tests {
             let mut hold = held(&owner, fence, left, lease);
             hold.since = hold.since.min(Steady(hold.end.0 - lease as i64 * 1000));
             prop_assert_eq!(decode_lock(&stored(hold.clone()), NOW, Trust::OwnData), Ok(Holders::Exclusive(hold.clone())));
-            for told in [Told::Granted, Told::Changed] {
+            for mode in [Mode::Exclusive, Mode::Shared(None), Mode::Shared(Limit::new(fence % 1000))] {
                 let mut effect = Vec::new();
-                encode_effect(told, Mode::Exclusive, &hold, NOW, &mut effect);
-                prop_assert_eq!(decode_effect(&effect, NOW), Ok(News::Runs(told, Mode::Exclusive, hold.clone())));
+                let mut writer = EffectWriter::begin(&mut effect, NOW);
+                writer.runs(Told::Granted, mode, &hold);
+                writer.runs(Told::Changed, mode, &hold);
+                writer.ended(hold.owner.borrow());
+                let runs = |told| News::Runs(told, mode, hold.clone());
+                let expected = vec![runs(Told::Granted), runs(Told::Changed), News::Ended(hold.owner.clone())];
+                prop_assert_eq!(decode_effect(&effect, NOW), Ok(expected));
             }
         }
 
@@ -233,10 +302,61 @@ mod tests {
     #[test]
     fn a_freed_lock_comes_back() {
         let mut effect = Vec::new();
-        encode_freed(&mut effect);
-        assert_eq!(decode_effect(&effect, NOW), Ok(News::Freed));
+        EffectWriter::begin(&mut effect, NOW).freed();
+        assert_eq!(decode_effect(&effect, NOW), Ok(vec![News::Freed]));
         effect.push(0);
         assert_eq!(decode_effect(&effect, NOW), Err(Corrupt));
+        assert_eq!(decode_effect(&[VERSION], NOW), Err(Corrupt));
+    }
+
+    fn shared(holds: impl IntoIterator<Item = (Hold, Option<Limit>)>) -> Holders {
+        let mut holders = Holders::Free;
+        for (hold, limit) in holds {
+            holders.put(Mode::Shared(limit), hold);
+        }
+        holders
+    }
+
+    fn encoded(holders: &Holders) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_lock(holders, NOW, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn shared_holders_come_back_with_their_limits_also_under_one_fence() {
+        let holders = shared([
+            (held(b"a", 7, 10, 10), None),
+            (held(b"b", 8, 20, 20), Limit::new(5)),
+            (held(b"c", 8, 5, 20), Limit::new(9)),
+        ]);
+        assert_eq!(decode_lock(&encoded(&holders), NOW, Trust::Payload), Ok(holders));
+    }
+
+    #[test]
+    fn holders_that_cannot_be_together_are_refused() {
+        let one = encoded(&shared([(held(b"a", 7, 10, 10), None)]));
+        let other = encoded(&shared([(held(b"b", 8, 10, 10), Limit::new(1))]));
+        let alone = stored(held(b"c", 9, 10, 10));
+        let together = |parts: &[&Vec<u8>]| {
+            let mut bytes = vec![VERSION, parts.len() as u8];
+            parts.iter().for_each(|part| bytes.extend(&part[2..]));
+            bytes
+        };
+        assert!(decode_lock(&together(&[&one]), NOW, Trust::Payload).is_ok());
+        for parts in [vec![&one, &one], vec![&one, &alone], vec![&alone, &one], vec![&alone, &alone], vec![]] {
+            for trust in [Trust::Payload, Trust::OwnData] {
+                assert_eq!(decode_lock(&together(&parts), NOW, trust), Err(Corrupt), "{parts:?}");
+            }
+        }
+        assert_eq!(decode_lock(&together(&[&one, &other]), NOW, Trust::Payload), Err(Corrupt), "beyond the limit");
+    }
+
+    #[test]
+    fn a_huge_count_is_refused_without_allocating() {
+        let mut bytes = vec![VERSION];
+        put_number(&mut bytes, u64::MAX);
+        assert_eq!(decode_lock(&bytes, NOW, Trust::Payload), Err(Corrupt));
     }
 
     #[test]

@@ -3,14 +3,6 @@
 
 use super::*;
 
-const K: Name = (0, "k");
-const K2: Name = (0, "k2");
-const OTHER_DB: Name = (1, "k");
-
-fn granted(answers: &[(u64, Reply)]) -> Vec<u64> {
-    answers.iter().filter(|(_, reply)| matches!(reply, Reply::Granted(..))).map(|(client, _)| *client).collect()
-}
-
 /// Trap 11.
 #[test]
 fn a_removed_lock_goes_to_the_one_who_waits() {
@@ -21,7 +13,7 @@ fn a_removed_lock_goes_to_the_one_who_waits() {
     world.unlink(K);
     assert_eq!(world.did(), [], "nothing in the midst of the removal");
     world.settle();
-    assert_eq!(granted(&world.answers()), [client]);
+    assert_eq!(world.granted(), [client]);
     assert!(world.hold(K).unwrap().1 > first);
     world.assert_ends();
 }
@@ -35,7 +27,7 @@ fn a_renamed_lock_is_held_on_and_ends_under_its_new_name() {
     world.did();
     world.rename(K, K2);
     world.settle();
-    assert_eq!(granted(&world.answers()), [client], "the old name is free");
+    assert_eq!(world.granted(), [client], "the old name is free");
     assert_eq!(world.hold(K2).unwrap().0, "a");
     world.assert_deadlines();
     world.pass(100);
@@ -58,7 +50,7 @@ fn a_lock_that_is_put_over_another_takes_its_waiters() {
     world.assert_deadlines();
     world.pass(50);
     assert_eq!(world.settle(), Some(world.ms(550)));
-    assert_eq!(granted(&world.answers()), [client]);
+    assert_eq!(world.granted(), [client]);
     assert!(world.hold(K).unwrap().1 > 7_000_000, "the restored fence is outgrown");
     world.assert_ends();
 }
@@ -74,10 +66,9 @@ fn an_owner_that_finds_itself_the_holder_stops_waiting() {
     let fence = world.hold(K).unwrap().1;
     assert!(fence > 7_000_000, "an inherited hold gets a new fence");
     let done = world.did();
-    assert_eq!(done[0], Did::Replicated("0:k".into(), "b".into(), fence));
-    assert!(
-        matches!(&done[1], Did::Answered(answered, Reply::Granted(told, _)) if *answered == client && told.get() == fence)
-    );
+    assert_eq!(done[0], Did::Replicated("0:k".into(), format!("changed b {fence}")));
+    let [Did::Answered(told, Reply::Granted(hold, ..))] = done[1..] else { panic!("{done:?}") };
+    assert_eq!((told, hold.fence.get()), (client, fence));
     world.assert_ends();
 }
 
@@ -95,10 +86,10 @@ fn swapped_databases_take_their_leases_along_and_leave_the_waiters() {
     world.assert_deadlines();
     world.pass(100);
     world.settle();
-    assert_eq!(granted(&world.answers()), [there], "the short lease is in the other database now");
+    assert_eq!(world.granted(), [there], "the short lease is in the other database now");
     world.pass(200);
     world.settle();
-    assert_eq!(granted(&world.answers()), [here]);
+    assert_eq!(world.granted(), [here]);
     world.assert_ends();
 }
 
@@ -115,7 +106,7 @@ fn flushed_databases_leave_no_deadline_and_free_the_waiters() {
         world.flush(scope);
         assert_eq!(world.engine.leases.len(), usize::from(scope == Scope::Db(0)));
         world.settle();
-        assert_eq!(granted(&world.answers()), [client], "{scope:?}");
+        assert_eq!(world.granted(), [client], "{scope:?}");
         assert_eq!(world.hold(OTHER_DB).is_some(), scope == Scope::Db(0));
         world.assert_ends();
     }
@@ -126,8 +117,8 @@ fn flushed_databases_leave_no_deadline_and_free_the_waiters() {
 fn a_stale_note_never_touches_the_deadline_of_another_lock() {
     type Act = fn(&mut World);
     let gone: [(&str, Act); 6] = [
-        ("flush", |world| world.flush(Scope::All)),
-        ("unlink", |world| drop(world.unlink(K))),
+        ("flush", |world| done(world.flush(Scope::All))),
+        ("unlink", |world| done(world.unlink(K))),
         ("overwrite", |world| world.set(K)),
         ("move", |world| world.rename(K, (3, "far"))),
         ("swap and flush", |world| {
@@ -139,8 +130,7 @@ fn a_stale_note_never_touches_the_deadline_of_another_lock() {
     for (name, act) in gone {
         let mut world = World::new();
         world.grant(K, "a", 100);
-        let Some(Value::Lock(stored)) = world.fake.data.get(&(0, b"k".to_vec())) else { panic!() };
-        let old = stored.lease;
+        let old = world.fake.lock(K).unwrap().lease;
         act(&mut world);
         world.settle();
         // What comes now takes the place of the one that is gone.
@@ -205,53 +195,8 @@ fn one_who_waits_for_a_lock_that_nobody_looked_at_yet_is_served_when_its_lease_e
     world.inbox.changed.clear();
     world.pass(50);
     world.settle();
-    assert_eq!(granted(&world.answers()), [client]);
+    assert_eq!(world.granted(), [client]);
     world.assert_ends();
-}
-
-/// Traps 24 and 55: what a replica is told, it keeps the time of, and acts on only when it is promoted.
-#[test]
-fn a_promoted_replica_takes_over_the_leases_it_was_told_of() {
-    let mut world = World::new();
-    world.fake.standing = Standing::Replica;
-    let now = world.fake.now;
-    for (key, lease) in [(K, 50), (K2, 500)] {
-        let lease = Millis(lease);
-        let (owner, fence) = (owner("a").to_owner(), Fence::new(9_000_000).unwrap());
-        let (since, origin) = (now.steady, Origin::Inherited);
-        let hold = Hold { owner, fence, end: since + lease, lease, since, origin };
-        world.engine.apply(
-            at(key),
-            &mut world.fake.open(at(key)).unwrap(),
-            News::Runs(Told::Granted, Mode::Exclusive, hold),
-        );
-    }
-    world.rename(K2, (4, "k4"));
-    world.pass(60);
-    world.settle();
-    assert_eq!(world.fake.data.len(), 2, "a replica ends nothing");
-    world.assert_deadlines();
-    world.did();
-    world.fake.standing = Standing::Writable;
-    world.settle();
-    assert_eq!(world.did(), [Did::Removed("0:k".into()), Did::Signalled("0:k".into())]);
-    assert!(world.grant((4, "k4"), "a", 1).get() > 9_000_000, "an inherited hold gets a new fence");
-    world.assert_ends();
-}
-
-/// What a demoted server could not hand over is its primary's affair; nothing of it is kept.
-#[test]
-fn a_replica_forgets_grants_that_found_nobody() {
-    let mut world = World::new();
-    world.grant(K, "a", 100);
-    world.wait(K, "b", 500, Patience::Endless);
-    world.release(K, "a").unwrap();
-    let fence = Fence::new(world.hold(K).unwrap().1).unwrap();
-    world.fake.standing = Standing::Replica;
-    world.inbox.undelivered.push((at(K).to_id(), fence));
-    world.settle();
-    assert_eq!(world.hold(K), Some(("b".into(), fence.get())));
-    assert_eq!(world.engine.waited_for(), [], "a line of nobody is kept");
 }
 
 /// After a panic the notes of a turn are lost.
@@ -259,7 +204,8 @@ fn a_replica_forgets_grants_that_found_nobody() {
 fn a_lock_whose_notes_were_lost_is_put_right_by_the_next_command() {
     let mut world = World::new();
     world.grant(K, "a", 50);
-    world.rename(K, K2);
+    let value = world.unlink_unseen(K).unwrap();
+    world.place(K2, value);
     world.inbox = Inbox::new();
     assert_eq!(world.extend(K2, "a", 70), Ok(true));
     world.assert_deadlines();
@@ -267,4 +213,58 @@ fn a_lock_whose_notes_were_lost_is_put_right_by_the_next_command() {
     world.settle();
     assert!(world.fake.data.is_empty());
     world.assert_ends();
+}
+
+/// A value that leaves its key while the engine works: it cannot be told, so the note carries the deadline.
+#[test]
+fn a_lock_that_vanished_unseen_leaves_no_deadline() {
+    let mut world = World::new();
+    world.grant(K, "a", 100);
+    world.grant(K2, "a", 50);
+    let client = world.wait(K, "b", 500, Patience::Endless);
+    world.did();
+    world.unlink_unseen(K);
+    world.unlink_unseen(K2);
+    world.settle();
+    assert_eq!(world.granted(), [client]);
+    world.assert_ends();
+}
+
+/// What tells RENAME and MOVE from DEL and RESTORE: the counter of removals needs it.
+#[test]
+fn only_a_lock_that_was_taken_out_of_another_key_has_moved() {
+    let mut world = World::new();
+    world.grant(K, "a", 100);
+    let has_moved = |world: &mut World, key: Name| {
+        let Some(Value::Lock(stored)) = world.fake.data.get(&(key.0, key.1.as_bytes().to_vec())) else { panic!() };
+        world.engine.has_moved(stored)
+    };
+    assert!(!has_moved(&mut world, K), "it is where it was");
+    world.rename(K, K2);
+    assert!(has_moved(&mut world, K2));
+    world.settle();
+    assert!(!has_moved(&mut world, K2), "it was looked at");
+    world.restore(K, "a", 100, 7_000_000);
+    assert!(!has_moved(&mut world, K));
+}
+
+/// One who holds under the restored value asks again by waiting: nothing of its hold is lost.
+#[test]
+fn a_waiter_that_finds_itself_among_the_holders_keeps_its_hold() {
+    let mut world = World::new();
+    world.grant(K, "x", 5000);
+    let (one, both) = (world.waits(ask(K, "a").shared().block(0)), world.waits(ask(K, "b").block(0)));
+    world.did();
+    let (limit, two) = (Mode::Shared(Limit::new(2)), Mode::Shared(None));
+    world.restore_all(K, &[("a", limit), ("b", two)], 600_000, 7_000_000);
+    world.settle();
+    let answers = world.answers();
+    assert!(answers.iter().any(|(client, reply)| *client == one && matches!(reply, Reply::Granted(..))), "{answers:?}");
+    assert!(answers.contains(&(both, Reply::MustRelease)), "{answers:?}");
+    assert_eq!(world.holders(K), ["a", "b"]);
+    let stored = world.fake.lock(K).unwrap();
+    let (_, mode, hold) = stored.holders.of(owner("a")).unwrap();
+    assert_eq!((mode, hold.end), (limit, world.ms(600_000)), "the limit in force and the later end stay");
+    assert_eq!(world.engine.stats().grants_after_waiting, 0);
+    world.assert_at_rest();
 }

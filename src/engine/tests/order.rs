@@ -2,30 +2,41 @@
 
 use super::*;
 
-const K: Name = (0, "k");
+fn replicated(effect: &str) -> Did {
+    Did::Replicated("0:k".into(), effect.into())
+}
 
-fn answered(client: u64, fence: u64) -> Did {
-    Did::Answered(client, Reply::Granted(Fence::new(fence).unwrap(), None))
+fn signalled() -> Did {
+    Did::Signalled("0:k".into())
+}
+
+fn published(event: KeyEvent) -> Did {
+    Did::Published("0:k".into(), event)
 }
 
 #[test]
 fn a_release_is_recorded_and_replicated_before_the_waiter_is_answered() {
     let mut world = World::new();
     let first = world.grant(K, "a", 100).get();
-    assert_eq!(world.did(), [Did::Replicated("0:k".into(), "a".into(), first), Did::Signalled("0:k".into())]);
+    let granted = replicated(&format!("granted a {first}"));
+    assert_eq!(world.did(), [granted, signalled(), published(KeyEvent::Acquire)]);
     let client = world.wait(K, "b", 100, Patience::Endless);
     assert_eq!(world.did(), [], "joining the line is told to nobody");
     assert_eq!(world.release(K, "a"), Ok(true));
     let fence = first + 1;
+    let done = world.did();
     assert_eq!(
-        world.did(),
+        done[..5],
         [
             Did::ClearedTtl("0:k".into()),
-            Did::Replicated("0:k".into(), "b".into(), fence),
-            Did::Signalled("0:k".into()),
-            answered(client, fence),
+            replicated(&format!("granted b {fence}")),
+            signalled(),
+            published(KeyEvent::Release),
+            published(KeyEvent::Acquire),
         ]
     );
+    let [Did::Answered(told, Reply::Granted(hold, _, None))] = done[5..] else { panic!("{done:?}") };
+    assert_eq!((told, hold.fence.get()), (client, fence));
     assert_eq!(world.hold(K), Some(("b".into(), fence)));
     world.assert_deadlines();
 }
@@ -44,30 +55,73 @@ fn a_lease_that_ends_is_removed_everywhere_or_handed_on_as_one_change() {
     let done = world.did();
     let fence = world.hold(K).unwrap().1;
     assert!(fence > first);
-    assert_eq!(
-        done[1..],
-        [Did::Replicated("0:k".into(), "b".into(), fence), Did::Signalled("0:k".into()), answered(client, fence)]
-    );
+    let (expired, acquired) = (published(KeyEvent::Expire), published(KeyEvent::Acquire));
+    assert_eq!(done[1..5], [replicated(&format!("granted b {fence}")), signalled(), expired.clone(), acquired]);
+    assert!(matches!(done[5..], [Did::Answered(told, Reply::Granted(..))] if told == client), "{done:?}");
     world.pass(10);
     assert_eq!(world.settle(), None, "nothing to come back for");
-    assert_eq!(world.did(), [Did::Removed("0:k".into()), Did::Signalled("0:k".into())]);
+    assert_eq!(world.did(), [replicated("freed"), signalled(), expired]);
     world.assert_deadlines();
 }
 
 /// Trap 51: refusals, waiting, extensions and repeated requests are no change to WATCH.
 #[test]
-fn only_grants_and_ends_are_signalled() {
+fn only_grants_ends_and_mode_changes_are_signalled() {
     let mut world = World::new();
     world.grant(K, "a", 100);
     world.did();
-    assert_eq!(world.ask(K, "b", 100, Patience::None), Ok(Outcome::Refused));
+    assert_eq!(world.send(ask(K, "b")), Ok(Outcome::Busy));
     world.wait(K, "b", 100, Patience::Endless);
     assert_eq!(world.extend(K, "a", 500), Ok(true));
     world.grant(K, "a", 900);
+    world.grants(ask(K, "a").on(5));
     assert_eq!(world.release(K, "b"), Ok(false));
-    assert!(!world.did().contains(&Did::Signalled("0:k".into())));
+    assert!(!world.did().contains(&signalled()));
+    assert_eq!(world.downgrade(K, "a"), Ok(true));
+    let changed = replicated(&format!("changed a {} shared", world.hold(K).unwrap().1));
+    assert_eq!(world.did(), [changed, signalled(), published(KeyEvent::Downgrade)]);
+    assert_eq!(world.downgrade(K, "a"), Ok(true), "shared already");
+    assert_eq!(world.did(), []);
     assert_eq!(world.release(K, "a"), Ok(true));
-    assert_eq!(world.did(), [Did::Removed("0:k".into()), Did::Signalled("0:k".into())]);
+    assert_eq!(world.did(), [replicated("freed"), signalled(), published(KeyEvent::Release)]);
+}
+
+#[test]
+fn asking_again_is_published_by_nobody_and_an_extension_is() {
+    let mut world = World::new();
+    let fence = world.grant(K, "a", 100).get();
+    world.did();
+    world.grant(K, "a", 50);
+    assert_eq!(world.did(), [], "its end did not move");
+    world.grant(K, "a", 200);
+    assert_eq!(world.did(), [replicated(&format!("changed a {fence}"))]);
+    world.extend(K, "a", 20).unwrap();
+    assert_eq!(world.did(), [replicated(&format!("changed a {fence}")), published(KeyEvent::Extend)]);
+    assert_eq!(world.engine.first_deadline(), Some(world.ms(20)));
+    world.raise(K, "a", fence + 7).unwrap();
+    assert_eq!(world.did(), [replicated(&format!("changed a {}", fence + 7)), published(KeyEvent::Extend)]);
+    assert_eq!(world.extend(K, "z", 20), Ok(false));
+    assert_eq!(world.did(), []);
+    world.assert_ends();
+}
+
+#[test]
+fn where_nobody_listens_changes_are_only_counted() {
+    let mut world = World::new();
+    world.fake.is_heard = false;
+    let counted = || Did::Counted("0:k".into());
+    world.grant(K, "a", 100);
+    assert_eq!(world.did(), [counted(), signalled(), published(KeyEvent::Acquire)]);
+    world.extend(K, "a", 200).unwrap();
+    assert_eq!(world.did(), [counted(), published(KeyEvent::Extend)]);
+    let client = world.wait(K, "b", 5, Patience::Endless);
+    world.release(K, "a").unwrap();
+    let done = world.did();
+    assert_eq!(done[..3], [Did::ClearedTtl("0:k".into()), counted(), signalled()]);
+    assert!(matches!(done.last(), Some(Did::Answered(told, Reply::Granted(..))) if *told == client));
+    world.release(K, "b").unwrap();
+    assert_eq!(world.did(), [counted(), signalled(), published(KeyEvent::Release)]);
+    assert_eq!(world.hold(K), None);
 }
 
 /// Traps 9, 20, 24: paused, loading, a replica.
@@ -138,40 +192,11 @@ fn a_value_of_another_type_turns_the_line_away_and_refuses_every_command() {
     world.set(K);
     assert_eq!(world.settle(), None, "no lease, no wait is left");
     assert_eq!(world.did(), [Did::Answered(one, Reply::WrongType), Did::Answered(two, Reply::WrongType)]);
-    assert_eq!(world.ask(K, "a", 1, Patience::Endless), Err(WrongType));
+    assert_eq!(world.send(ask(K, "a").block(0)), Err(WrongType));
     assert_eq!(world.release(K, "a"), Err(WrongType));
     assert_eq!(world.extend(K, "a", 5), Err(WrongType));
     assert!(matches!(world.fake.data.values().next(), Some(Value::Other)), "the value is untouched");
     assert_eq!(world.did(), []);
-    world.assert_deadlines();
-}
-
-/// Traps 4, 7, 49.
-#[test]
-fn a_grant_that_found_nobody_goes_on_unless_its_owner_knows_of_it() {
-    let mut world = World::new();
-    let lost = |world: &mut World, fence| world.inbox.undelivered.push((at(K).to_id(), fence));
-    world.grant(K, "x", 100);
-    for who in ["a", "a", "b", "c"] {
-        world.wait(K, who, 100, Patience::Endless);
-    }
-    world.release(K, "x").unwrap();
-    let [(1, Reply::Granted(fence, _)), (2, Reply::Granted(same, _))] = world.answers()[..] else { panic!() };
-    assert_eq!(fence, same);
-    lost(&mut world, fence);
-    world.settle();
-    assert_eq!(world.hold(K), Some(("a".into(), fence.get())), "the second answer may still arrive");
-    lost(&mut world, fence);
-    world.settle();
-    let [(3, Reply::Granted(next, _))] = world.answers()[..] else { panic!("b was not granted") };
-    assert!(next > fence);
-    lost(&mut world, fence);
-    world.settle();
-    assert_eq!(world.hold(K).unwrap().0, "b", "an old grant takes nothing from a newer one");
-    world.engine.delivered(at(K), next);
-    lost(&mut world, next);
-    world.settle();
-    assert_eq!(world.hold(K), Some(("b".into(), next.get())));
     world.assert_deadlines();
 }
 
@@ -197,12 +222,25 @@ fn an_owner_that_the_server_made_is_named_in_the_answer() {
     let mut world = World::new();
     world.grant(K, "a", 100);
     let (now, made) = (world.fake.now, owner("made"));
-    let asked = Asked { owner: made, lease: Millis(5), patience: Patience::Endless };
-    let outcome = world.engine.acquire(at(K), &mut world.fake.open(at(K)).unwrap(), now, asked);
+    let (patience, mode) = (Patience::Endless, Mode::Exclusive);
+    let asked = Asked { owner: made, lease: Millis(5), patience, mode, session: None, user: None };
+    let mut seen = world.fake.seen();
+    let outcome = world.engine.acquire(at(K), &mut world.fake.open(at(K)).unwrap(), now, asked, &mut seen);
     let Ok(Outcome::Waits(ticket)) = outcome else { panic!("{outcome:?}") };
-    world.engine.park(ticket, Client { id: 7, log: world.fake.log.clone() }, at(K), Some(made.to_owner()));
+    world.engine.park(ticket, Client { id: 7, log: world.fake.log.clone() }, at(K), true);
     world.release(K, "a").unwrap();
     let answers = world.answers();
-    let [(7, Reply::Granted(_, Some(named)))] = &answers[..] else { panic!("{answers:?}") };
+    let [(7, Reply::Granted(_, _, Some(named)))] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(**named, made.to_owner());
+}
+
+#[test]
+fn a_line_that_was_turned_away_lets_go_of_who_comes_too_late() {
+    let mut world = World::new();
+    world.grant(K, "a", 100);
+    let client = Client { id: 7, log: world.fake.log.clone() };
+    world.did();
+    world.engine.park(Ticket(99), client, at(K), false);
+    assert_eq!(world.did(), [Did::Abandoned(7)]);
+    assert_eq!(world.engine.waiters(), 0);
 }

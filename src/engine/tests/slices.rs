@@ -29,7 +29,7 @@ fn a_slice_ends_after_two_milliseconds_and_later_ones_do_the_rest() {
     }
     assert!((4..=6).contains(&runs), "{runs} slices for 10 ms of work");
     assert_eq!(world.settle(), None);
-    assert_eq!(world.did().len(), 2000, "each was removed and signalled once");
+    assert_eq!(world.did().len(), 3000, "each was removed, signalled and published once");
     world.assert_deadlines();
 }
 
@@ -60,13 +60,13 @@ fn keys_of_foreign_slots_wait_until_they_are_home_again() {
     world.pass(5);
     world.did();
     let next = world.settle();
-    assert_eq!(world.did(), [Did::Removed("0:own".into()), Did::Signalled("0:own".into())]);
+    assert_eq!(world.did()[..2], [Did::Replicated("0:own".into(), "freed".into()), Did::Signalled("0:own".into())]);
     assert_eq!(world.hold(foreign).unwrap().0, "a", "nothing is written to a foreign slot");
     assert_eq!(next, Some(world.ms(25)), "tried again in 20 ms");
     world.fake.foreign.clear();
     world.pass(20);
     world.settle();
-    assert!(matches!(world.answers()[..], [(granted, Reply::Granted(..))] if granted == client));
+    assert_eq!(world.granted(), [client]);
     world.assert_deadlines();
 }
 
@@ -114,16 +114,55 @@ fn more_foreign_keys_than_a_slice_can_look_at_hold_up_nothing_else() {
     assert!(world.fake.now.steady <= due + Millis(100), "served late, at {:?}", world.fake.now.steady);
 }
 
+/// Thousands of holds of one connection.
 #[test]
-fn too_many_waiters_are_refused_and_a_holder_is_not() {
-    let (mut world, key) = (World::new(), (0, "k"));
-    world.grant(key, "a", 60_000);
-    for n in 0..WAITERS_MAX {
-        world.wait(key, &format!("w{n}"), 5, Patience::Endless);
+fn what_ends_with_a_connection_is_ended_in_slices() {
+    let mut world = World::new();
+    let keys = names(1000);
+    for key in &keys {
+        world.grants(ask(*key, "a").on(1));
     }
-    assert_eq!(world.ask(key, "late", 5, Patience::Endless), Ok(Outcome::LineFull));
-    assert_eq!(world.ask(key, "late", 5, Patience::None), Ok(Outcome::Refused));
-    assert!(matches!(world.ask(key, "a", 5, Patience::Endless), Ok(Outcome::Granted(_))));
-    assert!(world.engine.leave(1));
-    assert!(matches!(world.ask(key, "late", 5, Patience::Endless), Ok(Outcome::Waits(_))));
+    world.did();
+    world.fake.cost_us = 10;
+    world.hang_up_at_rest(1);
+    let mut runs = 0;
+    while !world.fake.data.is_empty() {
+        let (before, begin) = (world.fake.data.len(), world.fake.now.steady);
+        let next = world.run();
+        runs += 1;
+        let took = world.fake.now.steady.0 - begin.0;
+        assert!(took <= 2_200, "a slice took {took} us");
+        let left = world.fake.data.len();
+        assert!(left < before, "a slice did nothing");
+        assert!(left == 0 || next == Some(world.fake.now.steady), "there is more to do, at once");
+    }
+    assert!((4..=6).contains(&runs), "{runs} slices for 10 ms of work");
+    assert_eq!(world.engine.stats().session_ends, 1000);
+    world.settle();
+    world.assert_at_rest();
+}
+
+/// What a connection left over is not lost when the server is halted between two slices.
+#[test]
+fn a_slice_of_ends_that_is_cut_short_goes_on_later() {
+    let mut world = World::new();
+    let keys = names(300);
+    for key in &keys {
+        world.grants(ask(*key, "a").on(1));
+    }
+    world.fake.cost_us = 100;
+    world.hang_up(1);
+    world.run();
+    let left = world.fake.data.len();
+    assert!((1..300).contains(&left), "{left}");
+    world.fake.verdict = Verdict::Halted;
+    world.run();
+    assert_eq!(world.fake.data.len(), left);
+    world.fake.verdict = Verdict::Accepts;
+    world.settle();
+    // What was put off comes last, and may have to wait for its next try.
+    world.pass(20);
+    world.settle();
+    assert_eq!(world.fake.data.len(), 0);
+    world.assert_at_rest();
 }

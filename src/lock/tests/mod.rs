@@ -4,15 +4,21 @@
 //! Here: the events that can happen to a lock, and a bench that lets them happen to one and hands every step to
 //! [`invariants`].
 
+mod bench;
+mod crowd;
 mod exhaustive;
 mod invariants;
+mod lapsed;
+mod line;
 mod model;
 mod random;
+mod reach;
 mod table;
+mod words;
 
 use super::line::Waiter;
-use super::rules::End;
 use super::*;
+use bench::{Bench, Step, Told};
 
 /// An owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,16 +26,18 @@ pub enum Who {
     A,
     B,
     C,
+    D,
 }
 
 impl Who {
-    const ALL: [Who; 3] = [Who::A, Who::B, Who::C];
+    const ALL: [Who; 4] = [Who::A, Who::B, Who::C, Who::D];
 
     fn owner(self) -> Owner {
         let name: &[u8] = match self {
             Who::A => b"A",
             Who::B => b"B",
             Who::C => b"C",
+            Who::D => b"D",
         };
         OwnerRef::new(name).unwrap().to_owner()
     }
@@ -39,12 +47,42 @@ impl Who {
     }
 }
 
+/// The mode of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Without SHARED.
+    Alone,
+    /// SHARED.
+    Together,
+    /// SHARED LIMIT.
+    UpTo(u64),
+}
+
+impl How {
+    fn mode(self) -> Mode {
+        match self {
+            How::Alone => Mode::Exclusive,
+            How::Together => Mode::Shared(None),
+            How::UpTo(limit) => Mode::Shared(Limit::new(limit)),
+        }
+    }
+}
+
+/// The SESSION of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Left out.
+    Loose,
+    /// On the n-th connection there is.
+    To(usize),
+}
+
 /// The FENCE of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tag {
     /// Left out.
     Any,
-    /// That of the hold there is.
+    /// That of the owner's hold, or if it has none, of the first there is.
     Right,
     /// One that nobody bears.
     Wrong,
@@ -57,6 +95,8 @@ pub enum Lift {
     No,
     /// To a number below every fence.
     Low,
+    /// To the largest fence there is: that of another, if it is shared.
+    Same,
     /// To a number above every fence.
     High,
 }
@@ -64,12 +104,14 @@ pub enum Lift {
 /// What can happen to a lock. Lengths are in milliseconds. Printed as it is written in a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// ACQUIRE: owner, lease.
-    Try(Who, u64),
-    /// ACQUIRE with BLOCK: owner, lease, patience (0: without limit).
-    Wait(Who, u64, u64),
+    /// ACQUIRE: owner, mode, lease, session.
+    Try(Who, How, u64, Bound),
+    /// ACQUIRE with BLOCK: owner, mode, lease, session, patience (0: without limit).
+    Wait(Who, How, u64, Bound, u64),
     /// RELEASE.
     Release(Who, Tag),
+    /// RELEASE with DOWNGRADE.
+    Downgrade(Who, Tag),
     /// EXTEND: owner, lease (0: left out).
     Extend(Who, u64, Tag, Lift),
     /// The n-th in line is gone.
@@ -78,209 +120,21 @@ pub enum Event {
     Delivered(usize),
     /// The n-th of the answers on their way found nobody.
     Undelivered(usize),
+    /// The n-th connection closes; a new one takes its place.
+    Close(usize),
     /// Time passes, and the timer does not ring.
     Pass(u64),
     /// Somebody sets the wall clock, by that much.
     WallClock(i64),
+    /// The lock takes the turn that it asked for.
+    Serve,
     /// The timer rings.
     Ring,
     /// An operator removes the key.
     Remove,
-    /// A lock held by this owner for that long is restored over the key.
-    Put(Who, u64),
-}
-
-/// What a request was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    Nothing,
-    Acquired(Acquired),
-    Held(bool),
-}
-
-/// What one event led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    told: Told,
-    effects: Vec<Effect>,
-}
-
-/// One lock, and what its surroundings know of it.
-#[derive(Clone, Debug)]
-pub struct Bench {
-    holders: Holders,
-    line: Line,
-    fences: FenceClock,
-    now: Now,
-    next_ticket: u64,
-    /// Answers "granted" that have not arrived yet.
-    flying: Vec<(Ticket, Fence)>,
-    record: invariants::Record,
-}
-
-const START: Now = Now { steady: Steady(1_000_000), unix: UnixMicros(1_000_000) };
-
-impl Bench {
-    /// A free lock.
-    fn new() -> Bench {
-        Bench {
-            holders: Holders::Free,
-            line: Line::default(),
-            fences: FenceClock::new(),
-            now: START,
-            next_ticket: 1,
-            flying: Vec::new(),
-            record: invariants::Record::default(),
-        }
-    }
-
-    fn hold(&self) -> Option<&Hold> {
-        self.holders.iter().next()
-    }
-
-    /// The ticket of the n-th in line.
-    fn nth(&self, n: usize) -> Option<Ticket> {
-        self.line.iter().nth(n).map(|(ticket, _)| ticket)
-    }
-
-    fn fence(&self, tag: Tag) -> Option<Fence> {
-        match tag {
-            Tag::Any => None,
-            Tag::Right => self.hold().map(|hold| hold.fence).or(Some(Fence::MAX)),
-            Tag::Wrong => Some(Fence::MAX),
-        }
-    }
-
-    fn lift(&self, lift: Lift) -> Option<Fence> {
-        match lift {
-            Lift::No => None,
-            Lift::Low => Fence::new(1),
-            Lift::High => Fence::new(self.fences.last().map_or(0, Fence::get).max(self.now.unix.0) + 1_000),
-        }
-    }
-
-    /// Lets it happen, and checks every invariant.
-    fn step(&mut self, event: Event) -> Step {
-        let before = self.clone();
-        let step = self.unchecked(event);
-        invariants::check(&before, event, &step, self);
-        step
-    }
-
-    /// Lets it happen.
-    fn unchecked(&mut self, event: Event) -> Step {
-        let mut effects = Vec::new();
-        let told = self.happen(event, &mut effects);
-        for effect in &effects {
-            if let Effect::Answer(ticket, Answer::Granted(fence)) = effect {
-                self.flying.push((*ticket, *fence));
-            }
-        }
-        Step { told, effects }
-    }
-
-    fn happen(&mut self, event: Event, effects: &mut Vec<Effect>) -> Told {
-        let ticket = Ticket(self.next_ticket);
-        match event {
-            Event::Try(who, lease) => self.acquire(who, lease, Wait::No, effects),
-            Event::Wait(who, lease, patience) => {
-                let until = (patience > 0).then(|| self.now.steady + Millis(patience));
-                let told = self.acquire(who, lease, Wait::Join { ticket, until }, effects);
-                if told == Told::Acquired(Acquired::Waits) {
-                    self.next_ticket += 1;
-                }
-                told
-            }
-            Event::Release(who, tag) => {
-                let fence = self.fence(tag);
-                Told::Held(self.turn(effects).release(who.owner().borrow(), fence))
-            }
-            Event::Extend(who, lease, tag, lift) => {
-                let (fence, raise) = (self.fence(tag), self.lift(lift));
-                let (owner, lease) = (who.owner(), (lease > 0).then_some(Millis(lease)));
-                Told::Held(self.turn(effects).extend(Extend { owner: owner.borrow(), lease, fence, raise }))
-            }
-            Event::Undelivered(n) if n < self.flying.len() => {
-                let (_, fence) = self.flying.remove(n);
-                self.turn(effects).undelivered(fence);
-                Told::Nothing
-            }
-            Event::Delivered(n) if n < self.flying.len() => {
-                let (_, fence) = self.flying.remove(n);
-                self.line.settle(fence);
-                Told::Nothing
-            }
-            Event::Undelivered(_) | Event::Delivered(_) => Told::Nothing,
-            Event::Leave(n) => {
-                self.nth(n).map(|ticket| self.line.leave(ticket));
-                Told::Nothing
-            }
-            Event::Ring => {
-                self.run_out(effects);
-                self.turn(effects).reconcile();
-                Told::Nothing
-            }
-            Event::Pass(_) | Event::WallClock(_) | Event::Remove | Event::Put(..) => self.happen_outside(event),
-        }
-    }
-
-    /// What neither comes to the rules nor asks them.
-    fn happen_outside(&mut self, event: Event) -> Told {
-        match event {
-            Event::Pass(ms) => {
-                self.now.steady = self.now.steady + Millis(ms);
-                self.now.unix.0 += ms * 1000;
-            }
-            Event::WallClock(ms) => self.now.unix.0 = self.now.unix.0.saturating_add_signed(ms * 1000),
-            Event::Remove => self.holders = Holders::Free,
-            Event::Put(who, lease) => {
-                let fence = Fence::new(self.fences.last().map_or(0, Fence::get) + 5).unwrap();
-                self.fences.learn(fence);
-                self.holders.put(Mode::Exclusive, inherited(who, fence, lease, self.now));
-            }
-            _ => unreachable!("{event:?} is for the rules"),
-        }
-        Told::Nothing
-    }
-
-    fn acquire(&mut self, who: Who, lease: u64, wait: Wait, effects: &mut Vec<Effect>) -> Told {
-        let owner = who.owner();
-        let asked = Acquire { owner: owner.borrow(), mode: Mode::Exclusive, lease: Millis(lease), wait };
-        Told::Acquired(self.turn(effects).acquire(asked))
-    }
-
-    /// Waits that ran out, as the engine's timer sees to them.
-    fn run_out(&mut self, effects: &mut Vec<Effect>) {
-        let steady = self.now.steady;
-        let over: Vec<_> = self.line.iter().filter(|(_, waiter)| waiter.is_over(steady)).map(|(t, _)| t).collect();
-        for ticket in over {
-            self.line.leave(ticket);
-            effects.push(Effect::Answer(ticket, Answer::Null));
-        }
-    }
-
-    fn turn<'a>(&'a mut self, effects: &'a mut Vec<Effect>) -> Turn<'a> {
-        let Bench { holders, line, fences, now, .. } = self;
-        Turn { holders, line, fences, now: *now, effects }
-    }
-
-    /// Waits until everything is over: then everybody has been answered, and nothing is remembered.
-    fn drain(&mut self) {
-        while self.line.len() > 0 || self.hold().is_some() {
-            self.step(Event::Pass(1_000_000));
-            self.step(Event::Ring);
-        }
-        while !self.flying.is_empty() {
-            self.step(Event::Undelivered(0));
-        }
-        assert!(self.record.open.is_empty(), "never answered: {:?}", self.record.open);
-        assert!(self.line.is_idle());
-    }
-}
-
-fn inherited(who: Who, fence: Fence, lease: u64, now: Now) -> Hold {
-    let (end, since) = (now.steady + Millis(lease), now.steady);
-    Hold { owner: who.owner(), fence, end, lease: Millis(lease), since, origin: Origin::Inherited }
+    /// A lock is restored over the key. This owner holds it for that long, beside those there are if they could have
+    /// let it in, else alone.
+    Put(Who, How, u64),
 }
 
 /// A sequence as rows to paste into a test.

@@ -1,251 +1,269 @@
-//! A second lock, written from the contract alone and in the plainest way: one list of everybody who ever asked to wait,
-//! searched from the front. The rules are compared with it.
+//! A second lock, written from the contract alone and in the plainest way: a list of those who hold, a list of those
+//! who wait, both searched from the front. The rules are compared with it.
 
-use std::collections::BTreeMap;
-
+use super::bench::{reconnect, session, user, CONNECTIONS, HOLDERS_MAX, START};
 use super::*;
 
-/// What became of a waiter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    Waits,
-    Granted(Fence),
-    Null,
-    Left,
-}
+mod requests;
 
+/// How many waiters a step serves.
+const SERVED_MAX: usize = 2;
+
+/// A request that was told of a hold, and may still turn out to be gone.
 #[derive(Clone, Debug)]
-struct Asked {
+struct Reached {
     ticket: Ticket,
-    who: Who,
-    lease_ms: u64,
-    until: Option<Steady>,
-    fate: Fate,
+    session: Option<Session>,
+    for_sure: bool,
 }
 
-/// What runs now. The waiters that were told of it and may be gone are `told`; `known` once the owner has it for sure.
+/// One who holds.
 #[derive(Clone, Debug)]
-struct Running {
-    who: Who,
-    fence: u64,
-    end: Steady,
-    lease_ms: u64,
-    inherited: bool,
-    told: Vec<Ticket>,
-    known: bool,
+pub struct Holding {
+    pub who: Who,
+    pub id: HoldId,
+    pub mode: Mode,
+    pub hold: Hold,
+    /// Empty once it is for sure that the owner knows.
+    reached: Vec<Reached>,
+}
+
+impl Holding {
+    fn is_on_its_way_to(&self, session: Session) -> bool {
+        self.reached.iter().any(|reached| reached.session == Some(session) && !reached.for_sure)
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct Model {
-    running: Option<Running>,
-    asked: Vec<Asked>,
+    pub holding: Vec<Holding>,
+    pub waiting: Vec<(Ticket, Waiter)>,
     last_fence: u64,
     now: Now,
+    sessions: Vec<Session>,
+    effects: Vec<Effect>,
+}
+
+/// Who holds, by owner: in the order of their names.
+fn place(holding: &[Holding], who: Who) -> Option<usize> {
+    holding.iter().position(|holding| holding.who == who)
 }
 
 impl Model {
     pub fn new() -> Model {
-        Model { running: None, asked: Vec::new(), last_fence: 0, now: START }
+        let sessions = (1..=CONNECTIONS as u64).map(session).collect();
+        let (holding, waiting, effects) = (Vec::new(), Vec::new(), Vec::new());
+        Model { holding, waiting, last_fence: 0, now: START, sessions, effects }
     }
 
-    /// Owner, fence, end, lease.
-    pub fn held(&self) -> Option<(Who, u64, Steady, u64)> {
-        self.running.as_ref().map(|hold| (hold.who, hold.fence, hold.end, hold.lease_ms))
-    }
-
-    pub fn fates(&self) -> BTreeMap<Ticket, Fate> {
-        self.asked.iter().map(|asked| (asked.ticket, asked.fate)).collect()
+    /// Whether nothing is left to remember.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.holding.iter().all(|holding| holding.reached.is_empty())
     }
 
     /// Lets it happen. `ticket` is whom the event is about: the one who would wait, left, or was (not) reached.
-    pub fn step(&mut self, event: Event, ticket: Option<Ticket>) -> Told {
+    pub fn step(&mut self, event: Event, ticket: Option<Ticket>) -> (Told, Vec<Effect>) {
+        let told = self.happen(event, ticket);
+        for who in Who::ALL {
+            let bound_to = place(&self.holding, who).and_then(|n| self.holding[n].hold.session);
+            if let Some(gone) = bound_to.filter(|session| !self.sessions.contains(session)) {
+                self.close(who, gone);
+            }
+        }
+        (told, std::mem::take(&mut self.effects))
+    }
+
+    fn happen(&mut self, event: Event, ticket: Option<Ticket>) -> Told {
         match event {
             Event::Pass(ms) => {
                 self.now.steady = self.now.steady + Millis(ms);
                 self.now.unix.0 += ms * 1000;
-                return Told::Nothing;
             }
             Event::WallClock(ms) => self.now.unix.0 = self.now.unix.0.saturating_add_signed(ms * 1000),
-            Event::Remove => self.running = None,
-            Event::Put(who, lease_ms) => {
-                self.last_fence += 5;
-                let (fence, end) = (self.last_fence, self.now.steady + Millis(lease_ms));
-                let (told, known) = (Vec::new(), true);
-                self.running = Some(Running { who, fence, end, lease_ms, inherited: true, told, known });
+            Event::Remove => self.holding.clear(),
+            Event::Put(who, how, lease_ms) => self.put_back(who, how, lease_ms),
+            Event::Leave(_) => self.waiting.retain(|(theirs, _)| Some(*theirs) != ticket),
+            Event::Delivered(_) => self.delivered(ticket),
+            Event::Undelivered(_) if ticket.is_none() => {}
+            Event::Undelivered(_) => self.undelivered(ticket),
+            Event::Close(n) => {
+                let gone = self.sessions[n];
+                reconnect(&mut self.sessions, n);
+                self.waiting.retain(|(_, waiter)| waiter.session != Some(gone));
+                Who::ALL.into_iter().for_each(|who| self.close(who, gone));
             }
-            Event::Leave(_) => self.put_fate(ticket, Fate::Left),
-            Event::Delivered(_) => {
-                if let Some(hold) = self.told_of(ticket) {
-                    hold.known = true;
-                }
-            }
-            _ => return self.request(event, ticket),
+            Event::Serve => self.serve(),
+            Event::Ring => self.ring(),
+            Event::Try(..) | Event::Wait(..) => return Told::Acquired(self.acquire(event, ticket)),
+            Event::Release(..) | Event::Downgrade(..) | Event::Extend(..) => return Told::Held(self.request(event)),
         }
         Told::Nothing
     }
 
-    fn request(&mut self, event: Event, ticket: Option<Ticket>) -> Told {
-        if ticket.is_none() && matches!(event, Event::Undelivered(_)) {
-            return Told::Nothing;
-        }
-        // What the request names, it names before anything changes.
-        let right = self.running.as_ref().map(|hold| hold.fence);
-        let above_all = self.last_fence.max(self.now.unix.0) + 1_000;
-        self.serve();
-        let names_hold = |hold: &Running, tag: Tag| match tag {
-            Tag::Any => true,
-            Tag::Right => Some(hold.fence) == right,
-            Tag::Wrong => false,
-        };
-        match event {
-            Event::Try(who, lease_ms) => Told::Acquired(self.acquire(who, lease_ms, None)),
-            Event::Wait(who, lease_ms, patience) => {
-                let until = (patience > 0).then(|| self.now.steady + Millis(patience));
-                Told::Acquired(self.acquire(who, lease_ms, ticket.map(|ticket| (ticket, until))))
-            }
-            Event::Release(who, tag) => {
-                let held = self.running.as_ref().is_some_and(|hold| hold.who == who && names_hold(hold, tag));
-                Told::Held(if held || tag == Tag::Any { self.release(who) } else { false })
-            }
-            Event::Extend(who, lease_ms, tag, lift) => {
-                let held = self.running.as_ref().is_some_and(|hold| hold.who == who && names_hold(hold, tag));
-                Told::Held(held && self.extend(lease_ms, (lift == Lift::High).then_some(above_all)))
-            }
-            Event::Undelivered(_) => {
-                self.undelivered(ticket);
-                Told::Nothing
-            }
-            Event::Ring => {
-                self.stop_waiting_for_oneself();
-                Told::Nothing
-            }
-            _ => unreachable!("{event:?} is no request"),
-        }
-    }
-
-    /// Whatever is over is over, and a free lock goes to the first who still waits, together with all that its owner
-    /// asked for; the longest lease counts.
+    /// Whatever is over is over, the first end first. Then the line is served: nobody before the one who came before.
     fn serve(&mut self) {
         let now = self.now.steady;
-        self.running.take_if(|hold| hold.end <= now);
-        for asked in &mut self.asked {
-            if asked.fate == Fate::Waits && asked.until.is_some_and(|until| until <= now) {
-                asked.fate = Fate::Null;
+        while let Some(over) = self.holding.iter().filter(|h| h.hold.end <= now).min_by_key(|h| (h.hold.end, h.id)) {
+            self.end(over.who, End::Lapsed);
+        }
+        for _ in 0..SERVED_MAX {
+            let Some((ticket, first)) = self.waiting.first().cloned() else { return };
+            if first.is_over(now) {
+                self.waiting.remove(0);
+                self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
+            } else if self.may_enter(first.mode) && self.holding.len() < HOLDERS_MAX {
+                self.let_in(&first);
+            } else {
+                return;
             }
         }
-        if self.running.is_some() {
-            return;
-        }
-        let Some(first) = self.asked.iter().find(|asked| asked.fate == Fate::Waits) else { return };
-        let who = first.who;
-        let theirs = |asked: &&mut Asked| asked.fate == Fate::Waits && asked.who == who;
-        let lease_ms = self.asked.iter_mut().filter(theirs).map(|asked| asked.lease_ms).max().unwrap();
-        let fence = self.grant(who, lease_ms);
-        let mut told = Vec::new();
-        for asked in self.asked.iter_mut().filter(theirs) {
-            asked.fate = Fate::Granted(fence);
-            told.push(asked.ticket);
-        }
-        let hold = self.running.as_mut().unwrap();
-        (hold.told, hold.known) = (told, false);
     }
 
-    fn grant(&mut self, who: Who, lease_ms: u64) -> Fence {
-        let fence = self.draw();
-        let end = self.now.steady + Millis(lease_ms);
-        let (told, known) = (Vec::new(), true);
-        self.running = Some(Running { who, fence, end, lease_ms, inherited: false, told, known });
-        Fence::new(fence).unwrap()
+    /// Grants what `first` asks for, and with it what else its owner asked for; what this does not satisfy is refused.
+    fn let_in(&mut self, first: &Waiter) {
+        let who = Who::of(&first.owner);
+        let theirs = self.take_of(who);
+        if let Some(n) = place(&self.holding, who) {
+            return self.answer_with(n, theirs);
+        }
+        let mut served = Vec::new();
+        for (ticket, waiter) in theirs {
+            if waiter.is_over(self.now.steady) {
+                self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
+            } else if waiter.mode == Mode::Exclusive && first.mode != Mode::Exclusive {
+                self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
+            } else {
+                served.push((ticket, waiter));
+            }
+        }
+        let lease = served.iter().map(|(_, waiter)| waiter.lease).max().unwrap();
+        let session = served.last().unwrap().1.session;
+        let id = self.grant(who, first.mode, lease, session, first.user, Some(first.since));
+        let reached = served.iter().map(|(t, w)| Reached { ticket: *t, session: w.session, for_sure: false });
+        self.holding.last_mut().unwrap().reached = reached.collect();
+        for (ticket, _) in served {
+            self.effects.push(Effect::Answer(ticket, Answer::Granted(id)));
+        }
+    }
+
+    /// Answers the requests of one who holds.
+    fn answer_with(&mut self, n: usize, theirs: Vec<(Ticket, Waiter)>) {
+        for (ticket, waiter) in theirs {
+            let answer = if waiter.is_over(self.now.steady) {
+                Answer::TimedOut
+            } else if waiter.mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
+                Answer::MustRelease
+            } else {
+                Answer::Granted(self.ask_again(n, waiter.lease, waiter.session, waiter.user))
+            };
+            self.effects.push(Effect::Answer(ticket, answer));
+        }
+    }
+
+    fn take_of(&mut self, who: Who) -> Vec<(Ticket, Waiter)> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (theirs, others) = waiting.into_iter().partition(|(_, waiter)| Who::of(&waiter.owner) == who);
+        self.waiting = others;
+        theirs
+    }
+
+    /// One exclusive holder, or fewer shared ones than the smallest limit of theirs and the asker's.
+    fn may_enter(&self, asked: Mode) -> bool {
+        let mut modes = self.holding.iter().map(|holding| holding.mode).chain([asked]);
+        if self.holding.is_empty() {
+            return true;
+        }
+        modes.all(|mode| match mode {
+            Mode::Exclusive => false,
+            Mode::Shared(limit) => limit.is_none_or(|limit| self.holding.len() < limit.get() as usize),
+        })
+    }
+
+    fn grant(
+        &mut self,
+        who: Who,
+        mode: Mode,
+        lease: Millis,
+        session: Option<Session>,
+        user: Option<User>,
+        waited_since: Option<Steady>,
+    ) -> HoldId {
+        let (fence, since, origin) = (self.draw(), self.now.steady, Origin::Granted);
+        let hold = Hold { owner: who.owner(), fence, end: since + lease, lease, since, origin, session, user };
+        let id = HoldId { fence, nth: 0 };
+        self.holding.push(Holding { who, id, mode, hold, reached: Vec::new() });
+        self.effects.push(Effect::Granted(id, waited_since));
+        id
     }
 
     /// `last = max(last + 1, unix time in microseconds)`
-    fn draw(&mut self) -> u64 {
+    fn draw(&mut self) -> Fence {
         self.last_fence = (self.last_fence + 1).max(self.now.unix.0);
-        self.last_fence
+        Fence::new(self.last_fence).unwrap()
     }
 
-    fn acquire(&mut self, who: Who, lease_ms: u64, wait: Option<(Ticket, Option<Steady>)>) -> Acquired {
-        if self.running.as_ref().is_some_and(|hold| hold.who == who) {
-            return Acquired::Granted(self.ask_again(lease_ms));
-        }
-        match wait {
-            _ if self.running.is_none() => Acquired::Granted(self.grant(who, lease_ms)),
-            None => Acquired::Refused,
-            Some((ticket, until)) => {
-                self.asked.push(Asked { ticket, who, lease_ms, until, fate: Fate::Waits });
-                Acquired::Waits
-            }
-        }
-    }
-
-    fn ask_again(&mut self, lease_ms: u64) -> Fence {
-        let end = self.now.steady + Millis(lease_ms);
-        let new_fence = self.running.as_ref().unwrap().inherited.then(|| self.draw());
-        let hold = self.running.as_mut().unwrap();
-        hold.known = true;
-        if end > hold.end {
-            (hold.end, hold.lease_ms) = (end, lease_ms);
-        }
-        if let Some(new_fence) = new_fence {
-            (hold.fence, hold.inherited) = (new_fence, false);
-        }
-        Fence::new(hold.fence).unwrap()
-    }
-
-    fn release(&mut self, who: Who) -> bool {
-        for asked in &mut self.asked {
-            if asked.fate == Fate::Waits && asked.who == who {
-                asked.fate = Fate::Null;
-            }
-        }
-        let held = self.running.take_if(|hold| hold.who == who).is_some();
+    fn acquire(&mut self, event: Event, ticket: Option<Ticket>) -> Acquired {
+        let (who, how, lease, bound, patience) = match event {
+            Event::Try(who, how, lease, bound) => (who, how, lease, bound, None),
+            Event::Wait(who, how, lease, bound, patience) => (who, how, lease, bound, Some(patience)),
+            _ => unreachable!(),
+        };
         self.serve();
-        held
-    }
-
-    fn extend(&mut self, lease_ms: u64, raise: Option<u64>) -> bool {
-        let hold = self.running.as_mut().unwrap();
-        if lease_ms > 0 {
-            hold.lease_ms = lease_ms;
-        }
-        hold.end = self.now.steady + Millis(hold.lease_ms);
-        hold.known = true;
-        if let Some(raise) = raise {
-            hold.fence = raise;
-            self.last_fence = raise;
-        }
-        true
-    }
-
-    /// The hold goes to the next one when none of those who were told of it could be reached, and its owner never spoke.
-    fn undelivered(&mut self, ticket: Option<Ticket>) {
-        if let Some(hold) = self.told_of(ticket) {
-            hold.told.retain(|told| Some(*told) != ticket);
-            if hold.told.is_empty() && !hold.known {
-                self.running = None;
-                self.serve();
+        let (mode, lease, user) = (how.mode(), Millis(lease), user(lease));
+        let session = match bound {
+            Bound::Loose => None,
+            Bound::To(n) => Some(self.sessions[n]),
+        };
+        if let Some(n) = place(&self.holding, who) {
+            if mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
+                return Acquired::MustRelease;
             }
+            return Acquired::Granted(self.ask_again(n, lease, session, user).fence);
         }
-    }
-
-    /// A lock that was put there by somebody may be held by one who waits for it.
-    fn stop_waiting_for_oneself(&mut self) {
-        let Some(who) = self.running.as_ref().map(|hold| hold.who) else { return };
-        for n in 0..self.asked.len() {
-            let Asked { who: asker, fate, lease_ms, .. } = self.asked[n];
-            if fate == Fate::Waits && asker == who {
-                self.asked[n].fate = Fate::Granted(self.ask_again(lease_ms));
+        if self.waiting.is_empty() && self.may_enter(mode) {
+            if self.holding.len() >= HOLDERS_MAX {
+                return Acquired::Full;
             }
+            return Acquired::Granted(self.grant(who, mode, lease, session, user, None).fence);
         }
+        let Some(patience) = patience else { return Acquired::Refused };
+        let since = self.now.steady;
+        let until = (patience > 0).then(|| since + Millis(patience));
+        let waiter = Waiter { owner: who.owner().into(), mode, lease, since, until, session, user };
+        self.waiting.push((ticket.unwrap(), waiter));
+        Acquired::Waits
     }
 
-    fn told_of(&mut self, ticket: Option<Ticket>) -> Option<&mut Running> {
-        self.running.as_mut().filter(|hold| ticket.is_some_and(|ticket| hold.told.contains(&ticket)))
+    /// The same fence, unless it was taken over; the later end; the session of the last who asked.
+    fn ask_again(&mut self, n: usize, lease: Millis, session: Option<Session>, user: Option<User>) -> HoldId {
+        let (end, mut changed) = (self.now.steady + lease, false);
+        if self.holding[n].hold.origin == Origin::Inherited {
+            let fence = self.draw();
+            (self.holding[n].hold.fence, self.holding[n].hold.origin, changed) = (fence, Origin::Granted, true);
+            self.holding[n].id = HoldId { fence, nth: 0 };
+        }
+        let Holding { id, hold, reached, .. } = &mut self.holding[n];
+        reached.clear();
+        if end > hold.end {
+            (hold.end, hold.lease, changed) = (end, lease, true);
+        }
+        if hold.user.is_none() {
+            hold.user = user;
+        }
+        let id = *id;
+        self.effects.extend(changed.then_some(Effect::Changed(id, Change::AskedAgain)));
+        self.rebind(n, session);
+        id
     }
 
-    fn put_fate(&mut self, ticket: Option<Ticket>, fate: Fate) {
-        for asked in self.asked.iter_mut().filter(|asked| Some(asked.ticket) == ticket && asked.fate == Fate::Waits) {
-            asked.fate = fate;
+    fn rebind(&mut self, n: usize, session: Option<Session>) {
+        let before = std::mem::replace(&mut self.holding[n].hold.session, session);
+        self.effects.extend((before != session).then_some(Effect::Rebound(self.holding[n].id, before)));
+    }
+
+    fn end(&mut self, who: Who, why: End) {
+        if let Some(n) = place(&self.holding, who) {
+            self.effects.push(Effect::Ended(self.holding.remove(n).hold, why));
         }
     }
 }

@@ -1,0 +1,148 @@
+//! What others do to the data set and to clients: the primary's stream, operators, connections that close.
+//!
+//! Here only the engine's own tables follow. What is to be done about it is noted for the timer's turn.
+
+use std::mem;
+
+use super::deadlines::Slot;
+use super::inbox::Inbox;
+use super::run::Task;
+use super::server::{Key, KeyId, KeyRef, Stored, Waiting};
+use super::{sessions, Engine, Scope};
+use crate::lock::{HoldId, Holders, Ticket};
+use crate::wire::{News, Told};
+
+impl<W: Waiting> Engine<W> {
+    /// What the primary, or the AOF, says of a lock. A value of another type gives way: the stream is right.
+    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, news: Vec<News>) {
+        let stored = key.stored().map(|stored| (mem::replace(&mut stored.holders, Holders::Free), stored.lease));
+        let is_new = stored.is_none();
+        let (mut holders, lease) = stored.unwrap_or((Holders::Free, Slot::NONE));
+        let (mut is_granted, mut is_signalled) = (false, false);
+        for change in news {
+            match change {
+                News::Runs(told, mode, hold) => {
+                    self.fences.learn(hold.fence);
+                    let before = holders.of(hold.owner.borrow()).map(|(_, mode, _)| mode);
+                    is_granted |= told == Told::Granted || before.is_none();
+                    // An extension gains and loses nobody the lock; a downgrade lets others in.
+                    is_signalled |= told == Told::Granted || !before.is_some_and(|before| mode.satisfies(before));
+                    holders.put(mode, hold);
+                }
+                News::Ended(owner) => {
+                    is_signalled = true;
+                    if let Some((id, ..)) = holders.of(owner.borrow()) {
+                        holders.remove(id);
+                    }
+                }
+                News::Freed => (holders, is_signalled) = (Holders::Free, true),
+            }
+        }
+        if holders == Holders::Free {
+            self.leases.remove(lease);
+            key.remove();
+        } else if is_new {
+            key.create(Stored { holders, lease });
+            self.index(at, key);
+        } else {
+            if let Some(stored) = key.stored() {
+                stored.holders = holders;
+            }
+            if is_granted {
+                key.clear_ttl();
+            }
+            self.index(at, key);
+        }
+        if is_signalled {
+            key.signal_changed();
+        }
+    }
+
+    /// The client behind this id is gone, or was told by the server to stop waiting: it leaves the line at once, and is
+    /// let go of. False if it does not wait: its answer is already on the way.
+    pub fn leave(&mut self, client: W::Id) -> bool {
+        let Some(ticket) = self.waiters.ticket(client) else { return false };
+        self.leave_parked(ticket);
+        self.waiters.abandon(ticket);
+        self.stats.waits_abandoned += 1;
+        true
+    }
+
+    /// The answer to this request with this hold was handed over.
+    pub fn delivered(&mut self, at: KeyRef, hold: HoldId, ticket: Ticket) {
+        if let Some(line) = self.lines.get_mut(at) {
+            line.delivered(hold, ticket);
+            self.lines.remove_if_idle(at);
+            if self.lines.get(at).is_none() {
+                self.contended.note(at, None, false);
+            }
+        }
+    }
+
+    /// A client's connection has closed; what ends with it is noted.
+    pub fn disconnected(&mut self, client: u64, inbox: &mut Inbox) {
+        inbox.closed.extend(self.sessions.close(client).filter(|(_, holds)| !holds.is_empty()));
+    }
+
+    /// A change of role: leases alone end what is held.
+    pub fn forget_sessions(&mut self, inbox: &mut Inbox) {
+        self.sessions.forget();
+        inbox.closed.clear();
+        self.soon.retain(|task| !task.is_close());
+        self.postponed.retain(|task| !task.is_close());
+    }
+
+    /// A lock's value left its key by somebody else's doing. True if somebody waits there and the key must be looked at.
+    pub fn unlinked(&mut self, at: KeyRef, stored: &Stored) -> bool {
+        self.leases.remove(stored.lease);
+        for (_, hold) in stored.holders.iter() {
+            if let Some(session) = hold.session {
+                self.sessions.unbind(session, at, &hold.owner);
+            }
+        }
+        self.lines.get(at).is_some()
+    }
+
+    /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set); the locks somebody still waits for are noted. How many
+    /// locks there were.
+    pub fn flushed(&mut self, scope: Scope, inbox: &mut Inbox) -> usize {
+        self.sessions.flushed(scope);
+        let (dropped, mut waited_for) = match scope {
+            Scope::All => (self.leases.retain(|_| false), self.lines.keys(None)),
+            Scope::Db(db) => (self.leases.retain(|key| key.db != db), self.lines.keys(Some(&[db]))),
+        };
+        inbox.changed.append(&mut waited_for);
+        dropped
+    }
+
+    /// Every lock that somebody waits for.
+    pub fn waited_for(&self) -> Vec<KeyId> {
+        self.lines.keys(None)
+    }
+
+    /// Two databases changed places (SWAPDB): leases, sessions, and notes about values, go with the data; waiters stay, and
+    /// their locks are noted.
+    pub fn swapped(&mut self, one: i32, other: i32, inbox: &mut Inbox) {
+        let tasks = self.postponed.iter_mut().chain(&mut self.soon).filter_map(Task::value_key);
+        for key in self.leases.iter_mut().chain(&mut inbox.changed).chain(tasks) {
+            key.swap(one, other);
+        }
+        self.sessions.swapped(one, other);
+        for (_, holds) in &mut inbox.closed {
+            sessions::swap(holds, one, other);
+        }
+        inbox.changed.append(&mut self.lines.keys(Some(&[one, other])));
+    }
+
+    /// Whether a lock found somewhere came there by RENAME or MOVE: it had a deadline, and lost it.
+    pub fn has_moved(&mut self, stored: &Stored) -> bool {
+        stored.lease != Slot::NONE && self.leases.get_mut(stored.lease).is_none()
+    }
+
+    /// A lock was read from RDB, RESTORE or MIGRATE. Its fence may be another server's, ahead of this one's clock.
+    pub fn loaded(&mut self, holders: &Holders) {
+        for (_, hold) in holders.iter() {
+            self.fences.learn(hold.fence);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What LOCK.CHECK and LOCK.INFO tell of a lock.
+
+use super::server::{KeyRef, Waiting};
+use super::Engine;
+use crate::lock::{Hold, Holders, Mode, Now, OwnerRef, Steady};
+
+/// How many holders LOCK.INFO names.
+const HOLDERS_SHOWN: usize = 100;
+/// How many waiters LOCK.INFO names.
+const QUEUE_SHOWN: usize = 10;
+
+/// A lock that is held.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Report<'a> {
+    /// How it is held.
+    pub mode: Mode,
+    /// How many hold it.
+    pub holders_count: usize,
+    /// The first of them, by fence.
+    pub holders: Vec<HolderReport<'a>>,
+    /// How many wait.
+    pub waiters: usize,
+    /// The first of them.
+    pub queue: Vec<WaiterReport>,
+}
+
+/// A holder. Lengths are in milliseconds.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HolderReport<'a> {
+    /// Who.
+    pub owner: &'a [u8],
+    /// Under which fence.
+    pub fence: u64,
+    /// How much is left of the lease.
+    pub ttl_ms: u64,
+    /// How long ago the grant was.
+    pub held_ms: u64,
+    /// Its LIMIT, or 0.
+    pub limit: u64,
+    /// The id of the client that it ends with, or 0.
+    pub session: u64,
+}
+
+/// A waiter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WaiterReport {
+    /// For whom it asks.
+    pub owner: Vec<u8>,
+    /// How it wants to hold.
+    pub mode: Mode,
+    /// For how many milliseconds it has waited.
+    pub waited_ms: u64,
+}
+
+/// LOCK.CHECK: the fence and the milliseconds left, if the owner holds.
+pub fn check(holders: &Holders, owner: OwnerRef, now: Now) -> Option<(u64, u64)> {
+    let (_, _, hold) = holders.of(owner).filter(|(.., hold)| !hold.is_over(now.steady))?;
+    Some((hold.fence.get(), ttl_ms(hold, now)))
+}
+
+impl<W: Waiting> Engine<W> {
+    /// LOCK.INFO; `None` when nobody holds the lock, whatever the key still says.
+    pub fn report<'a>(&self, at: KeyRef, holders: &'a Holders, now: Now) -> Option<Report<'a>> {
+        let running = || holders.iter().filter(|(_, hold)| !hold.is_over(now.steady));
+        let (mode, _) = running().next()?;
+        let line = self.lines.get(at);
+        let queue = line.into_iter().flat_map(|line| line.iter()).take(QUEUE_SHOWN).map(|(_, waiter)| WaiterReport {
+            owner: waiter.owner.as_bytes().to_vec(),
+            mode: waiter.mode,
+            waited_ms: ms_between(waiter.since, now.steady),
+        });
+        Some(Report {
+            mode,
+            holders_count: holders.count_running(now.steady),
+            holders: running().take(HOLDERS_SHOWN).map(|(mode, hold)| self.report_holder(mode, hold, now)).collect(),
+            waiters: line.map_or(0, |line| line.len()),
+            queue: queue.collect(),
+        })
+    }
+
+    fn report_holder<'a>(&self, mode: Mode, hold: &'a Hold, now: Now) -> HolderReport<'a> {
+        HolderReport {
+            owner: hold.owner.as_bytes(),
+            fence: hold.fence.get(),
+            ttl_ms: ttl_ms(hold, now),
+            held_ms: ms_between(hold.since, now.steady),
+            limit: match mode {
+                Mode::Exclusive | Mode::Shared(None) => 0,
+                Mode::Shared(Some(limit)) => limit.get().into(),
+            },
+            session: hold.session.and_then(|session| self.sessions.client(session)).unwrap_or(0),
+        }
+    }
+}
+
+/// Rounded up: a hold that runs has at least 1 ms left.
+fn ttl_ms(hold: &Hold, now: Now) -> u64 {
+    us_between(now.steady, hold.end).div_ceil(1000)
+}
+
+fn ms_between(from: Steady, to: Steady) -> u64 {
+    us_between(from, to) / 1000
+}
+
+fn us_between(from: Steady, to: Steady) -> u64 {
+    u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0)
+}

@@ -1,0 +1,276 @@
+//! The fake server: a data set, clocks that stand still, and a log.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::wire::{decode_effect, News, Told};
+
+/// What the engine did to the server, in order. Keys are written `0:k`, effects as replicas read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Did {
+    Replicated(String, String),
+    Counted(String),
+    ClearedTtl(String),
+    Signalled(String),
+    Published(String, KeyEvent),
+    Answered(u64, Reply),
+    Abandoned(u64),
+    ReplicatedFence(u64),
+}
+
+type Log = Rc<RefCell<Vec<Did>>>;
+/// The effects as they were replicated, with their keys.
+type Effects = Rc<RefCell<Vec<(KeyId, Vec<u8>)>>>;
+type Data = BTreeMap<(i32, Vec<u8>), Value>;
+
+#[derive(Debug)]
+pub enum Value {
+    Lock(Stored),
+    Other,
+}
+
+/// A server with a data set.
+pub struct Fake {
+    pub now: Now,
+    pub standing: Standing,
+    /// What it says of keys that are in no list.
+    pub verdict: Verdict,
+    pub foreign: Vec<Name>,
+    pub data: Data,
+    /// How long it takes over one key, in microseconds.
+    pub cost_us: u64,
+    pub asked: usize,
+    pub is_heard: bool,
+    pub effects: Effects,
+    pub log: Log,
+}
+
+pub struct OpenKey<'a> {
+    at: (i32, Vec<u8>),
+    data: &'a mut Data,
+    now: Now,
+    is_heard: bool,
+    effects: Effects,
+    log: Log,
+    /// Where a command's search sees this lock as it is after its step.
+    mirror: Option<Rc<RefCell<Mirror>>>,
+}
+
+type Mirror = BTreeMap<(i32, Vec<u8>), Holders>;
+
+/// The locks of the server as a search sees them, and how many it looked at.
+#[derive(Default)]
+pub struct Seen {
+    mirror: Rc<RefCell<Mirror>>,
+    pub looks: Cell<usize>,
+}
+
+pub fn show(db: i32, name: &[u8]) -> String {
+    format!("{db}:{}", name.escape_ascii())
+}
+
+/// An effect in words: `granted a 7, ended b`.
+fn spell(effect: &[u8], now: Now) -> String {
+    let spell = |news: &News| match news {
+        News::Runs(told, mode, hold) => {
+            let told = if *told == Told::Granted { "granted" } else { "changed" };
+            let mode = match mode {
+                Mode::Exclusive => String::new(),
+                Mode::Shared(None) => " shared".into(),
+                Mode::Shared(Some(limit)) => format!(" shared/{}", limit.get()),
+            };
+            format!("{told} {} {}{mode}", hold.owner.as_bytes().escape_ascii(), hold.fence.get())
+        }
+        News::Ended(owner) => format!("ended {}", owner.as_bytes().escape_ascii()),
+        News::Freed => "freed".into(),
+    };
+    decode_effect(effect, now).unwrap().iter().map(spell).collect::<Vec<_>>().join(", ")
+}
+
+impl OpenKey<'_> {
+    fn log(&self, did: impl FnOnce(String) -> Did) {
+        self.log.borrow_mut().push(did(show(self.at.0, &self.at.1)));
+    }
+
+    /// Every call begins with it, so the search that follows a step sees what the step left.
+    fn reflect(&self) {
+        let Some(mirror) = &self.mirror else { return };
+        match self.data.get(&self.at) {
+            Some(Value::Lock(stored)) => mirror.borrow_mut().insert(self.at.clone(), stored.holders.clone()),
+            Some(Value::Other) | None => mirror.borrow_mut().remove(&self.at),
+        };
+    }
+
+    pub fn reflected_in(self, seen: &Seen) -> Self {
+        OpenKey { mirror: Some(Rc::clone(&seen.mirror)), ..self }
+    }
+}
+
+impl Key for OpenKey<'_> {
+    fn found(&self) -> Found {
+        match self.data.get(&self.at) {
+            None => Found::Free,
+            Some(Value::Lock(_)) => Found::Lock,
+            Some(Value::Other) => Found::Other,
+        }
+    }
+
+    fn stored(&mut self) -> Option<&mut Stored> {
+        self.reflect();
+        match self.data.get_mut(&self.at) {
+            Some(Value::Lock(stored)) => Some(stored),
+            Some(Value::Other) | None => None,
+        }
+    }
+
+    fn create(&mut self, stored: Stored) {
+        assert!(self.found() != Found::Lock, "created over a lock");
+        assert!(stored.holders != Holders::Free, "a free lock is no key");
+        self.data.insert(self.at.clone(), Value::Lock(stored));
+        self.reflect();
+    }
+
+    fn remove(&mut self) {
+        self.data.remove(&self.at);
+        self.reflect();
+    }
+
+    fn clear_ttl(&mut self) {
+        self.log(Did::ClearedTtl);
+    }
+
+    fn is_heard(&self) -> bool {
+        self.reflect();
+        self.is_heard
+    }
+
+    fn replicate(&mut self, effect: &[u8]) {
+        assert!(self.is_heard, "told nobody");
+        let spelled = spell(effect, self.now);
+        assert_eq!(spelled == "freed", self.found() == Found::Free, "{spelled}");
+        self.effects.borrow_mut().push((KeyRef { db: self.at.0, name: &self.at.1 }.to_id(), effect.to_vec()));
+        self.log(|key| Did::Replicated(key, spelled));
+    }
+
+    fn count_change(&mut self) {
+        assert!(!self.is_heard, "what is replicated is counted by that");
+        self.log(Did::Counted);
+    }
+
+    fn signal_changed(&mut self) {
+        self.log(Did::Signalled);
+    }
+
+    fn publish(&mut self, event: KeyEvent) {
+        self.log(|key| Did::Published(key, event));
+    }
+}
+
+impl Keyspace for Seen {
+    fn with_holders(&mut self, key: KeyRef, look: &mut dyn FnMut(&Holders)) {
+        self.looks.set(self.looks.get() + 1);
+        if let Some(holders) = self.mirror.borrow().get(&(key.db, key.name.to_vec())) {
+            look(holders);
+        }
+    }
+}
+
+impl Server for Fake {
+    type Key<'a> = OpenKey<'a>;
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn standing(&mut self) -> Standing {
+        self.standing
+    }
+
+    fn verdict(&mut self, key: KeyRef) -> Verdict {
+        self.asked += 1;
+        self.pass_us(self.cost_us);
+        let is_foreign = self.foreign.iter().any(|(db, name)| (*db, name.as_bytes()) == (key.db, key.name));
+        if is_foreign {
+            Verdict::Foreign
+        } else {
+            self.verdict
+        }
+    }
+
+    fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {
+        Some(OpenKey {
+            at: (key.db, key.name.to_vec()),
+            data: &mut self.data,
+            now: self.now,
+            is_heard: self.is_heard,
+            effects: Rc::clone(&self.effects),
+            log: Rc::clone(&self.log),
+            mirror: None,
+        })
+    }
+
+    fn replicate_fence(&mut self, last: Fence) {
+        self.log.borrow_mut().push(Did::ReplicatedFence(last.get()));
+    }
+}
+
+impl Fake {
+    pub fn new() -> Fake {
+        Fake {
+            now: Now { steady: Steady(0), unix: UnixMicros(1_000_000) },
+            standing: Standing::Writable,
+            verdict: Verdict::Accepts,
+            foreign: Vec::new(),
+            data: BTreeMap::new(),
+            cost_us: 0,
+            asked: 0,
+            is_heard: true,
+            effects: Rc::default(),
+            log: Log::default(),
+        }
+    }
+
+    pub fn pass_us(&mut self, us: u64) {
+        self.now.steady.0 += us as i64;
+        self.now.unix.0 += us;
+    }
+
+    /// The locks as they are.
+    pub fn seen(&self) -> Seen {
+        let locks = self.data.iter().filter_map(|(at, value)| match value {
+            Value::Lock(stored) => Some((at.clone(), stored.holders.clone())),
+            Value::Other => None,
+        });
+        Seen { mirror: Rc::new(RefCell::new(locks.collect())), looks: Cell::new(0) }
+    }
+
+    pub fn lock(&self, key: Name) -> Option<&Stored> {
+        match self.data.get(&(key.0, key.1.as_bytes().to_vec())) {
+            Some(Value::Lock(stored)) => Some(stored),
+            Some(Value::Other) | None => None,
+        }
+    }
+}
+
+/// A client that waits.
+pub struct Client {
+    pub id: u64,
+    pub log: Log,
+}
+
+impl Waiting for Client {
+    type Id = u64;
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn answer(self, _: (i32, Rc<[u8]>), reply: Reply) {
+        self.log.borrow_mut().push(Did::Answered(self.id, reply));
+    }
+
+    fn abandon(self) {
+        self.log.borrow_mut().push(Did::Abandoned(self.id));
+    }
+}

@@ -1,0 +1,115 @@
+//! A server that follows a primary, is promoted, and is demoted again.
+
+use super::*;
+use crate::wire::{News, Told};
+
+fn hold(who: &str, fence: u64, now: Now, lease: u64) -> Hold {
+    let (owner, fence, lease) = (owner(who).to_owner(), Fence::new(fence).unwrap(), Millis(lease));
+    let (since, origin) = (now.steady, Origin::Inherited);
+    Hold { owner, fence, end: since + lease, lease, since, origin, session: None, user: None }
+}
+
+fn apply(world: &mut World, key: Name, news: Vec<News>) {
+    world.engine.apply(at(key), &mut world.fake.open(at(key)).unwrap(), news);
+}
+
+fn runs(told: Told, hold: Hold) -> News {
+    News::Runs(told, Mode::Exclusive, hold)
+}
+
+/// Traps 24 and 55: what a replica is told, it keeps the time of, and acts on only when it is promoted.
+#[test]
+fn a_promoted_replica_takes_over_the_leases_it_was_told_of() {
+    let mut world = World::new();
+    world.fake.standing = Standing::Replica;
+    let now = world.fake.now;
+    for (key, lease) in [(K, 50), (K2, 500)] {
+        apply(&mut world, key, vec![runs(Told::Granted, hold("a", 9_000_000, now, lease))]);
+    }
+    world.rename(K2, (4, "k4"));
+    world.pass(60);
+    world.settle();
+    assert_eq!(world.fake.data.len(), 2, "a replica ends nothing");
+    world.assert_deadlines();
+    world.did();
+    world.fake.standing = Standing::Writable;
+    world.settle();
+    assert_eq!(world.did()[..2], [Did::Replicated("0:k".into(), "freed".into()), Did::Signalled("0:k".into())]);
+    assert!(world.grant((4, "k4"), "a", 1).get() > 9_000_000, "an inherited hold gets a new fence");
+    world.assert_ends();
+}
+
+/// Trap 51, on a replica: WATCH and CLIENT TRACKING see what they see on the primary.
+#[test]
+fn a_replica_signals_grants_ends_and_mode_changes_only() {
+    let mut world = World::new();
+    let now = world.fake.now;
+    let signalled = |world: &mut World, news| {
+        apply(world, K, news);
+        world.did().contains(&Did::Signalled("0:k".into()))
+    };
+    let shared = |told, who| News::Runs(told, Mode::Shared(None), hold(who, 9, now, 70));
+    assert!(signalled(&mut world, vec![runs(Told::Granted, hold("a", 7, now, 50))]));
+    assert!(!signalled(&mut world, vec![runs(Told::Changed, hold("a", 8, now, 90))]), "extended");
+    assert!(signalled(&mut world, vec![shared(Told::Changed, "a")]), "downgraded");
+    assert!(signalled(&mut world, vec![shared(Told::Granted, "b")]));
+    assert!(!signalled(&mut world, vec![shared(Told::Changed, "b")]));
+    assert!(signalled(&mut world, vec![News::Ended(owner("b").to_owner())]));
+    assert_eq!(world.holders(K), ["a"]);
+    assert!(signalled(&mut world, vec![News::Freed]));
+    assert!(world.fake.data.is_empty());
+    world.assert_deadlines();
+}
+
+#[test]
+fn only_a_grant_takes_off_the_ttl_on_a_replica() {
+    let mut world = World::new();
+    let now = world.fake.now;
+    apply(&mut world, K, vec![runs(Told::Granted, hold("a", 7, now, 50))]);
+    world.did();
+    apply(&mut world, K, vec![runs(Told::Changed, hold("a", 7, now, 90))]);
+    assert_eq!(world.did(), []);
+    apply(&mut world, K, vec![runs(Told::Granted, hold("b", 8, now, 90))]);
+    assert_eq!(world.did(), [Did::ClearedTtl("0:k".into()), Did::Signalled("0:k".into())]);
+}
+
+#[test]
+fn a_value_of_another_type_gives_way_to_what_the_primary_says() {
+    let mut world = World::new();
+    world.set(K);
+    let now = world.fake.now;
+    apply(&mut world, K, vec![runs(Told::Granted, hold("a", 7, now, 50))]);
+    assert_eq!(world.hold(K), Some(("a".into(), 7)));
+    world.set(K);
+    apply(&mut world, K, vec![News::Freed]);
+    assert!(world.fake.data.is_empty());
+    world.assert_deadlines();
+}
+
+#[test]
+fn every_fence_that_a_replica_is_told_of_is_outgrown_when_it_is_promoted() {
+    let mut world = World::new();
+    let now = world.fake.now;
+    apply(&mut world, K, vec![runs(Told::Granted, hold("a", 900_000_000, now, 50))]);
+    apply(&mut world, K, vec![News::Freed]);
+    assert!(world.grant(K2, "b", 10).get() > 900_000_000);
+    let _ = world.unlink(K2);
+    world.restore(K2, "c", 10, 950_000_000);
+    assert!(world.grant(K, "b", 10).get() > 950_000_000, "also of those that RESTORE brought");
+}
+
+/// Two shared holders lapse, or an exclusive one does: the deadline is that of the first end, also after a change.
+#[test]
+fn a_replica_keeps_the_deadline_of_the_first_end() {
+    let mut world = World::new();
+    world.fake.standing = Standing::Replica;
+    let now = world.fake.now;
+    let shared = |who, fence, lease| News::Runs(Told::Changed, Mode::Shared(None), hold(who, fence, now, lease));
+    apply(&mut world, K, vec![shared("a", 5, 50), shared("b", 6, 70)]);
+    assert_eq!(world.engine.leases.first(), Some(world.ms(50)));
+    apply(&mut world, K, vec![shared("a", 5, 90)]);
+    assert_eq!(world.engine.leases.first(), Some(world.ms(70)));
+    apply(&mut world, K, vec![News::Ended(owner("b").to_owner())]);
+    assert_eq!(world.engine.leases.first(), Some(world.ms(90)));
+    world.assert_ends();
+}

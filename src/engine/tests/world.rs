@@ -1,0 +1,375 @@
+//! A server, the engine, and what the edge does between the two.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::fake::Seen;
+use super::*;
+
+pub type Name = (i32, &'static str);
+
+pub fn at((db, name): Name) -> KeyRef<'static> {
+    KeyRef { db, name: name.as_bytes() }
+}
+
+pub fn owner(name: &str) -> OwnerRef<'_> {
+    OwnerRef::new(name.as_bytes()).unwrap()
+}
+
+/// LOCK.ACQUIRE.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    key: Name,
+    who: &'a str,
+    lease: u64,
+    patience: Patience,
+    mode: Mode,
+    connection: Option<u64>,
+    user: u32,
+}
+
+/// `LOCK.ACQUIRE key who PX 1000` by user 1.
+pub fn ask(key: Name, who: &str) -> Ask<'_> {
+    Ask { key, who, lease: 1000, patience: Patience::None, mode: Mode::Exclusive, connection: None, user: 1 }
+}
+
+impl Ask<'_> {
+    pub fn lease(self, ms: u64) -> Self {
+        Ask { lease: ms, ..self }
+    }
+
+    /// `BLOCK ms`
+    pub fn block(self, ms: u64) -> Self {
+        Ask { patience: if ms == 0 { Patience::Endless } else { Patience::For(Millis(ms)) }, ..self }
+    }
+
+    pub fn shared(self) -> Self {
+        Ask { mode: Mode::Shared(None), ..self }
+    }
+
+    /// `SHARED LIMIT holders`
+    pub fn limit(self, holders: u64) -> Self {
+        Ask { mode: Mode::Shared(Limit::new(holders)), ..self }
+    }
+
+    /// `SESSION`, on this connection.
+    pub fn on(self, connection: u64) -> Self {
+        Ask { connection: Some(connection), ..self }
+    }
+
+    pub fn user(self, user: u32) -> Self {
+        Ask { user, ..self }
+    }
+}
+
+/// How random tests ask for a lock.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    pub lease: u64,
+    pub patience: Patience,
+    pub mode: Mode,
+    pub connection: Option<u64>,
+}
+
+/// Short leases, short waits, all modes, few connections.
+pub fn how() -> impl Strategy<Value = How> {
+    let mode = prop_oneof![
+        2 => Just(Mode::Exclusive),
+        3 => Just(Mode::Shared(None)),
+        2 => (1..4u64).prop_map(|holders| Mode::Shared(Limit::new(holders))),
+    ];
+    let patience = prop_oneof![
+        2 => Just(Patience::None),
+        2 => (1..9u64).prop_map(|ms| Patience::For(Millis(ms))),
+        2 => Just(Patience::Endless),
+    ];
+    (1..9u64, patience, mode, prop::option::of(0..3u64)).prop_map(|(lease, patience, mode, connection)| How {
+        lease,
+        patience,
+        mode,
+        connection,
+    })
+}
+
+pub struct World {
+    pub engine: Engine<Client>,
+    pub fake: Fake,
+    pub inbox: Inbox,
+    /// How many clients have waited.
+    pub clients: u64,
+    /// How many locks searches for deadlocks have looked at.
+    pub looks: usize,
+    /// The sessions of connections that have closed.
+    pub closed: BTreeSet<Session>,
+}
+
+impl World {
+    pub fn new() -> World {
+        World {
+            engine: Engine::new(),
+            fake: Fake::new(),
+            inbox: Inbox::new(),
+            clients: 0,
+            looks: 0,
+            closed: BTreeSet::new(),
+        }
+    }
+
+    /// What was done since this was asked last.
+    pub fn did(&self) -> Vec<Did> {
+        self.fake.log.take()
+    }
+
+    /// Only the answers.
+    pub fn answers(&self) -> Vec<(u64, Reply)> {
+        let answer = |did| match did {
+            Did::Answered(client, reply) => Some((client, reply)),
+            _ => None,
+        };
+        self.did().into_iter().filter_map(answer).collect()
+    }
+
+    /// Only who was told of a grant.
+    pub fn granted(&self) -> Vec<u64> {
+        let granted = |(client, reply)| matches!(reply, Reply::Granted(..)).then_some(client);
+        self.answers().into_iter().filter_map(granted).collect()
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        self.fake.pass_us(ms * 1000);
+    }
+
+    pub fn set_to(&mut self, name: &str, value: i64) {
+        let place = SETTINGS.iter().position(|setting| setting.name == name).unwrap();
+        self.engine.change_settings(|settings| settings.set(place, value));
+    }
+
+    /// A client that waits is parked, and numbered from 1 in the order of coming.
+    pub fn send(&mut self, ask: Ask) -> Result<Outcome, WrongType> {
+        let Ask { key, who, lease, patience, mode, connection, user } = ask;
+        let session = connection.map(|connection| self.engine.session(connection));
+        let user = std::num::NonZeroU32::new(user).map(User);
+        let asked = Asked { owner: owner(who), lease: Millis(lease), patience, mode, session, user };
+        // Only who waits searches; to show every lock to everybody would take its time.
+        let mut seen = if patience == Patience::None { Seen::default() } else { self.fake.seen() };
+        let now = self.fake.now;
+        let mut open = self.fake.open(at(key)).unwrap().reflected_in(&seen);
+        let outcome = self.engine.acquire(at(key), &mut open, now, asked, &mut seen)?;
+        self.looks += seen.looks.get();
+        if let Outcome::Waits(ticket) = outcome {
+            self.clients += 1;
+            self.engine.park(ticket, Client { id: self.clients, log: self.fake.log.clone() }, at(key), false);
+        }
+        Ok(outcome)
+    }
+
+    pub fn grants(&mut self, ask: Ask) -> Fence {
+        match self.send(ask) {
+            Ok(Outcome::Granted(fence)) => fence,
+            other => panic!("not granted, {other:?}: {ask:?}"),
+        }
+    }
+
+    /// LOCK.ACQUIRE as random tests ask.
+    pub fn send_with(&mut self, key: Name, who: &str, how: How) -> Result<Outcome, WrongType> {
+        let How { lease, patience, mode, connection } = how;
+        self.send(Ask { patience, mode, connection, ..ask(key, who).lease(lease) })
+    }
+
+    /// The client's number.
+    pub fn waits(&mut self, ask: Ask) -> u64 {
+        match self.send(ask) {
+            Ok(Outcome::Waits(_)) => self.clients,
+            other => panic!("does not wait, {other:?}: {ask:?}"),
+        }
+    }
+
+    pub fn grant(&mut self, key: Name, who: &str, lease: u64) -> Fence {
+        self.grants(ask(key, who).lease(lease))
+    }
+
+    pub fn wait(&mut self, key: Name, who: &str, lease: u64, patience: Patience) -> u64 {
+        self.waits(Ask { patience, ..ask(key, who).lease(lease) })
+    }
+
+    pub fn release_with(&mut self, key: Name, request: ReleaseRequest) -> Result<bool, WrongType> {
+        let now = self.fake.now;
+        self.engine.release(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request)
+    }
+
+    pub fn release(&mut self, key: Name, who: &str) -> Result<bool, WrongType> {
+        self.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade: false })
+    }
+
+    pub fn downgrade(&mut self, key: Name, who: &str) -> Result<bool, WrongType> {
+        self.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade: true })
+    }
+
+    pub fn extend_with(&mut self, key: Name, request: ExtendRequest) -> Result<bool, WrongType> {
+        let now = self.fake.now;
+        self.engine.extend(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request)
+    }
+
+    pub fn extend(&mut self, key: Name, who: &str, lease: u64) -> Result<bool, WrongType> {
+        let lease = Some(Millis(lease));
+        self.extend_with(key, ExtendRequest { owner: owner(who), lease, fence: None, raise: None })
+    }
+
+    /// `LOCK.EXTEND key who RAISE`, to so much above the fence it has.
+    pub fn raise(&mut self, key: Name, who: &str, fence: u64) -> Result<bool, WrongType> {
+        self.extend_with(key, ExtendRequest { owner: owner(who), lease: None, fence: None, raise: Fence::new(fence) })
+    }
+
+    /// The timer rings once.
+    pub fn run(&mut self) -> Option<Steady> {
+        self.engine.run(&mut self.fake, &mut self.inbox)
+    }
+
+    /// The timer rings as long as it asks to ring at once.
+    pub fn settle(&mut self) -> Option<Steady> {
+        for _ in 0..10_000 {
+            let next = self.run();
+            if next.is_none_or(|next| next > self.fake.now.steady) {
+                return next;
+            }
+        }
+        panic!("the timer never comes to rest");
+    }
+
+    /// The same, and what was put off has its next try. The server may write.
+    pub fn rest(&mut self) {
+        self.settle();
+        for _ in 0..3 {
+            if !self.engine.postponed.is_empty() {
+                self.pass(20);
+                self.settle();
+            }
+        }
+    }
+
+    /// An answer was handed over.
+    pub fn deliver(&mut self, key: Name, reply: &Reply) {
+        let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
+        self.engine.delivered(at(key), *hold, *ticket);
+    }
+
+    /// An answer found nobody.
+    pub fn lose(&mut self, key: Name, reply: &Reply) {
+        let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
+        self.inbox.undelivered.push((at(key).to_id(), *hold, *ticket));
+    }
+
+    /// A connection closes.
+    pub fn hang_up(&mut self, connection: u64) {
+        self.closed.insert(self.engine.session(connection));
+        self.engine.disconnected(connection, &mut self.inbox);
+    }
+
+    /// The server changes its role.
+    pub fn change_role(&mut self, standing: Standing) {
+        self.fake.standing = standing;
+        self.closed.clear();
+        self.engine.forget_sessions(&mut self.inbox);
+    }
+
+    pub fn hold(&self, key: Name) -> Option<(String, u64)> {
+        self.fake.lock(key)?.holders.iter().next().map(|(_, hold)| (name_of(hold), hold.fence.get()))
+    }
+
+    /// Who holds, by name.
+    pub fn holders(&self, key: Name) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .fake
+            .lock(key)
+            .iter()
+            .flat_map(|stored| stored.holders.iter())
+            .map(|(_, hold)| name_of(hold))
+            .collect();
+        names.sort();
+        names
+    }
+
+    pub fn ms(&self, ms: i64) -> Steady {
+        Steady(ms * 1000)
+    }
+
+    // What others do to the data set, with the notes that the edge takes of it.
+
+    /// The value leaves its key.
+    pub fn unlink(&mut self, key: Name) -> Option<Value> {
+        let value = self.fake.data.remove(&(key.0, key.1.as_bytes().to_vec()))?;
+        if let Value::Lock(stored) = &value {
+            if self.engine.unlinked(at(key), stored) {
+                self.inbox.unlinked.push((at(key).to_id(), stored.lease));
+            }
+        }
+        Some(value)
+    }
+
+    /// The same when the engine cannot be told: its value leaves a key that the engine opened.
+    pub fn unlink_unseen(&mut self, key: Name) -> Option<Value> {
+        let value = self.fake.data.remove(&(key.0, key.1.as_bytes().to_vec()))?;
+        if let Value::Lock(stored) = &value {
+            self.inbox.unlinked.push((at(key).to_id(), stored.lease));
+        }
+        Some(value)
+    }
+
+    pub fn place(&mut self, key: Name, value: Value) {
+        self.unlink(key);
+        self.fake.data.insert((key.0, key.1.as_bytes().to_vec()), value);
+        self.inbox.changed.push(at(key).to_id());
+    }
+
+    /// SET over whatever there is.
+    pub fn set(&mut self, key: Name) {
+        self.unlink(key);
+        self.fake.data.insert((key.0, key.1.as_bytes().to_vec()), Value::Other);
+    }
+
+    /// RENAME, or MOVE.
+    pub fn rename(&mut self, from: Name, to: Name) {
+        if let Some(value) = self.unlink(from) {
+            self.place(to, value);
+        }
+    }
+
+    /// RESTORE REPLACE, or a key of an RDB file.
+    pub fn restore(&mut self, key: Name, who: &str, lease: u64, fence: u64) {
+        self.restore_all(key, &[(who, Mode::Exclusive)], lease, fence);
+    }
+
+    /// The same with several holders, whose fences rise.
+    pub fn restore_all(&mut self, key: Name, who: &[(&str, Mode)], lease: u64, fence: u64) {
+        let (since, lease) = (self.fake.now.steady, Millis(lease));
+        let mut holders = Holders::Free;
+        for ((who, mode), fence) in who.iter().zip(fence..) {
+            let (owner, fence, origin) = (owner(who).to_owner(), Fence::new(fence).unwrap(), Origin::Inherited);
+            let (end, session, user) = (since + lease, None, None);
+            holders.put(*mode, Hold { owner, fence, end, lease, since, origin, session, user });
+        }
+        self.engine.loaded(&holders);
+        self.place(key, Value::Lock(Stored { holders, lease: Slot::NONE }));
+    }
+
+    pub fn flush(&mut self, scope: Scope) -> usize {
+        self.fake.data.retain(|(db, _), _| scope != Scope::All && scope != Scope::Db(*db));
+        self.engine.flushed(scope, &mut self.inbox)
+    }
+
+    pub fn swap(&mut self, one: i32, other: i32) {
+        let moved = |db: i32| match db {
+            db if db == one => other,
+            db if db == other => one,
+            db => db,
+        };
+        let data = std::mem::take(&mut self.fake.data);
+        self.fake.data = data.into_iter().map(|((db, name), value)| ((moved(db), name), value)).collect();
+        self.engine.swapped(one, other, &mut self.inbox);
+    }
+}
+
+fn name_of(hold: &Hold) -> String {
+    String::from_utf8_lossy(hold.owner.as_bytes()).into_owned()
+}

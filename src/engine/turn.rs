@@ -1,0 +1,267 @@
+//! One step of the rules on one key, and what follows from it, in this order: the key's value, replication, deadlines, then
+//! whom it concerns.
+
+use std::mem;
+
+use super::deadlines::Slot;
+use super::run::Task;
+use super::server::{Found, Key, KeyEvent, KeyRef, Reply, Stored, Waiting};
+use super::{sessions, Engine, WrongType};
+use crate::lock::{Answer, Change, Effect, End, HoldId, Holders, Mode, Now, Ticket, Turn};
+use crate::wire::{EffectWriter, Told};
+
+impl<W: Waiting> Engine<W> {
+    /// One step of the rules on one key, and what follows from it.
+    pub(super) fn turn<K: Key, R>(
+        &mut self,
+        at: KeyRef,
+        key: &mut K,
+        now: Now,
+        step: impl FnOnce(&mut Turn) -> R,
+    ) -> Result<R, WrongType> {
+        if key.found() == Found::Other {
+            self.turn_away(at);
+            return Err(WrongType);
+        }
+        let known_line = self.lines.get_mut(at);
+        let had_line = known_line.is_some();
+        let mut effects = mem::take(&mut self.effects);
+        let mut turn = Turn {
+            holders: key.stored().map_or(&mut self.no_holders, |stored| &mut stored.holders),
+            line: known_line.unwrap_or(&mut self.no_line),
+            fences: &mut self.fences,
+            holders_max: self.settings.holders_max(),
+            now,
+            effects: &mut effects,
+        };
+        let result = step(&mut turn);
+        if had_line && turn.is_unserved() {
+            self.soon.push_back(Task::Advance(at.to_id()));
+        }
+        if had_line {
+            self.lines.remove_if_idle(at);
+        } else if !self.no_line.is_idle() {
+            self.lines.insert(at, mem::take(&mut self.no_line));
+        }
+        self.record(at, key, now, &effects);
+        let has_line = self.lines.get(at).is_some();
+        if had_line || has_line {
+            self.contended.note(at, key.stored().map(|stored| &stored.holders), has_line);
+        }
+        self.spent.steps += 1 + effects.len();
+        for effect in effects.drain(..) {
+            self.tell(at, key, now, effect);
+        }
+        self.effects = effects;
+        Ok(result)
+    }
+
+    /// Brings value, replicas and deadlines to where the step left the lock.
+    fn record<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, effects: &[Effect]) {
+        let (mut is_changed, mut is_signalled) = (false, false);
+        // A hold may come and go within one step. Fences tell which did: those of this step are above all before it.
+        let (mut granted, mut first_granted) = (0usize, None);
+        for effect in effects {
+            match effect {
+                Effect::Granted(hold, _) => {
+                    (granted, is_signalled) = (granted + 1, true);
+                    first_granted = first_granted.or(Some(hold.fence));
+                }
+                Effect::Changed(_, Change::AskedAgain | Change::Extended) => is_changed = true,
+                Effect::Changed(_, Change::Downgraded) => is_signalled = true,
+                Effect::Ended(hold, _) => {
+                    let is_new = first_granted.is_some_and(|first| hold.fence >= first);
+                    granted = granted.saturating_sub(usize::from(is_new));
+                    is_signalled = true;
+                }
+                Effect::Rebound(..) | Effect::Answer(..) => {}
+            }
+        }
+        let is_granted = granted > 0;
+        if !(is_changed || is_signalled) {
+            return;
+        }
+        let is_heard = key.is_heard();
+        let stored = key.stored();
+        let existed = stored.is_some();
+        let lease = stored.as_ref().map_or(Slot::NONE, |stored| stored.lease);
+        let holders = stored.map_or(&self.no_holders, |stored| &stored.holders);
+        let is_free = *holders == Holders::Free;
+        if is_free && !existed {
+            // A hold that came and went within one step leaves nothing to record.
+            return;
+        }
+        let effect = is_heard.then(|| {
+            let mut effect = mem::take(&mut self.effect);
+            effect.clear();
+            write_effect(holders, effects, is_granted, now, &mut effect);
+            effect
+        });
+        if is_free {
+            self.leases.remove(lease);
+            key.remove();
+        } else if existed {
+            if is_granted {
+                key.clear_ttl();
+            }
+            self.index(at, key);
+        } else if let Some(end) = self.no_holders.first_end() {
+            let (holders, lease) =
+                (mem::replace(&mut self.no_holders, Holders::Free), self.leases.insert(end, at.to_id()));
+            key.create(Stored { holders, lease });
+        }
+        match effect {
+            Some(mut effect) => {
+                key.replicate(&effect);
+                effect.shrink_to(EFFECT_KEPT);
+                self.effect = effect;
+            }
+            None => key.count_change(),
+        }
+        if is_signalled {
+            key.signal_changed();
+        }
+    }
+
+    /// Tells whom it concerns of what is recorded: counters, sessions, keyspace events, waiters.
+    fn tell<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, effect: Effect) {
+        self.stats.count(&effect, now);
+        match effect {
+            Effect::Granted(hold, _) => {
+                self.bind(at, key, hold);
+                key.publish(KeyEvent::Acquire);
+            }
+            Effect::Changed(_, Change::AskedAgain) => {}
+            Effect::Changed(hold, Change::Extended) => {
+                // Its name may be another since it was granted in this very step.
+                self.bind(at, key, hold);
+                key.publish(KeyEvent::Extend);
+            }
+            Effect::Changed(_, Change::Downgraded) => key.publish(KeyEvent::Downgrade),
+            Effect::Rebound(hold, before) => {
+                let owner = key.stored().and_then(|stored| stored.holders.get(hold)).map(|(_, hold)| &hold.owner);
+                if let (Some(before), Some(owner)) = (before, owner) {
+                    self.sessions.unbind(before, at, owner);
+                }
+                self.bind(at, key, hold);
+            }
+            Effect::Ended(hold, why) => {
+                if let Some(session) = hold.session {
+                    self.sessions.unbind(session, at, &hold.owner);
+                }
+                key.publish(match why {
+                    End::Released | End::Undelivered => KeyEvent::Release,
+                    End::Lapsed => KeyEvent::Expire,
+                    End::Closed => KeyEvent::Session,
+                });
+            }
+            Effect::Answer(ticket, Answer::Granted(hold)) => {
+                self.spent.answers += 1;
+                self.waiters.answer(ticket, |made_owner| Reply::Granted(hold, ticket, made_owner));
+            }
+            Effect::Answer(ticket, Answer::TimedOut) => self.time_out(ticket),
+            Effect::Answer(ticket, Answer::Withdrawn) => {
+                self.stats.waits_withdrawn += 1;
+                self.waiters.answer(ticket, |_| Reply::Null);
+            }
+            Effect::Answer(ticket, Answer::MustRelease) => self.waiters.answer(ticket, |_| Reply::MustRelease),
+        }
+    }
+
+    /// Answers a waiter whose wait ran out, and who has left its line.
+    pub(super) fn time_out(&mut self, ticket: Ticket) {
+        self.stats.wait_timeouts += 1;
+        self.spent.answers += 1;
+        self.waiters.answer(ticket, |_| Reply::Null);
+    }
+
+    /// Takes note of the connection that a hold ends with. If it has closed already, the hold ends soon.
+    pub(super) fn bind<K: Key>(&mut self, at: KeyRef, key: &mut K, hold: HoldId) {
+        let Some((_, hold)) = key.stored().and_then(|stored| stored.holders.get(hold)) else { return };
+        if let Some(session) = hold.session {
+            match self.sessions.bind(session, at, &hold.owner) {
+                sessions::Standing::Open | sessions::Standing::Forgotten => {}
+                sessions::Standing::Closed => {
+                    self.soon.push_back(Task::Close(at.to_id(), hold.owner.clone(), session));
+                }
+            }
+        }
+    }
+
+    /// Sees to it that the lock's next end stands among the deadlines, under the name the lock has now.
+    pub(super) fn index<K: Key>(&mut self, at: KeyRef, key: &mut K) {
+        let Some(stored) = key.stored() else { return };
+        let Some(end) = stored.holders.first_end() else { return };
+        match self.leases.get_mut(stored.lease) {
+            Some(name) => {
+                if name.borrow() != at {
+                    *name = at.to_id();
+                }
+                self.leases.reset(stored.lease, end);
+            }
+            None => stored.lease = self.leases.insert(end, at.to_id()),
+        }
+    }
+
+    /// Tells everybody in line that the key holds a value of another type.
+    fn turn_away(&mut self, at: KeyRef) {
+        let Some(line) = self.lines.remove(at) else { return };
+        self.contended.note(at, None, false);
+        for (ticket, _) in line.iter() {
+            self.waiters.answer(ticket, |_| Reply::WrongType);
+        }
+    }
+
+    /// A parked waiter leaves its line.
+    pub(super) fn leave_parked(&mut self, ticket: Ticket) {
+        if let Some(key) = self.waiters.key(ticket) {
+            self.leave_line(key.borrow(), ticket);
+        }
+    }
+
+    /// Somebody leaves a line without having been served. Whoever stood behind may have waited for nothing else.
+    pub(super) fn leave_line(&mut self, at: KeyRef, ticket: Ticket) {
+        let Some(line) = self.lines.get_mut(at) else { return };
+        let was_first = line.first().is_some_and(|(first, _)| first == ticket);
+        line.leave(ticket);
+        // One who wants the lock alone waits for a holder, whoever left.
+        let frees_next = line.first().is_some_and(|(_, next)| next.mode != Mode::Exclusive);
+        if was_first && frees_next {
+            self.soon.push_back(Task::Advance(at.to_id()));
+        }
+        self.lines.remove_if_idle(at);
+        if self.lines.get(at).is_none() {
+            self.contended.note(at, None, false);
+        }
+    }
+}
+
+/// How much room is kept for the next effect, in bytes.
+const EFFECT_KEPT: usize = 16 * 1024;
+
+/// Writes what replicas and the AOF need to know: what changed, however much there is.
+fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: Now, out: &mut Vec<u8>) {
+    let mut writer = EffectWriter::begin(out, now);
+    match holders {
+        Holders::Free => writer.freed(),
+        // It takes the place of all that was.
+        Holders::Exclusive(hold) => {
+            writer.runs(if is_granted { Told::Granted } else { Told::Changed }, Mode::Exclusive, hold);
+        }
+        Holders::Shared(_) => {
+            let runs = |told, id: &HoldId, writer: &mut EffectWriter| {
+                if let Some((mode, hold)) = holders.get(*id) {
+                    writer.runs(told, mode, hold);
+                }
+            };
+            for effect in effects {
+                match effect {
+                    Effect::Granted(id, _) => runs(Told::Granted, id, &mut writer),
+                    Effect::Changed(id, _) => runs(Told::Changed, id, &mut writer),
+                    Effect::Ended(hold, _) => writer.ended(hold.owner.borrow()),
+                    Effect::Rebound(..) | Effect::Answer(..) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Shared holders of one lock.
+//!
+//! Most locks have few, and a list is all they take. From [`FEW_MAX`] on they are kept in trees, so that whatever happens
+//! to one of a million takes O(log n).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fence::Fence;
+use super::hold::{Hold, HoldId, Limit};
+use super::owner::{Owner, OwnerRef};
+use super::time::Steady;
+
+/// How many holders are kept in a list. Tests cross this line all the time.
+const FEW_MAX: usize = if cfg!(test) { 2 } else { 12 };
+
+/// One shared holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedHold {
+    /// Its hold.
+    pub hold: Hold,
+    /// The LIMIT it asked for; `None`: it minds no number of others.
+    pub limit: Option<Limit>,
+    nth: u32,
+}
+
+impl SharedHold {
+    /// What names it.
+    pub fn id(&self) -> HoldId {
+        HoldId { fence: self.hold.fence, nth: self.nth }
+    }
+}
+
+/// All shared holders of one lock, each owner once, by fence.
+#[derive(Clone, Debug)]
+pub struct Crowd(Kept);
+
+#[derive(Clone, Debug)]
+enum Kept {
+    /// Sorted by id.
+    Few(Vec<SharedHold>),
+    Many(Box<Trees>),
+}
+
+/// One tree for each question that is asked of many holders.
+#[derive(Clone, Debug, Default)]
+struct Trees {
+    holds: BTreeMap<HoldId, SharedHold>,
+    by_owner: BTreeMap<Owner, HoldId>,
+    ends: BTreeSet<(Steady, HoldId)>,
+    /// How many asked for each limit.
+    limits: BTreeMap<Limit, usize>,
+}
+
+impl Crowd {
+    /// Nobody.
+    pub const fn new() -> Crowd {
+        Crowd(Kept::Few(Vec::new()))
+    }
+
+    /// How many hold.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Kept::Few(few) => few.len(),
+            Kept::Many(trees) => trees.holds.len(),
+        }
+    }
+
+    /// Everybody, by fence.
+    pub fn iter(&self) -> impl Iterator<Item = &SharedHold> {
+        let (few, many) = match &self.0 {
+            Kept::Few(few) => (Some(few.iter()), None),
+            Kept::Many(trees) => (None, Some(trees.holds.values())),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten())
+    }
+
+    /// The holder of this name.
+    pub fn get(&self, id: HoldId) -> Option<&SharedHold> {
+        match &self.0 {
+            Kept::Few(few) => few.iter().find(|shared| shared.id() == id),
+            Kept::Many(trees) => trees.holds.get(&id),
+        }
+    }
+
+    /// The holder with this owner.
+    pub fn of(&self, owner: OwnerRef) -> Option<&SharedHold> {
+        match &self.0 {
+            Kept::Few(few) => few.iter().find(|shared| shared.hold.owner.borrow() == owner),
+            Kept::Many(trees) => trees.holds.get(trees.by_owner.get(owner.as_bytes())?),
+        }
+    }
+
+    /// The first whose lease ends, and when.
+    pub fn first_end(&self) -> Option<(Steady, HoldId)> {
+        match &self.0 {
+            Kept::Few(few) => few.iter().map(|shared| (shared.hold.end, shared.id())).min(),
+            Kept::Many(trees) => trees.ends.first().copied(),
+        }
+    }
+
+    /// How many leases have run out, and nobody acted on it yet.
+    pub fn count_over(&self, now: Steady) -> usize {
+        match &self.0 {
+            Kept::Few(few) => few.iter().filter(|shared| shared.hold.is_over(now)).count(),
+            Kept::Many(trees) => trees.ends.iter().take_while(|(end, _)| *end <= now).count(),
+        }
+    }
+
+    /// How many bytes they take, roughly: trees are two thirds full, and know each owner twice.
+    pub fn allocated(&self) -> usize {
+        let owners: usize = self.iter().map(|shared| shared.hold.owner.allocated()).sum();
+        match &self.0 {
+            Kept::Few(few) => owners + few.capacity() * size_of::<SharedHold>(),
+            Kept::Many(trees) => {
+                const EACH: usize =
+                    size_of::<SharedHold>() + size_of::<Owner>() + size_of::<Steady>() + 3 * size_of::<HoldId>();
+                2 * owners + trees.holds.len() * EACH * 3 / 2
+            }
+        }
+    }
+
+    /// The smallest limit that any of them asked for.
+    pub fn smallest_limit(&self) -> Option<Limit> {
+        match &self.0 {
+            Kept::Few(few) => few.iter().filter_map(|shared| shared.limit).min(),
+            Kept::Many(trees) => trees.limits.first_key_value().map(|(limit, _)| *limit),
+        }
+    }
+
+    /// Lets an owner in that is not.
+    pub fn insert(&mut self, hold: Hold, limit: Option<Limit>) -> HoldId {
+        let shared = SharedHold { nth: self.next_nth(hold.fence), hold, limit };
+        let id = shared.id();
+        match &mut self.0 {
+            Kept::Few(few) if few.len() < FEW_MAX => {
+                let place = few.partition_point(|other| other.id() < id);
+                few.insert(place, shared);
+            }
+            Kept::Few(few) => {
+                let mut trees = Box::<Trees>::default();
+                for shared in few.drain(..).chain([shared]) {
+                    trees.insert(shared);
+                }
+                self.0 = Kept::Many(trees);
+            }
+            Kept::Many(trees) => trees.insert(shared),
+        }
+        id
+    }
+
+    /// Takes a holder out; `None` when there is none of this name.
+    pub fn remove(&mut self, id: HoldId) -> Option<SharedHold> {
+        match &mut self.0 {
+            Kept::Few(few) => {
+                let place = few.iter().position(|shared| shared.id() == id)?;
+                Some(few.remove(place))
+            }
+            Kept::Many(trees) => trees.remove(id),
+        }
+    }
+
+    /// Changes the hold of this name; what it is called afterwards. `None` when there is none.
+    pub fn update(&mut self, id: HoldId, change: impl FnOnce(&mut Hold)) -> Option<HoldId> {
+        let held = match &mut self.0 {
+            Kept::Few(few) => few.iter_mut().find(|shared| shared.id() == id)?,
+            Kept::Many(trees) => trees.holds.get_mut(&id)?,
+        };
+        let before = held.hold.end;
+        change(&mut held.hold);
+        let (end, fence) = (held.hold.end, held.hold.fence);
+        if fence != id.fence {
+            // It has another name now, and another place.
+            held.hold.fence = id.fence;
+            self.note_end(id, before, end);
+            let SharedHold { mut hold, limit, .. } = self.remove(id)?;
+            hold.fence = fence;
+            return Some(self.insert(hold, limit));
+        }
+        self.note_end(id, before, end);
+        Some(id)
+    }
+
+    fn note_end(&mut self, id: HoldId, before: Steady, end: Steady) {
+        match &mut self.0 {
+            Kept::Few(_) => {}
+            Kept::Many(trees) => {
+                if before != end {
+                    trees.ends.remove(&(before, id));
+                    trees.ends.insert((end, id));
+                }
+            }
+        }
+    }
+
+    /// What the next hold with this fence is told from the others by.
+    fn next_nth(&self, fence: Fence) -> u32 {
+        let last = match &self.0 {
+            Kept::Few(few) => few.iter().filter(|shared| shared.hold.fence == fence).map(|shared| shared.nth).max(),
+            Kept::Many(trees) => {
+                let same = HoldId { fence, nth: 0 }..=HoldId { fence, nth: u32::MAX };
+                trees.holds.range(same).next_back().map(|(id, _)| id.nth)
+            }
+        };
+        last.map_or(0, |nth| nth.wrapping_add(1))
+    }
+}
+
+impl Trees {
+    fn insert(&mut self, shared: SharedHold) {
+        let id = shared.id();
+        self.by_owner.insert(shared.hold.owner.clone(), id);
+        self.ends.insert((shared.hold.end, id));
+        if let Some(limit) = shared.limit {
+            *self.limits.entry(limit).or_default() += 1;
+        }
+        self.holds.insert(id, shared);
+    }
+
+    fn remove(&mut self, id: HoldId) -> Option<SharedHold> {
+        let shared = self.holds.remove(&id)?;
+        self.by_owner.remove(shared.hold.owner.as_bytes());
+        self.ends.remove(&(shared.hold.end, id));
+        if let Some(limit) = shared.limit {
+            let left = self.limits.get(&limit).map_or(0, |count| count.saturating_sub(1));
+            if left == 0 {
+                self.limits.remove(&limit);
+            } else {
+                self.limits.insert(limit, left);
+            }
+        }
+        Some(shared)
+    }
+}
+
+impl PartialEq for Crowd {
+    /// The same holders, however they are kept.
+    fn eq(&self, other: &Crowd) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Crowd {}

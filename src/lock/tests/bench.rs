@@ -1,0 +1,300 @@
+//! One lock, what its surroundings know of it, and everything that can happen to it.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use super::*;
+
+/// What a request was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Nothing,
+    Acquired(Acquired),
+    Held(bool),
+}
+
+/// What one event led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub told: Told,
+    pub effects: Vec<Effect>,
+}
+
+/// An answer "granted" that has not arrived yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flight {
+    pub ticket: Ticket,
+    pub hold: HoldId,
+    /// The connection it goes to, if the hold was to end with it.
+    pub session: Option<Session>,
+}
+
+/// One lock, and what its surroundings know of it.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    pub holders: Holders,
+    pub line: Line,
+    pub fences: FenceClock,
+    pub now: Now,
+    pub next_ticket: u64,
+    pub flying: Vec<Flight>,
+    /// The connections that are open.
+    pub sessions: Vec<Session>,
+    pub record: invariants::Record,
+}
+
+/// What both the rules and the model begin with.
+pub const START: Now = Now { steady: Steady(1_000_000), unix: UnixMicros(1_000_000) };
+/// One fewer than there are owners.
+pub const HOLDERS_MAX: usize = 3;
+/// How many connections are open at any time.
+pub const CONNECTIONS: usize = 2;
+
+pub fn session(number: u64) -> Session {
+    Session(NonZeroU64::new(number).unwrap())
+}
+
+/// Requests for different leases come from different users.
+pub fn user(lease: u64) -> Option<User> {
+    NonZeroU32::new(1 + lease as u32).map(User)
+}
+
+/// A hold that this process did not grant.
+pub fn inherited(who: Who, fence: Fence, lease: u64, now: Now) -> Hold {
+    let (end, since) = (now.steady + Millis(lease), now.steady);
+    let (origin, session, user) = (Origin::Inherited, None, None);
+    Hold { owner: who.owner(), fence, end, lease: Millis(lease), since, origin, session, user }
+}
+
+/// The connections that are open after the n-th closed: a number is given once.
+pub fn reconnect(sessions: &mut [Session], n: usize) {
+    let next = sessions.iter().map(|session| session.0.get()).max().unwrap() + 1;
+    sessions[n] = session(next);
+}
+
+impl Bench {
+    /// A free lock.
+    pub fn new() -> Bench {
+        Bench {
+            holders: Holders::Free,
+            line: Line::default(),
+            fences: FenceClock::new(),
+            now: START,
+            next_ticket: 1,
+            flying: Vec::new(),
+            sessions: (1..=CONNECTIONS as u64).map(session).collect(),
+            record: invariants::Record::default(),
+        }
+    }
+
+    /// The hold of an owner, and what it is called.
+    pub fn held(&self, who: Who) -> Option<(HoldId, Mode, Hold)> {
+        self.holders.of(who.owner().borrow()).map(|(id, mode, hold)| (id, mode, hold.clone()))
+    }
+
+    /// The ticket of the n-th in line.
+    pub fn nth(&self, n: usize) -> Option<Ticket> {
+        self.line.iter().nth(n).map(|(ticket, _)| ticket)
+    }
+
+    pub fn session_of(&self, bound: Bound) -> Option<Session> {
+        match bound {
+            Bound::Loose => None,
+            Bound::To(n) => Some(self.sessions[n]),
+        }
+    }
+
+    pub fn is_closed(&self, session: Session) -> bool {
+        !self.sessions.contains(&session)
+    }
+
+    fn is_reached(&self, flight: &Flight) -> bool {
+        flight.session.is_none_or(|session| !self.is_closed(session))
+    }
+
+    pub fn is_unserved(&self) -> bool {
+        let (mut holders, mut line, mut fences) = (self.holders.clone(), self.line.clone(), self.fences.clone());
+        let (holders, line, fences, effects) = (&mut holders, &mut line, &mut fences, &mut Vec::new());
+        Turn { holders, line, fences, holders_max: HOLDERS_MAX, now: self.now, effects }.is_unserved()
+    }
+
+    fn fence(&self, who: Who, tag: Tag) -> Option<Fence> {
+        let first = || self.holders.iter().next().map(|(_, hold)| hold.fence);
+        match tag {
+            Tag::Any => None,
+            Tag::Right => self.held(who).map(|(id, ..)| id.fence).or_else(first).or(Some(Fence::MAX)),
+            Tag::Wrong => Some(Fence::MAX),
+        }
+    }
+
+    fn lift(&self, lift: Lift) -> Option<Fence> {
+        match lift {
+            Lift::No => None,
+            Lift::Low => Fence::new(1),
+            Lift::Same => self.holders.iter().last().map(|(_, hold)| hold.fence),
+            Lift::High => Fence::new(self.fences.last().map_or(0, Fence::get).max(self.now.unix.0) + 1_000),
+        }
+    }
+
+    /// Lets it happen, and checks every invariant.
+    pub fn step(&mut self, event: Event) -> Step {
+        let before = self.clone();
+        let step = self.unchecked(event);
+        invariants::check(&before, event, &step, self);
+        step
+    }
+
+    /// Lets it happen.
+    pub fn unchecked(&mut self, event: Event) -> Step {
+        let mut effects = Vec::new();
+        let sessions: Vec<_> = self.line.iter().map(|(ticket, waiter)| (ticket, waiter.session)).collect();
+        let told = self.happen(event, &mut effects);
+        self.close_gone(&mut effects);
+        for effect in &effects {
+            if let Effect::Answer(ticket, Answer::Granted(hold)) = effect {
+                let session = sessions.iter().find(|(theirs, _)| theirs == ticket).and_then(|(_, session)| *session);
+                self.flying.push(Flight { ticket: *ticket, hold: *hold, session });
+            }
+        }
+        Step { told, effects }
+    }
+
+    fn happen(&mut self, event: Event, effects: &mut Vec<Effect>) -> Told {
+        match event {
+            Event::Try(who, how, lease, bound) => self.acquire((who, how, lease, bound), Wait::No, effects),
+            Event::Wait(who, how, lease, bound, patience) => {
+                let until = (patience > 0).then(|| self.now.steady + Millis(patience));
+                let wait = Wait::Join { ticket: Ticket(self.next_ticket), until };
+                let told = self.acquire((who, how, lease, bound), wait, effects);
+                self.next_ticket += u64::from(told == Told::Acquired(Acquired::Waits));
+                told
+            }
+            Event::Release(who, tag) => {
+                let fence = self.fence(who, tag);
+                Told::Held(self.turn(effects).release(who.owner().borrow(), fence))
+            }
+            Event::Downgrade(who, tag) => {
+                let fence = self.fence(who, tag);
+                Told::Held(self.turn(effects).downgrade(who.owner().borrow(), fence))
+            }
+            Event::Extend(who, lease, tag, lift) => {
+                let (fence, raise) = (self.fence(who, tag), self.lift(lift));
+                let (owner, lease) = (who.owner(), (lease > 0).then_some(Millis(lease)));
+                Told::Held(self.turn(effects).extend(Extend { owner: owner.borrow(), lease, fence, raise }))
+            }
+            Event::Undelivered(n) if n < self.flying.len() => {
+                let Flight { ticket, hold, .. } = self.flying.remove(n);
+                self.turn(effects).undelivered(hold, ticket);
+                Told::Nothing
+            }
+            Event::Undelivered(_) => Told::Nothing,
+            Event::Close(n) => {
+                self.close(n, effects);
+                Told::Nothing
+            }
+            Event::Serve => {
+                self.turn(effects).advance();
+                Told::Nothing
+            }
+            Event::Ring => {
+                self.run_out(effects);
+                self.turn(effects).reconcile();
+                Told::Nothing
+            }
+            Event::Leave(_) | Event::Delivered(_) | Event::Pass(_) | Event::WallClock(_) | Event::Remove => {
+                self.happen_outside(event)
+            }
+            Event::Put(..) => self.happen_outside(event),
+        }
+    }
+
+    /// What the lock takes no turn for.
+    fn happen_outside(&mut self, event: Event) -> Told {
+        match event {
+            Event::Pass(ms) => {
+                self.now.steady = self.now.steady + Millis(ms);
+                self.now.unix.0 += ms * 1000;
+            }
+            Event::WallClock(ms) => self.now.unix.0 = self.now.unix.0.saturating_add_signed(ms * 1000),
+            Event::Leave(n) => {
+                self.nth(n).map(|ticket| self.line.leave(ticket));
+            }
+            // To a connection that has closed nothing is delivered.
+            Event::Delivered(n) if self.flying.get(n).is_some_and(|flight| self.is_reached(flight)) => {
+                let Flight { ticket, hold, .. } = self.flying.remove(n);
+                self.line.delivered(hold, ticket);
+            }
+            Event::Delivered(_) => {}
+            Event::Remove => self.holders = Holders::Free,
+            Event::Put(who, how, lease) => {
+                let fence = Fence::new(self.fences.last().map_or(0, Fence::get) + 5).unwrap();
+                self.fences.learn(fence);
+                if !(self.holders.admit(how.mode()) && self.holders.len() < HOLDERS_MAX) {
+                    self.holders = Holders::Free;
+                }
+                self.holders.put(how.mode(), inherited(who, fence, lease, self.now));
+            }
+            _ => unreachable!("{event:?} is for the rules"),
+        }
+        Told::Nothing
+    }
+
+    fn acquire(&mut self, asked: (Who, How, u64, Bound), wait: Wait, effects: &mut Vec<Effect>) -> Told {
+        let (who, how, lease, bound) = asked;
+        let (owner, session) = (who.owner(), self.session_of(bound));
+        let (mode, lease, user) = (how.mode(), Millis(lease), user(lease));
+        let asked = Acquire { owner: owner.borrow(), mode, lease, session, user, wait };
+        Told::Acquired(self.turn(effects).acquire(asked))
+    }
+
+    /// Who waits there is gone, and whoever holds is looked at.
+    fn close(&mut self, n: usize, effects: &mut Vec<Effect>) {
+        let gone = self.sessions[n];
+        reconnect(&mut self.sessions, n);
+        let theirs = |(_, waiter): &(Ticket, &Waiter)| waiter.session == Some(gone);
+        let leaving: Vec<_> = self.line.iter().filter(theirs).map(|(ticket, _)| ticket).collect();
+        for ticket in leaving {
+            self.line.leave(ticket);
+        }
+        for who in Who::ALL {
+            self.turn(effects).close(who.owner().borrow(), gone);
+        }
+    }
+
+    /// Holds that came to follow a connection which has closed, as the engine sees to them.
+    fn close_gone(&mut self, effects: &mut Vec<Effect>) {
+        for who in Who::ALL {
+            let session = self.held(who).and_then(|(.., hold)| hold.session);
+            if let Some(gone) = session.filter(|session| self.is_closed(*session)) {
+                self.turn(effects).close(who.owner().borrow(), gone);
+            }
+        }
+    }
+
+    /// Waits that ran out, as the engine's timer sees to them.
+    fn run_out(&mut self, effects: &mut Vec<Effect>) {
+        let steady = self.now.steady;
+        let over: Vec<_> = self.line.iter().filter(|(_, waiter)| waiter.is_over(steady)).map(|(t, _)| t).collect();
+        for ticket in over {
+            self.line.leave(ticket);
+            effects.push(Effect::Answer(ticket, Answer::TimedOut));
+        }
+    }
+
+    fn turn<'a>(&'a mut self, effects: &'a mut Vec<Effect>) -> Turn<'a> {
+        let Bench { holders, line, fences, now, .. } = self;
+        Turn { holders, line, fences, holders_max: HOLDERS_MAX, now: *now, effects }
+    }
+
+    /// Waits until everything is over: then everybody has been answered, and nothing is remembered.
+    pub fn drain(&mut self) {
+        while !(self.line.is_empty() && self.holders == Holders::Free) {
+            self.step(Event::Pass(1_000_000));
+            self.step(Event::Ring);
+        }
+        while !self.flying.is_empty() {
+            self.step(Event::Undelivered(0));
+        }
+        assert!(self.record.open.is_empty(), "never answered: {:?}", self.record.open);
+        assert!(self.line.is_idle());
+    }
+}

@@ -1,0 +1,65 @@
+//! Replies of more than one word.
+
+use super::api::Ctx;
+use crate::engine::Report;
+use crate::lock::{Fence, Mode};
+
+/// LOCK.ACQUIRE: the fence; with the owner before it if the server made one.
+pub fn granted(ctx: Ctx, made_owner: Option<&[u8]>, fence: Fence) {
+    if let Some(owner) = made_owner {
+        ctx.reply_array(2);
+        ctx.reply_bytes(owner);
+    }
+    ctx.reply_integer(fence.get());
+}
+
+/// LOCK.CHECK: `[fence, ttl]`.
+pub fn checked(ctx: Ctx, fence: u64, ttl_ms: u64) {
+    ctx.reply_array(2);
+    ctx.reply_integer(fence);
+    ctx.reply_integer(ttl_ms);
+}
+
+/// LOCK.INFO: a map.
+pub fn report(ctx: Ctx, report: &Report) {
+    ctx.reply_map(5);
+    text(ctx, "mode", mode(report.mode));
+    number(ctx, "holders-count", report.holders_count as u64);
+    ctx.reply_bytes(b"holders");
+    ctx.reply_array(report.holders.len());
+    for holder in &report.holders {
+        ctx.reply_map(6);
+        text(ctx, "owner", holder.owner);
+        number(ctx, "fence", holder.fence);
+        number(ctx, "ttl", holder.ttl_ms);
+        number(ctx, "held", holder.held_ms);
+        number(ctx, "limit", holder.limit);
+        number(ctx, "session", holder.session);
+    }
+    number(ctx, "waiters", report.waiters as u64);
+    ctx.reply_bytes(b"queue");
+    ctx.reply_array(report.queue.len());
+    for waiter in &report.queue {
+        ctx.reply_map(3);
+        text(ctx, "owner", &waiter.owner);
+        text(ctx, "mode", mode(waiter.mode));
+        number(ctx, "waited", waiter.waited_ms);
+    }
+}
+
+fn mode(mode: Mode) -> &'static [u8] {
+    match mode {
+        Mode::Exclusive => b"exclusive",
+        Mode::Shared(_) => b"shared",
+    }
+}
+
+fn text(ctx: Ctx, name: &str, value: &[u8]) {
+    ctx.reply_bytes(name.as_bytes());
+    ctx.reply_bytes(value);
+}
+
+fn number(ctx: Ctx, name: &str, value: u64) {
+    ctx.reply_bytes(name.as_bytes());
+    ctx.reply_integer(value);
+}
