@@ -4,11 +4,12 @@
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test bench servers check clean
+.PHONY: help setup build run test test-matrix bench servers check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'Options: make run PORT=<port>; make run|test REDIS_SERVER=<path of another server>'
+	@echo '         make test-matrix SERVERS="redis-system valkey-sid"'
 
 setup: ## install what is missing: a Redis server, a C compiler, libclang
 	@tools/setup.sh
@@ -21,7 +22,11 @@ run: ## build, then start a Redis with the module in the foreground
 
 test: build ## run every test
 	@tools/fetch-servers.sh || echo 'make test: the module is not tried on newer servers.'
-	cargo test --release --locked --no-fail-fast
+	cargo test --release --locked --no-fail-fast --lib
+	cargo test --locked --no-fail-fast --test '*'
+
+test-matrix: build ## run the black-box tests on every server that can be had, and print a table
+	@tools/test-matrix.sh
 
 bench: build ## measure what locks cost (QUICK=1: two minutes), into docs/benchmarks
 	cargo bench --locked --bench part1

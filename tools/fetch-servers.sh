@@ -5,6 +5,8 @@
 # names another), checked against Debian's keys. Each runs with its own C library, so the age of this system
 # does not matter. What is there already is left as it is; remove target/servers to get newer versions.
 #
+# `fetch-servers.sh names` only prints the names that there are.
+#
 # Result: target/servers/<name>/bin/*-server and *-cli, and target/servers/list.tsv with one line a server:
 # name, path of the server, version it reports.
 set -euo pipefail
@@ -18,6 +20,11 @@ valkey-bookworm-backports valkey-tools  bookworm bookworm-backports
 valkey-trixie             valkey-tools  trixie
 valkey-sid                valkey-tools  sid
 '
+
+if [[ ${1:-} == names ]]; then
+    awk 'NF { print $1 }' <<<"$catalogue"
+    exit
+fi
 
 say() { printf 'servers: %s\n' "$*"; }
 warn() { say "$@" >&2; }

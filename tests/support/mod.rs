@@ -11,10 +11,11 @@
 //! | `module.rs` | building the `.so` |
 //! | `locks.rs` | held, waited for, given up: what tests do on the way to what they try |
 //! | `client.rs`, `value.rs` | the wire |
+//! | `skip.rs` | what a server cannot do: the one way to leave a test out |
 //!
 //! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAULTY_MODULE`
 //! (a built `.so`, nothing is built then), `REDIS_LOCK_PATIENCE` (multiplies every deadline; for valgrind),
-//! `REDIS_LOCK_KEEP` (server directories stay).
+//! `REDIS_LOCK_KEEP` (server directories stay), `REDIS_LOCK_SKIPS` (a file that collects which tests were skipped).
 
 // Each test binary uses a part of this.
 #![allow(dead_code, unused_imports, unused_macros)]
@@ -26,6 +27,7 @@ mod locks;
 mod module;
 mod process;
 mod server;
+mod skip;
 mod value;
 mod watch;
 
@@ -35,6 +37,7 @@ pub use locks::{acquire, assert_nothing_unread, exec, held, release, waiter, wai
 pub use module::{faulty_module_path, module_path};
 pub use process::state as process_state;
 pub use server::Server;
+pub use skip::skip;
 pub use value::{parse_value, Value};
 pub use watch::{aof_bytes, aof_commands, assert_both_clean, assert_same, digest, said, until_synced, Version};
 

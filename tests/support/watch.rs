@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::server::Server;
+use super::skip::skip;
 use super::value::parse_value;
 use super::{poll, until, until_some, UNTIL};
 
@@ -23,12 +24,12 @@ pub struct Version {
 
 impl Server {
     /// Whether the module may listen to RENAME and MOVE here. On Valkey 8.1 it may not: a module that listens makes MOVE in a
-    /// transaction go wrong for everybody. The test that asks is skipped there, and says so.
+    /// transaction go wrong for everybody. The test that asks returns there: its skip is said already.
     pub fn hears_of_moved_keys(&self) -> bool {
         let version = self.version();
         let hears = !(version.valkey && (version.number.0, version.number.1) == (8, 1));
         if !hears {
-            eprintln!("skipped on Valkey 8.1: a renamed or moved lock's key stays there until somebody asks for it");
+            skip("on Valkey 8.1 the module hears of no keyspace events: of renamed, moved and evicted locks");
         }
         hears
     }
