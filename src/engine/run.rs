@@ -186,8 +186,18 @@ impl<W: Waiting> Engine<W> {
             return Some(Task::Look(key));
         }
         next_closed(inbox)
-            .or_else(|| self.soon.pop_front())
+            .or_else(|| self.next_soon())
             .or_else(|| self.leases.take_due(server.now().steady).map(Task::Advance))
+    }
+
+    /// The next thing that a turn left.
+    fn next_soon(&mut self) -> Option<Task> {
+        let task = self.soon.pop_front()?;
+        if self.soon.is_empty() {
+            // What a crowd of tasks took is given back.
+            self.soon.shrink_to(64);
+        }
+        Some(task)
     }
 
     /// The next key that events noted.

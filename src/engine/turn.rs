@@ -36,7 +36,7 @@ impl<W: Waiting> Engine<W> {
         };
         let result = step(&mut turn);
         if had_line && turn.is_unserved() {
-            self.soon.push_back(Task::Advance(at.to_id()));
+            self.come_again(at);
         }
         if had_line {
             self.lines.remove_if_idle(at);
@@ -212,6 +212,15 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
+    /// The lock takes another turn soon.
+    fn come_again(&mut self, at: KeyRef) {
+        // A crowd that leaves one line asks for it again and again.
+        let asked = matches!(self.soon.back(), Some(Task::Advance(key)) if key.borrow() == at);
+        if !asked {
+            self.soon.push_back(Task::Advance(at.to_id()));
+        }
+    }
+
     /// A parked waiter leaves its line.
     pub(super) fn leave_parked(&mut self, ticket: Ticket) {
         if let Some(key) = self.waiters.key(ticket) {
@@ -227,7 +236,7 @@ impl<W: Waiting> Engine<W> {
         // One who wants the lock alone waits for a holder, whoever left.
         let frees_next = line.first().is_some_and(|(_, next)| next.mode != Mode::Exclusive);
         if was_first && frees_next {
-            self.soon.push_back(Task::Advance(at.to_id()));
+            self.come_again(at);
         }
         self.lines.remove_if_idle(at);
         if self.lines.get(at).is_none() {

@@ -91,7 +91,8 @@ pub struct Asker {
 
 /// All clients that wait, by ticket.
 pub struct Waiters<W: Waiting> {
-    parked: HashMap<Ticket, Parked<W>>,
+    /// Boxed, because a table has up to twice the room it needs.
+    parked: HashMap<Ticket, Box<Parked<W>>>,
     tickets: HashMap<W::Id, Ticket>,
     by_asker: BTreeSet<(User, Rc<Owner>, Ticket)>,
     /// For which locks a user's requests wait that take part in deadlocks, and how many for each.
@@ -136,7 +137,7 @@ impl<W: Waiting> Waiters<W> {
                 *self.lines_of.entry((user, key.0, Rc::clone(&key.1))).or_default() += 1;
             }
         }
-        self.parked.insert(ticket, Parked { client, key, wait_end, asker });
+        self.parked.insert(ticket, Box::new(Parked { client, key, wait_end, asker }));
     }
 
     /// What else this owner waits for at the request of this user.
@@ -189,7 +190,7 @@ impl<W: Waiting> Waiters<W> {
     }
 
     fn take(&mut self, ticket: Ticket) -> Option<Parked<W>> {
-        let parked = self.parked.remove(&ticket)?;
+        let parked = *self.parked.remove(&ticket)?;
         self.tickets.remove(&parked.client.id());
         self.wait_ends.remove(parked.wait_end);
         if let Some(user) = parked.asker.user {

@@ -64,7 +64,8 @@ pub enum Loss {
 /// Who waits, in the order in which they came. Joining and leaving are O(log n) anywhere in the line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    waiting: BTreeMap<Ticket, Waiter>,
+    /// Boxed, because a tree has up to twice the room it needs.
+    waiting: BTreeMap<Ticket, Box<Waiter>>,
     by_owner: BTreeSet<(Rc<Owner>, Ticket)>,
     /// Entries live from a grant to the delivery of its answers, within one turn of the event loop.
     handed: BTreeMap<HoldId, Handed>,
@@ -89,19 +90,19 @@ impl Line {
     /// Joins at the end. Tickets must rise.
     pub fn join(&mut self, ticket: Ticket, waiter: Waiter) {
         self.by_owner.insert((Rc::clone(&waiter.owner), ticket));
-        self.waiting.insert(ticket, waiter);
+        self.waiting.insert(ticket, Box::new(waiter));
     }
 
     /// Leaves from anywhere; `None` for one who does not wait here.
     pub fn leave(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.waiting.remove(&ticket)?;
         self.by_owner.remove(&(Rc::clone(&waiter.owner), ticket));
-        Some(waiter)
+        Some(*waiter)
     }
 
     /// The one who has waited longest.
     pub fn first(&self) -> Option<(Ticket, &Waiter)> {
-        self.waiting.first_key_value().map(|(ticket, waiter)| (*ticket, waiter))
+        self.waiting.first_key_value().map(|(ticket, waiter)| (*ticket, &**waiter))
     }
 
     /// Takes every waiter of one owner, in order.
@@ -117,17 +118,17 @@ impl Line {
 
     /// Who waits under this ticket.
     pub fn get(&self, ticket: Ticket) -> Option<&Waiter> {
-        self.waiting.get(&ticket)
+        self.waiting.get(&ticket).map(|waiter| &**waiter)
     }
 
     /// Who waits, longest first.
     pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Waiter)> {
-        self.waiting.iter().map(|(ticket, waiter)| (*ticket, waiter))
+        self.waiting.iter().map(|(ticket, waiter)| (*ticket, &**waiter))
     }
 
     /// Who stands before this one, nearest first.
     pub fn before(&self, ticket: Ticket) -> impl Iterator<Item = (Ticket, &Waiter)> {
-        self.waiting.range(..ticket).rev().map(|(ticket, waiter)| (*ticket, waiter))
+        self.waiting.range(..ticket).rev().map(|(ticket, waiter)| (*ticket, &**waiter))
     }
 
     /// Whether the owner of this request is in line before it: then it is answered when the other is.

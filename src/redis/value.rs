@@ -10,7 +10,7 @@ use redis_module::raw;
 use super::api::{self, bytes, call, Ctx, Level, RawIo, RawString, RawType};
 use super::guard::guard;
 use super::state::{self, MainThread};
-use super::{alarm, events, replication};
+use super::{alarm, events, replication, role};
 use crate::engine::{KeyId, KeyRef, Slot, Stored};
 use crate::lock::{Fence, Mode};
 use crate::wire::{self, EffectWriter, Told, Trust};
@@ -87,11 +87,12 @@ unsafe extern "C" fn rdb_load(io: *mut RawIo, encoding: c_int) -> *mut c_void {
     })
 }
 
-/// Whose bytes are being loaded. A replica takes what its primary sends.
+/// Whose bytes are being loaded.
 fn trust() -> Trust {
-    let flags = Ctx::detached().flags();
-    if flags.is_loading() || flags.is_replica() {
+    if Ctx::detached().flags().is_loading() {
         Trust::OwnData
+    } else if role::is_replica() {
+        Trust::Stream
     } else {
         Trust::Payload
     }

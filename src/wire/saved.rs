@@ -36,12 +36,16 @@ const KIND_ENDED: u8 = 4;
 
 /// How far ahead of the clock a fence may lie in a payload that somebody hands to RESTORE, in microseconds: one hour.
 const PAYLOAD_FENCE_AHEAD_US: u64 = 60 * 60 * 1_000_000;
+/// The same on a replica, which must not refuse what its primary accepted: one day.
+const STREAM_FENCE_AHEAD_US: u64 = 24 * PAYLOAD_FENCE_AHEAD_US;
 
 /// Where bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// This data set's own RDB, AOF or primary: taken as it is, whatever the clock says.
+    /// This data set's own RDB or AOF, or the primary's: taken as it is, whatever the clock says.
     OwnData,
+    /// RESTORE on a replica: the primary let it in, by a clock that may differ; or somebody who may write here did.
+    Stream,
     /// RESTORE or MIGRATE: anybody may have made it.
     Payload,
 }
@@ -81,7 +85,7 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
         holders.put(mode, hold);
     }
     let is_sound = match trust {
-        Trust::OwnData => true,
+        Trust::OwnData | Trust::Stream => true,
         Trust::Payload => holders.are_within_limits(),
     };
     (is_sound && count > 0 && reader.is_done()).then_some(holders).ok_or(Corrupt)
@@ -198,14 +202,14 @@ fn hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
     let lease = Millis(reader.number().filter(|ms| (1..=LEASE_MAX_MS).contains(ms))?);
     let since_ms = end_ms.saturating_sub(lease.0).saturating_sub(reader.number()?);
     let end = steady(end_ms, now);
-    match trust {
-        Trust::OwnData => {}
-        Trust::Payload => {
-            let fence_max = now.unix.0.saturating_add(PAYLOAD_FENCE_AHEAD_US);
-            if fence.get() > fence_max || end > now.steady + Millis(LEASE_MAX_MS) {
-                return None;
-            }
-        }
+    let ahead_us = match trust {
+        Trust::OwnData => None,
+        Trust::Stream => Some(STREAM_FENCE_AHEAD_US),
+        Trust::Payload if end > now.steady + Millis(LEASE_MAX_MS) => return None,
+        Trust::Payload => Some(PAYLOAD_FENCE_AHEAD_US),
+    };
+    if ahead_us.is_some_and(|ahead_us| fence.get() > now.unix.0.saturating_add(ahead_us)) {
+        return None;
     }
     let (end, since) = (end.min(now.steady + lease), steady(since_ms, now));
     let hold = Hold { owner, fence, end, lease, since, origin: Origin::Inherited, session: None, user: None };
@@ -381,6 +385,11 @@ mod tests {
             let bytes = stored(hold);
             assert_eq!(decode_lock(&bytes, NOW, Trust::Payload).is_ok(), payload_is_fine);
             assert!(decode_lock(&bytes, NOW, Trust::OwnData).is_ok());
+            assert!(decode_lock(&bytes, NOW, Trust::Stream).is_ok());
+        }
+        for (ahead, is_fine) in [(24 * hour, true), (24 * hour + 1, false)] {
+            let bytes = stored(held(b"a", NOW.unix.0 + ahead, 10, 10));
+            assert_eq!(decode_lock(&bytes, NOW, Trust::Stream).is_ok(), is_fine);
         }
     }
 }
