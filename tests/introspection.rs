@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use support::{acquire, args, digest, release, Client, Server, Value};
 
 /// The commands for everybody.
-const COMMANDS: [&str; 3] = ["lock.acquire", "lock.release", "lock.extend"];
+const COMMANDS: [&str; 5] = ["lock.acquire", "lock.release", "lock.extend", "lock.check", "lock.info"];
+
+/// Those of them that change nothing.
+const READ_ONLY: [&str; 2] = ["lock.check", "lock.info"];
 
 /// The strings of an array, as a set.
 #[track_caller]
@@ -31,26 +34,36 @@ fn command_info(server: &Server, name: &str) -> Vec<Value> {
 #[test]
 fn command_info_tells_arity_flags_and_where_the_key_stands() {
     let server = Server::start();
-    let acquire = set(&["write", "denyoom", "blocking", "fast", "module"]);
-    let other = set(&["write", "fast", "module"]);
-    for (name, flags) in [("LOCK.ACQUIRE", &acquire), ("LOCK.RELEASE", &other), ("LOCK.EXTEND", &other)] {
+    for (name, arity, flags) in [
+        ("LOCK.ACQUIRE", -3, &["write", "denyoom", "blocking", "fast", "module"][..]),
+        ("LOCK.RELEASE", -3, &["write", "fast", "module"]),
+        ("LOCK.EXTEND", -3, &["write", "fast", "module"]),
+        ("LOCK.CHECK", 3, &["readonly", "fast", "module"]),
+        ("LOCK.INFO", 2, &["readonly", "module"]),
+    ] {
         let info = command_info(&server, name);
         assert_eq!(info[0], name.to_lowercase().as_str());
-        assert_eq!(info[1], -3, "{name}: arity");
-        assert_eq!(words(&info[2]), *flags, "{name}: flags");
+        assert_eq!(info[1], arity, "{name}: arity");
+        assert_eq!(words(&info[2]), set(flags), "{name}: flags");
         let (first, last, step) = (&info[3], &info[4], &info[5]);
         assert_eq!((first.int(), last.int(), step.int()), (1, 1, 1), "{name}: first key, last key, step");
     }
     server.assert_clean();
 }
 
+/// What the key spec of this command says is done to the key.
+fn key_flags(name: &str) -> BTreeSet<String> {
+    let reads_only = READ_ONLY.contains(&name.to_lowercase().as_str());
+    set(if reads_only { &["RO", "access"] } else { &["RW", "access", "update"] })
+}
+
 #[test]
-fn key_specs_tell_that_every_command_reads_and_writes_its_one_key() {
+fn key_specs_tell_what_every_command_does_to_its_one_key() {
     let server = Server::start();
     for name in COMMANDS {
         let info = command_info(&server, name);
         let [spec] = info[8].array() else { panic!("{name}: one key spec expected, got {:?}", info[8]) };
-        assert_eq!(words(&spec.get("flags")), set(&["RW", "access", "update"]), "{name}");
+        assert_eq!(words(&spec.get("flags")), key_flags(name), "{name}");
         let begin = spec.get("begin_search");
         assert_eq!(begin.get("type"), "index");
         assert_eq!(begin.get("spec").get("index"), 1);
@@ -63,22 +76,26 @@ fn key_specs_tell_that_every_command_reads_and_writes_its_one_key() {
     server.assert_clean();
 }
 
-/// An argument of COMMAND DOCS on one line: `name:type`, its token, `?` when optional, and what it is one of.
-fn argument(doc: &Value) -> String {
+/// An argument of COMMAND DOCS as a syntax line writes it: its token, the type of its value, what it is one of, and `[]`
+/// round what may be left out.
+fn syntax(doc: &Value) -> String {
     let entries = doc.map();
     let entry = |name: &str| entries.iter().find(|(entry, _)| entry == name).map(|(_, value)| value.clone());
-    let mut line = format!("{}:{}", doc.get("name").text(), doc.get("type").text());
-    if let Some(token) = entry("token") {
-        line += &format!(" {}", token.text());
+    let parts = || entry("arguments").unwrap().array().iter().map(syntax).collect::<Vec<_>>();
+    let value = match doc.get("type").text().as_str() {
+        "pure-token" => None,
+        "oneof" => Some(parts().join(" | ")),
+        "block" => Some(parts().join(" ")),
+        other => Some(other.to_owned()),
+    };
+    let token = entry("token").map(|token| token.text());
+    let line = [token, value].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let is_optional = entry("flags").is_some_and(|flags| words(&flags).contains("optional"));
+    if is_optional {
+        format!("[{line}]")
+    } else {
+        line
     }
-    if let Some(parts) = entry("arguments") {
-        let parts: Vec<String> = parts.array().iter().map(argument).collect();
-        line += &format!(" ({})", parts.join(" | "));
-    }
-    if entry("flags").is_some_and(|flags| words(&flags).contains("optional")) {
-        line += " ?";
-    }
-    line
 }
 
 #[test]
@@ -101,16 +118,17 @@ fn command_docs_tell_what_every_command_does() {
 #[test]
 fn command_docs_list_every_argument() {
     let server = Server::start();
-    let lease = "lease:oneof (milliseconds:integer PX | seconds:integer EX) ?";
-    let expected: [(&str, &[&str]); 3] = [
-        ("lock.acquire", &["key:key", "owner:string", lease, "wait:integer BLOCK ?"]),
-        ("lock.release", &["key:key", "owner:string", "fence:integer FENCE ?"]),
-        ("lock.extend", &["key:key", "owner:string", lease, "fence:integer FENCE ?", "raise:integer RAISE ?"]),
-    ];
-    for (name, arguments) in expected {
+    for (name, arguments) in [
+        ("lock.acquire", "key string [PX integer | EX integer] [BLOCK integer] [SHARED [LIMIT integer]] [SESSION]"),
+        ("lock.release", "key string [FENCE integer] [DOWNGRADE]"),
+        ("lock.extend", "key string [PX integer | EX integer] [FENCE integer] [RAISE integer]"),
+        ("lock.check", "key string"),
+        ("lock.info", "key"),
+    ] {
         let docs = server.cmd(&["COMMAND", "DOCS", name]).get(name).get("arguments");
-        let found: Vec<String> = docs.array().iter().map(argument).collect();
-        assert_eq!(found, arguments, "{name}");
+        let found: Vec<String> = docs.array().iter().map(syntax).collect();
+        assert_eq!(found.join(" "), arguments, "{name}");
+        assert!(docs.array().iter().all(|argument| !argument.get("name").text().is_empty()), "{docs:?}");
         assert_eq!(docs.array()[0].get("key_spec_index"), 0, "{name}: which key spec the key is of");
     }
     server.assert_clean();
@@ -119,11 +137,15 @@ fn command_docs_list_every_argument() {
 #[test]
 fn command_getkeys_finds_the_key_and_what_is_done_to_it() {
     let server = Server::start();
-    let requests: [&[&str]; 4] = [
+    let requests: [&[&str]; 8] = [
         &["LOCK.ACQUIRE", "the key", "PX", "PX", "5000", "BLOCK", "0"],
         &["lock.acquire", "the key", "*"],
         &["LOCK.RELEASE", "the key", "me", "FENCE", "1"],
         &["LOCK.EXTEND", "the key", "me", "EX", "5", "FENCE", "1", "RAISE", "2"],
+        &["LOCK.ACQUIRE", "the key", "me", "SESSION", "LIMIT", "3", "SHARED"],
+        &["LOCK.RELEASE", "the key", "me", "DOWNGRADE"],
+        &["LOCK.CHECK", "the key", "me"],
+        &["lock.info", "the key"],
     ];
     for request in requests {
         let ask = |how: &str| server.cmd(&[&["COMMAND", how], request].concat());
@@ -131,7 +153,7 @@ fn command_getkeys_finds_the_key_and_what_is_done_to_it() {
         let with_flags = ask("GETKEYSANDFLAGS");
         let [found] = with_flags.array() else { panic!("{request:?}: {with_flags:?}") };
         assert_eq!(found.array()[0], "the key");
-        assert_eq!(words(&found.array()[1]), set(&["RW", "access", "update"]), "{request:?}");
+        assert_eq!(words(&found.array()[1]), key_flags(request[0]), "{request:?}");
     }
     let short = server.cmd(&["COMMAND", "GETKEYS", "LOCK.ACQUIRE", "k"]);
     assert!(short.err_text().contains("number of arguments"), "{short:?}");
