@@ -27,14 +27,14 @@ fn break_timer(server: &Server) {
 #[track_caller]
 fn assert_locks_work(server: &Server) {
     let (mut a, mut b) = (server.client(), server.client());
-    let first = a.cmd(&["LOCK.ACQUIRE", "tour", "a", "PX", "60000"]).int();
-    assert_eq!(b.cmd(&["LOCK.ACQUIRE", "tour", "b"]), Value::NullBulk);
-    assert_eq!(b.cmd(&["LOCK.ACQUIRE", "tour", "b", "BLOCK", "20"]), Value::NullBulk);
-    server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "tour", "b", "PX", "50", "BLOCK", "0"]);
-    release(&mut a, "tour", "a");
+    let first = a.cmd(&["LOCK.ACQUIRE", "tour", "x", "PX", "60000"]).int();
+    assert_eq!(b.cmd(&["LOCK.ACQUIRE", "tour", "y"]), Value::NullBulk);
+    assert_eq!(b.cmd(&["LOCK.ACQUIRE", "tour", "y", "BLOCK", "20"]), Value::NullBulk);
+    server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "tour", "y", "PX", "50", "BLOCK", "0"]);
+    release(&mut a, "tour", "x");
     assert!(b.read().int() > first);
-    a.cmd(&["LOCK.ACQUIRE", "tour", "a", "BLOCK", "0"]).int();
-    release(&mut a, "tour", "a");
+    a.cmd(&["LOCK.ACQUIRE", "tour", "x", "BLOCK", "0"]).int();
+    release(&mut a, "tour", "x");
 }
 
 /// Trap 38: a panic in a command is an error reply and a log line.

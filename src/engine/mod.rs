@@ -33,7 +33,10 @@ mod waiters;
 mod tests;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::rc::Rc;
+
+use smallvec::SmallVec;
 
 pub use deadlines::{Deadlines, Slot};
 pub use inbox::Inbox;
@@ -95,6 +98,9 @@ pub enum Scope {
     Db(i32),
 }
 
+/// What is to be published of one lock, in order.
+pub type Events = SmallVec<[KeyEvent; 8]>;
+
 /// All state outside the data set.
 pub struct Engine<W: Waiting> {
     fences: FenceClock,
@@ -113,6 +119,9 @@ pub struct Engine<W: Waiting> {
     no_line: Line,
     /// Lent to the turns of locks that nobody holds.
     no_holders: Holders,
+    /// What is to be published of the turns since it was taken last; of those of the timer, with their keys.
+    events: Events,
+    timer_events: Vec<(KeyId, KeyEvent)>,
     /// What turns have cost since the timer asked last.
     spent: run::Cost,
     /// What a turn left for the next one.
@@ -138,6 +147,8 @@ impl<W: Waiting> Engine<W> {
             effect: Vec::new(),
             no_line: Line::default(),
             no_holders: Holders::Free,
+            events: Events::new(),
+            timer_events: Vec::new(),
             spent: run::Cost::default(),
             soon: VecDeque::new(),
             postponed: Vec::new(),
@@ -187,6 +198,16 @@ impl<W: Waiting> Engine<W> {
         }
         // `None` sorts before every moment, so it must not take part in the minimum.
         [self.leases.first(), self.waiters.first_end()].into_iter().flatten().min()
+    }
+
+    /// What is to be published of a command, once its key is closed.
+    pub fn take_events(&mut self) -> Events {
+        mem::take(&mut self.events)
+    }
+
+    /// The same of the timer's turn.
+    pub fn take_timer_events(&mut self) -> Vec<(KeyId, KeyEvent)> {
+        mem::take(&mut self.timer_events)
     }
 
     /// Whether a turn left something for the next one.

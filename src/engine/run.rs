@@ -223,6 +223,8 @@ impl<W: Waiting> Engine<W> {
         });
         // A key of another type turned its line away; there is nobody here to be told of it.
         let progress = if is_done == Ok(false) { Progress::Halted } else { Progress::Done };
+        let events = self.events.drain(..).map(|event| (task.key().clone(), event));
+        self.timer_events.extend(events);
         self.index(at, &mut key);
         match task {
             Task::Look(_) => self.bind_all(at, &mut key),

@@ -94,8 +94,6 @@ pub trait Key {
     fn count_change(&mut self);
     /// Tells WATCH and CLIENT TRACKING that the lock is no longer what it was.
     fn signal_changed(&mut self);
-    /// Publishes a keyspace event.
-    fn publish(&mut self, event: KeyEvent);
 }
 
 /// A keyspace event of the module class.

@@ -129,15 +129,15 @@ impl<W: Waiting> Engine<W> {
         match effect {
             Effect::Granted(hold, _) => {
                 self.bind(at, key, hold);
-                key.publish(KeyEvent::Acquire);
+                self.events.push(KeyEvent::Acquire);
             }
             Effect::Changed(_, Change::AskedAgain) => {}
             Effect::Changed(hold, Change::Extended) => {
                 // Its name may be another since it was granted in this very step.
                 self.bind(at, key, hold);
-                key.publish(KeyEvent::Extend);
+                self.events.push(KeyEvent::Extend);
             }
-            Effect::Changed(_, Change::Downgraded) => key.publish(KeyEvent::Downgrade),
+            Effect::Changed(_, Change::Downgraded) => self.events.push(KeyEvent::Downgrade),
             Effect::Rebound(hold, before) => {
                 let owner = key.stored().and_then(|stored| stored.holders.get(hold)).map(|(_, hold)| &hold.owner);
                 if let (Some(before), Some(owner)) = (before, owner) {
@@ -149,7 +149,7 @@ impl<W: Waiting> Engine<W> {
                 if let Some(session) = hold.session {
                     self.sessions.unbind(session, at, &hold.owner);
                 }
-                key.publish(match why {
+                self.events.push(match why {
                     End::Released | End::Undelivered => KeyEvent::Release,
                     End::Lapsed => KeyEvent::Expire,
                     End::Closed => KeyEvent::Session,

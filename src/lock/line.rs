@@ -107,9 +107,6 @@ impl Line {
 
     /// Takes every waiter of one owner, in order.
     pub fn take_of(&mut self, owner: OwnerRef) -> Vec<(Ticket, Waiter)> {
-        if self.waiting.is_empty() {
-            return Vec::new();
-        }
         let owner = Rc::new(owner.to_owner());
         let theirs = (Rc::clone(&owner), Ticket(0))..=(owner, Ticket(u64::MAX));
         let tickets: Vec<Ticket> = self.by_owner.range(theirs).map(|(_, ticket)| *ticket).collect();
@@ -147,7 +144,9 @@ impl Line {
 
     /// The owner knows of its hold, or the hold is over: what becomes of the answers no longer matters.
     pub fn settle(&mut self, hold: HoldId) {
-        self.handed.remove(&hold);
+        if !self.handed.is_empty() {
+            self.handed.remove(&hold);
+        }
     }
 
     /// An answer arrived.

@@ -192,8 +192,9 @@ impl Turn<'_> {
         if fence.is_some() && held.map(|id| id.fence) != fence {
             return false;
         }
-        for (ticket, _) in self.line.take_of(owner) {
-            self.effects.push(Effect::Answer(ticket, Answer::Withdrawn));
+        if !self.line.is_empty() {
+            let withdrawn = self.line.take_of(owner).into_iter();
+            self.effects.extend(withdrawn.map(|(ticket, _)| Effect::Answer(ticket, Answer::Withdrawn)));
         }
         if let Some(id) = held {
             self.end(id, End::Released);
@@ -250,8 +251,13 @@ impl Turn<'_> {
 
     /// Ends what is over and serves the line. Every step begins with it, so nothing depends on a timer having run.
     pub fn advance(&mut self) {
-        self.end_lapsed(usize::MAX);
-        self.serve_line();
+        // Mostly there is nothing to do, and nothing is called for it.
+        if self.holders.first_over(self.now.steady).is_some() {
+            self.end_lapsed(usize::MAX);
+        }
+        if !self.line.is_empty() {
+            self.serve_line();
+        }
     }
 
     /// The same for the timer, which comes again: not everything at once.
@@ -261,17 +267,14 @@ impl Turn<'_> {
         self.serve_line();
     }
 
-    fn end_lapsed(&mut self, max: usize) {
-        for _ in 0..max {
-            let Some(id) = self.holders.first_over(self.now.steady) else { break };
+    fn end_lapsed(&mut self, mut max: usize) {
+        while let Some(id) = self.holders.first_over(self.now.steady).filter(|_| max > 0) {
             self.end(id, End::Lapsed);
+            max -= 1;
         }
     }
 
     fn serve_line(&mut self) {
-        if self.line.is_empty() {
-            return;
-        }
         for _ in 0..SERVED_MAX {
             if !self.is_unserved() {
                 break;

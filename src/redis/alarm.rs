@@ -5,9 +5,10 @@ use std::ffi::c_void;
 
 use super::api::{self, call, Ctx, RawCtx, TimerId};
 use super::guard::guard;
+use super::publish;
 use super::server::TimerServer;
 use super::state::{self, MainThread};
-use crate::engine::Inbox;
+use crate::engine::{Engine, Inbox};
 use crate::lock::{Millis, Steady};
 use redis_module::raw;
 
@@ -90,7 +91,11 @@ fn ring(ctx: Ctx) -> bool {
     #[cfg(feature = "planted-faults")]
     super::faults::timer();
     let mut inbox = state::take_inbox();
-    let next = state::with_engine(|engine| engine.run(&mut TimerServer::new(ctx), &mut inbox)).flatten();
+    let run = |engine: &mut Engine<_>| {
+        let next = engine.run(&mut TimerServer::new(ctx), &mut inbox);
+        (next, engine.take_timer_events())
+    };
+    let (next, events) = state::with_engine(run).unwrap_or_default();
     // What opening keys set off meanwhile came after what was taken.
     let came = state::with_inbox(|notes| {
         let came = !notes.is_empty();
@@ -98,6 +103,7 @@ fn ring(ctx: Ctx) -> bool {
         came
     });
     arm(ctx, next);
+    publish::of_timer(ctx, events);
     came.unwrap_or(true)
 }
 

@@ -8,8 +8,8 @@ use redis_module::raw;
 use super::api::{self, call, Ctx, RawCtx, RawString};
 use super::guard::guard;
 use super::key::{OpenKey, SeenKey};
-use super::{listeners, reply, role, state};
-use crate::engine::{Found, KeyRef, Stored, WrongType};
+use super::{listeners, publish, reply, role, state};
+use crate::engine::{Events, Found, KeyRef, Stored, WrongType};
 use crate::lock::{Fence, Owner};
 use crate::wire::{BadRequest, Leases, Refused, ARGS_MAX};
 
@@ -88,6 +88,11 @@ impl Call<'_> {
     pub fn open(&self) -> OpenKey<'_> {
         // SAFETY: the argument lives as long as the command, and the context is the command's.
         unsafe { OpenKey::of_command(self.ctx, self.key, listeners::none()) }
+    }
+
+    /// Publishes what happened to the key, which must be closed.
+    pub fn publish(&self, events: Events) {
+        publish::of_command(self.ctx, self.key, &events);
     }
 
     /// Looks at the lock there, if there is one, and changes nothing.

@@ -13,7 +13,7 @@ use super::command_info::{self as info, CommandInfo};
 use super::faults;
 use super::key::{OpenKey, SeenKeyspace};
 use super::{alarm, replication, reply, state, users};
-use crate::engine::{self, Asked, Engine, Outcome, Stored, WrongType};
+use crate::engine::{self, Asked, Engine, Events, Outcome, Stored, WrongType};
 use crate::lock::{OwnerRef, Session};
 use crate::wire::{AcquireRequest, CheckRequest, ExtendRequest, Patience, Refused, ReleaseRequest};
 
@@ -142,15 +142,18 @@ fn acquire(call: &Call) -> Answered {
     let (session, user) = (session(call, &request)?, users::of(call.ctx));
     let asked = Asked { owner, lease: request.lease, patience, mode: request.mode, session, user };
     let now = api::now();
+    let mut events = Events::new();
     let outcome = state::with_engine(|engine| {
         let outcome = engine.acquire(call.at, &mut call.open(), now, asked, &mut SeenKeyspace(call.ctx))?;
         if let Outcome::Waits(ticket) = outcome {
             engine.park(ticket, BlockedClient::block(call.ctx), call.at, is_made);
         }
         alarm::arm(call.ctx, engine.first_deadline());
+        events = engine.take_events();
         Ok::<_, Refusal>(outcome)
     })
     .ok_or(PANICKED)??;
+    call.publish(events);
     match outcome {
         Outcome::Granted(fence) if is_made => Ok(Answer::Granted { made_owner: owner.to_owner(), fence }),
         Outcome::Granted(fence) => Ok(Answer::Integer(fence.get())),
@@ -212,12 +215,16 @@ fn change(
     call: &Call,
     step: impl FnOnce(&mut Engine<BlockedClient>, &mut OpenKey) -> Result<bool, WrongType>,
 ) -> Answered {
+    let mut events = Events::new();
     let held = state::with_engine(|engine| {
         let held = step(engine, &mut call.open())?;
         alarm::arm(call.ctx, engine.first_deadline());
+        events = engine.take_events();
         Ok::<_, Refusal>(held)
-    });
-    Ok(Answer::Integer(u64::from(held.ok_or(PANICKED)??)))
+    })
+    .ok_or(PANICKED)??;
+    call.publish(events);
+    Ok(Answer::Integer(u64::from(held)))
 }
 
 /// Makes an owner: 128 random bits from the operating system, in 32 hex digits.

@@ -8,7 +8,7 @@ use redis_module::raw;
 
 use super::api::{call, Ctx, RawKey, RawString};
 use super::{replication, state, value};
-use crate::engine::{Found, Key, KeyEvent, KeyRef, Keyspace, Stored};
+use crate::engine::{Found, Key, KeyRef, Keyspace, Stored};
 use crate::lock::Holders;
 
 /// A key open for writing, until it is dropped. Opening signals no change: the server is told of real ones only.
@@ -119,18 +119,6 @@ impl Key for OpenKey<'_> {
     fn signal_changed(&mut self) {
         self.ctx.signal_modified(self.name);
     }
-
-    fn publish(&mut self, event: KeyEvent) {
-        let event = match event {
-            KeyEvent::Acquire => c"lock.acquire",
-            KeyEvent::Release => c"lock.release",
-            KeyEvent::Extend => c"lock.extend",
-            KeyEvent::Expire => c"lock.expire",
-            KeyEvent::Session => c"lock.session",
-            KeyEvent::Downgrade => c"lock.downgrade",
-        };
-        self.ctx.publish(event, self.name);
-    }
 }
 
 impl Drop for OpenKey<'_> {
@@ -190,14 +178,20 @@ pub fn see<R>(ctx: Ctx, at: KeyRef, look: impl FnOnce(&SeenKey) -> R) -> Option<
     if !ctx.select_db(at.db) {
         return None;
     }
-    // SAFETY: the bytes are copied; without a context the string is ours to free.
-    let name = unsafe { call!(RedisModule_CreateString(ptr::null_mut(), at.name.as_ptr().cast(), at.name.len())) };
-    // SAFETY: the string is freed below.
-    let result = look(&unsafe { SeenKey::of_command(ctx, name) });
-    // SAFETY: made above, and freed once.
-    unsafe { call!(RedisModule_FreeString(ptr::null_mut(), name)) };
+    // SAFETY: the string lives until `look` returns.
+    let result = with_name(at.name, |name| look(&unsafe { SeenKey::of_command(ctx, name) }));
     ctx.select_db(selected);
     Some(result)
+}
+
+/// Makes a string of the server's out of a name, for as long as `body` runs.
+pub fn with_name<R>(name: &[u8], body: impl FnOnce(*mut RawString) -> R) -> R {
+    // SAFETY: the bytes are copied; without a context the string is ours to free.
+    let name = unsafe { call!(RedisModule_CreateString(ptr::null_mut(), name.as_ptr().cast(), name.len())) };
+    let result = body(name);
+    // SAFETY: made above, and freed once.
+    unsafe { call!(RedisModule_FreeString(ptr::null_mut(), name)) };
+    result
 }
 
 /// The locks that the client of a command could see.

@@ -3,7 +3,8 @@
 //! * [`api`]: the server's functions, each wrapped once; [`guard`]: no panic gets past here; [`state`]: the module's memory.
 //! * [`module`]: what happens at load; [`settings`] and [`info`]: CONFIG and INFO.
 //! * [`commands`]: the table of commands, and what each does; [`command_info`]: what COMMAND DOCS says of them; [`call`]: from
-//!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word.
+//!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`publish`]:
+//!   keyspace events.
 //! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`listeners`]: whether anybody replicates from
 //!   here; [`role`]: whether this server decides; [`users`]: who asks.
 //! * [`value`]: the data type; [`events`]: what else the server tells; [`removals`]: what it tells of locks that somebody
@@ -25,6 +26,7 @@ mod info;
 mod key;
 mod listeners;
 mod module;
+mod publish;
 mod removals;
 mod replication;
 mod reply;

@@ -113,6 +113,9 @@ impl fmt::Display for BadRequest {
             OwnerLength(len) => write!(f, "ERR owner must be 1 to {OWNER_LEN_MAX} bytes, not {len}"),
             OwnerStar => write!(f, "ERR owner '*' is for LOCK.ACQUIRE only, name the owner that holds the lock"),
             Px(max) => write!(f, "ERR PX must be a number of milliseconds from 1 to {}", max.0),
+            Ex(max) if max.0 < 1000 => {
+                write!(f, "ERR EX is longer than redislock.max-lease, use PX with 1 to {} milliseconds", max.0)
+            }
             Ex(max) => write!(f, "ERR EX must be a number of seconds from 1 to {}", max.0 / 1000),
             Block => write!(f, "ERR BLOCK must be a number of milliseconds from 0 (no limit) to {}", i64::MAX),
             Limit => write!(f, "ERR LIMIT must be a number from 1 to {}", crate::lock::Limit::MAX),

@@ -161,10 +161,6 @@ impl Key for OpenKey<'_> {
     fn signal_changed(&mut self) {
         self.log(Did::Signalled);
     }
-
-    fn publish(&mut self, event: KeyEvent) {
-        self.log(|key| Did::Published(key, event));
-    }
 }
 
 impl Keyspace for Seen {

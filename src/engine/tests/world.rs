@@ -156,6 +156,7 @@ impl World {
         let now = self.fake.now;
         let mut open = self.fake.open(at(key)).unwrap().reflected_in(&seen);
         let outcome = self.engine.acquire(at(key), &mut open, now, asked, &mut seen)?;
+        self.publish(key);
         self.looks += seen.looks.get();
         if let Outcome::Waits(ticket) = outcome {
             self.clients += 1;
@@ -195,7 +196,9 @@ impl World {
 
     pub fn release_with(&mut self, key: Name, request: ReleaseRequest) -> Result<bool, WrongType> {
         let now = self.fake.now;
-        self.engine.release(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request)
+        let held = self.engine.release(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request);
+        self.publish(key);
+        held
     }
 
     pub fn release(&mut self, key: Name, who: &str) -> Result<bool, WrongType> {
@@ -208,7 +211,9 @@ impl World {
 
     pub fn extend_with(&mut self, key: Name, request: ExtendRequest) -> Result<bool, WrongType> {
         let now = self.fake.now;
-        self.engine.extend(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request)
+        let held = self.engine.extend(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request);
+        self.publish(key);
+        held
     }
 
     pub fn extend(&mut self, key: Name, who: &str, lease: u64) -> Result<bool, WrongType> {
@@ -223,7 +228,18 @@ impl World {
 
     /// The timer rings once.
     pub fn run(&mut self) -> Option<Steady> {
-        self.engine.run(&mut self.fake, &mut self.inbox)
+        let next = self.engine.run(&mut self.fake, &mut self.inbox);
+        for (key, event) in self.engine.take_timer_events() {
+            self.fake.log.borrow_mut().push(Did::Published(show(key.db, &key.name), event));
+        }
+        next
+    }
+
+    /// What a command on this key did is published when it is over.
+    fn publish(&mut self, key: Name) {
+        for event in self.engine.take_events() {
+            self.fake.log.borrow_mut().push(Did::Published(show(key.0, key.1.as_bytes()), event));
+        }
     }
 
     /// The timer rings as long as it asks to ring at once.
