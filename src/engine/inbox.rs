@@ -4,8 +4,6 @@
 //! a script, a pause. Writing there replicates in the wrong order or aborts the server. So events only put a note here
 //! and ask for a turn of the timer, which is the sole writer outside commands.
 
-use std::collections::BTreeSet;
-
 use super::deadlines::Slot;
 use super::server::KeyId;
 use super::sessions::HoldName;
@@ -21,7 +19,7 @@ pub struct Inbox {
     /// Grants one of whose answers found nobody.
     pub undelivered: Vec<(KeyId, HoldId, Ticket)>,
     /// Connections that closed, and what is to end with them.
-    pub closed: Vec<(Session, BTreeSet<HoldName>)>,
+    pub closed: Vec<(Session, Vec<HoldName>)>,
     /// Whether replicas and AOF should be told how far the fence clock has come.
     pub announce_fence: bool,
 }

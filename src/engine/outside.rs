@@ -8,7 +8,7 @@ use super::deadlines::Slot;
 use super::inbox::Inbox;
 use super::run::Task;
 use super::server::{Key, KeyId, KeyRef, Stored, Waiting};
-use super::{sessions, Engine, Scope};
+use super::{Engine, Scope};
 use crate::lock::{HoldId, Holders, Ticket};
 use crate::wire::{News, Told};
 
@@ -128,8 +128,8 @@ impl<W: Waiting> Engine<W> {
             key.swap(one, other);
         }
         self.sessions.swapped(one, other);
-        for (_, holds) in &mut inbox.closed {
-            sessions::swap(holds, one, other);
+        for (key, _) in inbox.closed.iter_mut().flat_map(|(_, holds)| holds) {
+            key.swap(one, other);
         }
         inbox.changed.append(&mut self.lines.keys(Some(&[one, other])));
     }

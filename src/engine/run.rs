@@ -276,7 +276,7 @@ impl<W: Waiting> Engine<W> {
 fn next_closed(inbox: &mut Inbox) -> Option<Task> {
     loop {
         let (session, holds) = inbox.closed.last_mut()?;
-        match holds.pop_first() {
+        match holds.pop() {
             Some((key, owner)) => return Some(Task::Close(key, owner, *session)),
             None => {
                 inbox.closed.pop();

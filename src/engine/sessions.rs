@@ -3,7 +3,7 @@
 //! The hold itself says to which session it is bound; this is the way back, from a connection that closed to its holds. It
 //! is in memory only, and a change of role forgets all of it: the leases alone end what was taken over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 
 use super::server::{KeyId, KeyRef};
@@ -27,7 +27,7 @@ pub enum Standing {
 #[derive(Debug)]
 struct Connection {
     client: u64,
-    holds: BTreeSet<HoldName>,
+    holds: HashSet<HoldName>,
 }
 
 /// All connections that asked for a hold that ends with them.
@@ -55,7 +55,7 @@ impl Sessions {
         let session = Session(self.next);
         self.next = self.next.saturating_add(1);
         self.by_client.insert(client, session);
-        self.open.insert(session, Connection { client, holds: BTreeSet::new() });
+        self.open.insert(session, Connection { client, holds: HashSet::new() });
         session
     }
 
@@ -82,7 +82,7 @@ impl Sessions {
     }
 
     /// The client's connection has closed: what ends with it.
-    pub fn close(&mut self, client: u64) -> Option<(Session, BTreeSet<HoldName>)> {
+    pub fn close(&mut self, client: u64) -> Option<(Session, Vec<HoldName>)> {
         let session = self.by_client.remove(&client)?;
         let connection = self.open.remove(&session)?;
         if self.open.is_empty() {
@@ -90,7 +90,7 @@ impl Sessions {
             self.open.shrink_to(64);
             self.by_client.shrink_to(64);
         }
-        Some((session, connection.holds))
+        Some((session, connection.holds.into_iter().collect()))
     }
 
     /// A change of role: no hold is bound to a connection any more.
@@ -111,18 +111,13 @@ impl Sessions {
     /// The data of two databases changed places.
     pub fn swapped(&mut self, one: i32, other: i32) {
         for connection in self.open.values_mut().filter(|connection| !connection.holds.is_empty()) {
-            swap(&mut connection.holds, one, other);
+            connection.holds = std::mem::take(&mut connection.holds)
+                .into_iter()
+                .map(|(mut key, owner)| {
+                    key.swap(one, other);
+                    (key, owner)
+                })
+                .collect();
         }
     }
-}
-
-/// Renames holds whose databases changed places.
-pub fn swap(holds: &mut BTreeSet<HoldName>, one: i32, other: i32) {
-    *holds = std::mem::take(holds)
-        .into_iter()
-        .map(|(mut key, owner)| {
-            key.swap(one, other);
-            (key, owner)
-        })
-        .collect();
 }

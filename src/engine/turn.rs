@@ -52,6 +52,10 @@ impl<W: Waiting> Engine<W> {
         for effect in effects.drain(..) {
             self.tell(at, key, now, effect);
         }
+        // What a step with a crowd took is given back.
+        if effects.capacity() > EFFECTS_KEPT {
+            effects.shrink_to(EFFECTS_KEPT);
+        }
         self.effects = effects;
         Ok(result)
     }
@@ -245,7 +249,9 @@ impl<W: Waiting> Engine<W> {
     }
 }
 
-/// How much room is kept for the next effect, in bytes.
+/// For how many effects of a step room is kept.
+const EFFECTS_KEPT: usize = 256;
+/// How much room is kept for the next effect that is replicated, in bytes.
 const EFFECT_KEPT: usize = 16 * 1024;
 
 /// Writes what replicas and the AOF need to know: what changed, however much there is.

@@ -133,6 +133,10 @@ impl Crowd {
         let id = shared.id();
         match &mut self.0 {
             Kept::Few(few) if few.len() < FEW_MAX => {
+                if few.is_empty() {
+                    // Many locks have one shared holder.
+                    few.reserve_exact(1);
+                }
                 let place = few.partition_point(|other| other.id() < id);
                 few.insert(place, shared);
             }
