@@ -5,21 +5,7 @@
 
 mod support;
 
-use support::{aof_commands, assert_nothing_unread, digest, exec, Client, Server, Value};
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
-}
-
-/// A new client that has sent this command and waits.
-#[track_caller]
-fn wait(server: &Server, command: &str) -> Client {
-    let mut client = server.client();
-    server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
-    client
-}
+use support::{aof_commands, assert_all_over, assert_nothing_unread, digest, exec, say, wait, Server, Value};
 
 #[track_caller]
 fn release(server: &Server, owner: &str) {
@@ -46,13 +32,6 @@ fn standing(server: &Server) -> String {
 fn assert_told_to_release(answer: &Value) {
     let text = answer.err_text();
     assert!(text.starts_with("ERR ") && text.contains("release"), "{text}");
-}
-
-/// The end of a test: nobody holds, nobody waits.
-#[track_caller]
-fn assert_all_over(server: &Server) {
-    server.assert_no_keys();
-    server.assert_clean();
 }
 
 #[test]

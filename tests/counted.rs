@@ -8,13 +8,7 @@ mod support;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-use support::{exec, Client, Server, Value};
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
-}
+use support::{assert_all_over, exec, holders, say, Client, Server, Value};
 
 /// Asks for `k`, shared: whether it was granted. `limit` 0 = without LIMIT.
 #[track_caller]
@@ -44,23 +38,6 @@ fn release(server: &Server, owners: &[&str]) {
     for owner in owners {
         assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
     }
-}
-
-/// The holders in the order of their fences.
-#[track_caller]
-fn holders(server: &Server) -> Vec<String> {
-    let info = say(server, "LOCK.INFO k");
-    match info.is_nil() {
-        true => Vec::new(),
-        false => info.get("holders").array().iter().map(|hold| hold.get("owner").text()).collect(),
-    }
-}
-
-/// The end of a test: nobody holds, nobody waits.
-#[track_caller]
-fn assert_all_over(server: &Server) {
-    server.assert_no_keys();
-    server.assert_clean();
 }
 
 #[test]

@@ -5,13 +5,7 @@
 
 mod support;
 
-use support::{acquire, args, assert_nothing_unread, exec, release, until, waiter, waiter_in, Client, Server};
-
-/// LOCK.ACQUIRE with SESSION that must be granted at once, for longer than any test lasts: the fence.
-#[track_caller]
-fn bound(client: &mut Client, key: &str, owner: &str) -> i64 {
-    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000", "SESSION"]).int()
-}
+use support::{acquire, args, assert_nothing_unread, bound, exec, release, until, waiter, waiter_in, Client, Server};
 
 /// A new client that waits for the lock with SESSION.
 #[track_caller]

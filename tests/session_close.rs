@@ -9,13 +9,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-use support::{acquire, args, exec, release, until, waiter, waiter_in, Client, Server};
-
-/// LOCK.ACQUIRE with SESSION that must be granted at once, for longer than any test lasts: the fence.
-#[track_caller]
-fn bound(client: &mut Client, key: &str, owner: &str) -> i64 {
-    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000", "SESSION"]).int()
-}
+use support::{acquire, args, bound, exec, release, until, waiter, waiter_in, Client, Server};
 
 /// Changes a setting.
 #[track_caller]

@@ -8,21 +8,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-use support::{args, assert_nothing_unread, exec, until, Client, Server, Value};
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
-}
-
-/// A new client that has sent this command and waits.
-#[track_caller]
-fn wait(server: &Server, command: &str) -> Client {
-    let mut client = server.client();
-    server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
-    client
-}
+use support::{args, assert_nothing_unread, exec, say, until, wait, Client, Server, Value};
 
 /// Takes `k`, shared: the fence.
 #[track_caller]

@@ -5,16 +5,10 @@
 
 mod support;
 
-use support::{assert_both_clean, assert_same, digest, exec, until, until_synced, Client, Server, Value};
+use support::{assert_both_clean, assert_same, digest, exec, say, until, until_synced, Client, Server};
 
 /// More than are kept in a list.
 const CROWD: usize = 40;
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
-}
 
 /// A primary with an AOF, and its replica.
 fn pair() -> (Server, Server) {

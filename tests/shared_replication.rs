@@ -8,14 +8,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{
-    aof_bytes, assert_both_clean, assert_same, digest, until, until_synced, Client, Server, ServerBuilder, Value,
+    aof_bytes, assert_both_clean, assert_same, digest, say, until, until_synced, Client, Server, ServerBuilder,
 };
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
-}
 
 /// Takes `k`, shared, with these options and for longer than any test: the fence.
 #[track_caller]

@@ -6,13 +6,7 @@
 
 mod support;
 
-use support::{args, assert_nothing_unread, exec, until, Client, Server, Value};
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
-}
+use support::{args, assert_all_over, assert_nothing_unread, exec, holders, say, until, Client, Server, Value};
 
 /// A new client that asks for `k` with these words (owner, options) and waits without end, and its id.
 #[track_caller]
@@ -31,28 +25,11 @@ fn release(server: &Server, owners: &[&str]) {
     }
 }
 
-/// The holders in the order of their fences.
-#[track_caller]
-fn holders(server: &Server) -> Vec<String> {
-    let info = say(server, "LOCK.INFO k");
-    match info.is_nil() {
-        true => Vec::new(),
-        false => info.get("holders").array().iter().map(|hold| hold.get("owner").text()).collect(),
-    }
-}
-
 /// Returns when the server has done everything that was due: a wait that began now has run out after it.
 fn let_it_catch_up(server: &Server) {
     say(server, "LOCK.ACQUIRE other x").int();
     assert_eq!(server.client().cmd(&["LOCK.ACQUIRE", "other", "y", "BLOCK", "5"]), Value::NullBulk);
     assert_eq!(say(server, "LOCK.RELEASE other x"), 1);
-}
-
-/// The end of a test: nobody holds, nobody waits.
-#[track_caller]
-fn assert_all_over(server: &Server) {
-    server.assert_no_keys();
-    server.assert_clean();
 }
 
 /// Trap 1: of several readers that could come in, one's wait is over, and nobody could act on that before the release.

@@ -6,7 +6,7 @@
 mod support;
 
 use support::{
-    args, assert_both_clean, digest, exec, until, until_some, until_synced, waiter_in, Client, Server, Value,
+    args, assert_both_clean, digest, exec, say, until, until_some, until_synced, waiter_in, Client, Server, Value,
 };
 
 use std::time::Duration;
@@ -36,12 +36,6 @@ impl Pair {
         until_synced(&self.primary, &self.replica);
         assert_eq!(digest(&self.replica), data, "the replica differs from its restarted primary");
     }
-}
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
 }
 
 /// Takes `key`, shared and for longer than any test: the fence.

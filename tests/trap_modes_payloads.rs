@@ -10,7 +10,7 @@ mod support;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use support::{aof_commands, args, digest, until, Server, Value};
+use support::{aof_commands, args, digest, say, until, Server, Value};
 
 /// The type byte and the 64-bit module id with its length byte stand before the value.
 const HEAD: usize = 10;
@@ -21,12 +21,6 @@ const REFUSED: &str = "ERR Bad data format";
 
 fn unix_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros().try_into().unwrap()
-}
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
 }
 
 /// A server that does not look at checksums, and what DUMP said of a lock that `aa` and `bb` share there.

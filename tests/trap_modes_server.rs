@@ -4,13 +4,10 @@
 
 mod support;
 
-use support::{acquire, aof_commands, args, digest, holds, said, until, until_synced, Client, Server, Value};
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
-}
+use support::{
+    acquire, aof_commands, args, assert_all_over, digest, holders, holds, said, say, until, until_synced, Client,
+    Server, Value,
+};
 
 /// A new client that asks for `k` with these words (owner, options) and waits without end, and its id.
 #[track_caller]
@@ -27,23 +24,6 @@ fn release(server: &Server, owners: &[&str]) {
     for owner in owners {
         assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
     }
-}
-
-/// The holders in the order of their fences.
-#[track_caller]
-fn holders(server: &Server) -> Vec<String> {
-    let info = say(server, "LOCK.INFO k");
-    match info.is_nil() {
-        true => Vec::new(),
-        false => info.get("holders").array().iter().map(|hold| hold.get("owner").text()).collect(),
-    }
-}
-
-/// The end of a test: nobody holds, nobody waits.
-#[track_caller]
-fn assert_all_over(server: &Server) {
-    server.assert_no_keys();
-    server.assert_clean();
 }
 
 /// A reader's lease, a wait and a permit's lease end while the server would accept no write; `b` and `c` come in together

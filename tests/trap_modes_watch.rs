@@ -4,21 +4,7 @@
 
 mod support;
 
-use support::{aof_commands, args, said, until, Client, Server, Value};
-
-/// The answer to this command, words with one space between.
-#[track_caller]
-fn say(server: &Server, command: &str) -> Value {
-    server.cmd(&command.split(' ').collect::<Vec<_>>())
-}
-
-/// A new client that has sent this command and waits.
-#[track_caller]
-fn wait(server: &Server, command: &str) -> Client {
-    let mut client = server.client();
-    server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
-    client
-}
+use support::{aof_commands, args, said, say, until, wait, Server, Value};
 
 /// What a transaction that watches `k`, and a client that tracks it, see of `act`: whether EXEC is aborted, and whether the
 /// tracker is told.

@@ -6,15 +6,9 @@
 mod support;
 
 use support::{
-    acquire, aof_commands, args, assert_both_clean, assert_same, digest, exec, held, release, said, until, waiter,
-    Client, Server, Value,
+    acquire, aof_commands, args, assert_both_clean, assert_same, bound, digest, exec, held, release, said, until,
+    waiter, Client, Server, Value,
 };
-
-/// LOCK.ACQUIRE with SESSION that must be granted at once, for longer than any test lasts: the fence.
-#[track_caller]
-fn bound(client: &mut Client, key: &str, owner: &str) -> i64 {
-    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000", "SESSION"]).int()
-}
 
 /// Closes the connection and returns when the server has noticed.
 #[track_caller]

@@ -5,15 +5,9 @@
 mod support;
 
 use support::{
-    acquire, aof_commands, args, assert_both_clean, assert_same, digest, release, said, until, until_synced, waiter,
-    Client, Server, ServerBuilder, Value,
+    acquire, aof_commands, args, assert_both_clean, assert_same, bound, digest, release, said, until, until_synced,
+    waiter, Client, Server, ServerBuilder, Value,
 };
-
-/// LOCK.ACQUIRE with SESSION that must be granted at once, for longer than any test lasts: the fence.
-#[track_caller]
-fn bound(client: &mut Client, key: &str, owner: &str) -> i64 {
-    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000", "SESSION"]).int()
-}
 
 /// The `session` of the only holder, as LOCK.INFO tells it.
 #[track_caller]

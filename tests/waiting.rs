@@ -4,22 +4,7 @@
 
 mod support;
 
-use support::{args, assert_nothing_unread, exec, held, holds, release, Client, Server, Value};
-
-/// A new client that has sent this command and waits.
-#[track_caller]
-fn wait(server: &Server, command: &str) -> Client {
-    let mut client = server.client();
-    server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
-    client
-}
-
-/// The end of a test: nobody holds, nobody waits.
-#[track_caller]
-fn assert_all_over(server: &Server) {
-    server.assert_no_keys();
-    server.assert_clean();
-}
+use support::{args, assert_all_over, assert_nothing_unread, exec, held, holds, release, wait, Client, Server, Value};
 
 #[test]
 fn waiters_are_served_in_the_order_in_which_they_came() {

@@ -62,3 +62,40 @@ pub fn exec(client: &mut Client, commands: &[&str]) -> Vec<Value> {
 pub fn assert_nothing_unread(client: &mut Client) {
     assert_eq!(client.cmd(&["PING"]), "PONG");
 }
+
+/// The answer to this command, words with one space between.
+#[track_caller]
+pub fn say(server: &Server, command: &str) -> Value {
+    server.cmd(&command.split(' ').collect::<Vec<_>>())
+}
+
+/// A new client that has sent this command and waits.
+#[track_caller]
+pub fn wait(server: &Server, command: &str) -> Client {
+    let mut client = server.client();
+    server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
+    client
+}
+
+/// The end of a test: nobody holds, nobody waits.
+#[track_caller]
+pub fn assert_all_over(server: &Server) {
+    server.assert_no_keys();
+    server.assert_clean();
+}
+
+/// The holders in the order of their fences.
+#[track_caller]
+pub fn holders(server: &Server) -> Vec<String> {
+    let info = say(server, "LOCK.INFO k");
+    match info.is_nil() {
+        true => Vec::new(),
+        false => info.get("holders").array().iter().map(|hold| hold.get("owner").text()).collect(),
+    }
+}
+
+/// LOCK.ACQUIRE with SESSION that must be granted at once, for longer than any test lasts: the fence.
+#[track_caller]
+pub fn bound(client: &mut Client, key: &str, owner: &str) -> i64 {
+    client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000", "SESSION"]).int()
+}

@@ -33,7 +33,9 @@ mod watch;
 
 pub use builder::ServerBuilder;
 pub use client::{Client, Received};
-pub use locks::{acquire, assert_nothing_unread, exec, held, release, waiter, waiter_in};
+pub use locks::{
+    acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
+};
 pub use module::{faulty_module_path, module_path};
 pub use process::state as process_state;
 pub use server::Server;
