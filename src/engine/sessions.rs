@@ -10,6 +10,9 @@ use super::server::{KeyId, KeyRef};
 use super::Scope;
 use crate::lock::{Owner, Session};
 
+/// For how many holds of a connection room is kept.
+const KEPT: usize = 64;
+
 /// A hold, by the name of its lock and its owner.
 pub type HoldName = (KeyId, Owner);
 
@@ -77,7 +80,12 @@ impl Sessions {
     /// Forgets a hold that ended, or follows another connection.
     pub fn unbind(&mut self, session: Session, key: KeyRef, owner: &Owner) {
         if let Some(connection) = self.open.get_mut(&session) {
-            connection.holds.remove(&(key.to_id(), owner.clone()));
+            let holds = &mut connection.holds;
+            holds.remove(&(key.to_id(), owner.clone()));
+            if holds.capacity() > KEPT.max(8 * holds.len()) {
+                // What many holds took is given back while the connection lives.
+                holds.shrink_to(2 * holds.len());
+            }
         }
     }
 
@@ -102,8 +110,11 @@ impl Sessions {
     pub fn flushed(&mut self, scope: Scope) {
         for connection in self.open.values_mut() {
             match scope {
-                Scope::All => connection.holds.clear(),
-                Scope::Db(db) => connection.holds.retain(|(key, _)| key.db != db),
+                Scope::All => connection.holds = HashSet::new(),
+                Scope::Db(db) => {
+                    connection.holds.retain(|(key, _)| key.db != db);
+                    connection.holds.shrink_to_fit();
+                }
             }
         }
     }
