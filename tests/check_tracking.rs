@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
 use support::{acquire, args, release, until, waiter, Client, Server, Value};
 
 /// A RESP3 connection that is told of what changes after its reads.
@@ -173,5 +176,34 @@ fn holder_learns_of_the_end_of_its_own_hold_on_its_own_connection() {
     assert_told(&mut a, "the end of its lease");
     assert!(!check(&mut a));
     until("the key is gone", || server.cmd(&["DBSIZE"]) == 0);
+    server.assert_clean();
+}
+
+/// The same with the client that everybody has.
+#[test]
+fn redis_cli_shows_that_the_lock_it_checked_was_lost() {
+    let server = Server::start();
+    let fence = acquire(&mut server.client(), "k", "a");
+    let mut cli = Command::new("redis-cli")
+        .args(["-3", "--show-pushes", "yes", "-h", "127.0.0.1", "-p", &server.port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = cli.stdin.take().unwrap();
+    let mut lines = BufReader::new(cli.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut next = |count| (&mut lines).take(count).collect::<Vec<String>>();
+
+    stdin.write_all(b"CLIENT TRACKING ON\nLOCK.CHECK k a\n").unwrap();
+    assert_eq!(next(2), ["OK".to_string(), fence.to_string()]);
+    let ttl: u64 = next(1)[0].parse().unwrap();
+    assert!((1..=600_000).contains(&ttl), "{ttl}");
+    release(&mut server.client(), "k", "a");
+    // redis-cli reads what was pushed when it has something to do.
+    stdin.write_all(b"LOCK.CHECK k a\n").unwrap();
+    assert_eq!(next(2), ["invalidate", "k"]);
+    drop(stdin);
+    assert!(cli.wait().unwrap().success());
+    server.assert_no_keys();
     server.assert_clean();
 }
