@@ -5,7 +5,7 @@ use crate::lock::{Fence, FenceClock, Limit, Millis, Mode, OwnerRef, UnixMicros};
 
 /// More arguments after the key than any request with each option once can have; what lies beyond need not be read,
 /// because a doubled or unknown option then stands before it.
-pub const ARGS_MAX: usize = 16;
+pub const ARGS_MAX: usize = 10;
 
 /// How long a request may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
