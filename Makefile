@@ -28,8 +28,8 @@ test: build ## run every test
 test-matrix: build ## run the black-box tests on every server that can be had, and print a table
 	@tools/test-matrix.sh
 
-bench: build ## measure what locks cost (QUICK=1: two minutes), into docs/benchmarks
-	cargo bench --locked --bench part1
+bench: build ## measure what locks cost (QUICK=1: three minutes), into docs/benchmarks
+	cargo bench --locked --bench part1 --bench part2
 
 servers: ## fetch newer Redis and Valkey servers for the tests into target/servers
 	@tools/fetch-servers.sh

@@ -1,11 +1,12 @@
 //! Nothing grows with the number of locks or waiters: the same work beside few and beside many.
 
-use crate::callgrind::{Callgrind, Counted};
+use crate::bench::callgrind::{Callgrind, COMMANDS};
+use crate::bench::progress;
+use crate::bench::report::{Cell, Entry, Report, Table};
+use crate::bench::wire::{command, Wire};
 use crate::pairs::key;
-use crate::report::{Cell, Entry, Report, Table};
 use crate::support::Server;
-use crate::wire::{command, Wire};
-use crate::{progress, Scale};
+use crate::Scale;
 
 /// The measurements, for those who cannot make them.
 pub const NAMES: [&str; 4] = [
@@ -85,7 +86,7 @@ pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
     let pairs = scale.pairs - scale.pairs % 25;
     let plain = Server::builder();
     let beside_locks = |(count, others, own): (usize, &str, &str)| {
-        callgrind.count(Counted::Commands, (pairs, &plain), |server, pairs| {
+        callgrind.count(COMMANDS, (pairs, &plain), |server, pairs| {
             let mut wire = Wire::connect(server);
             hold_others(&mut wire, count, others);
             acquire_and_release(&mut wire, pairs, own);
@@ -101,14 +102,14 @@ pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
     line(NAMES[0], scale.locks, &|count| beside_locks((count, DAY, HOUR)));
     line(NAMES[1], scale.locks, &|count| beside_locks((count, HOUR, DAY)));
     line(NAMES[2], scale.waiters, &|waiters| {
-        callgrind.count(Counted::Commands, (pairs, &plain), |server, pairs| {
+        callgrind.count(COMMANDS, (pairs, &plain), |server, pairs| {
             let mut control = Wire::connect(server);
             let _queue = Queue::of(server, &mut control, waiters);
             acquire_and_release(&mut control, pairs, HOUR);
         })
     });
     line(NAMES[3], scale.waiters, &|waiters| {
-        callgrind.count(Counted::Commands, (pairs / 5, &plain), |server, steps| {
+        callgrind.count(COMMANDS, (pairs / 5, &plain), |server, steps| {
             let mut control = Wire::connect(server);
             let mut queue = Queue::of(server, &mut control, waiters + 1);
             (0..steps).for_each(|_| queue.leave_and_join(&mut control));

@@ -7,10 +7,11 @@
 
 use std::time::Instant;
 
-use crate::report::{quantile, Cell, Entry, Report, Table};
+use crate::bench::progress;
+use crate::bench::report::{quantile, Cell, Entry, Report, Table};
+use crate::bench::wire::{command, Wire};
 use crate::support::Server;
-use crate::wire::{command, Wire};
-use crate::{progress, Scale};
+use crate::Scale;
 
 const KEY: &str = "handoff:01234567";
 const OWNERS: [&str; 2] = ["owner-0123456789", "owner-abcdefghij"];

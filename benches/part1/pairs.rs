@@ -1,10 +1,11 @@
 //! What an uncontended acquire and release cost, beside the recipes they replace.
 
-use crate::callgrind::{Callgrind, Counted};
-use crate::report::{Cell, Entry, Report, Table};
+use crate::bench::callgrind::{Callgrind, Counted};
+use crate::bench::progress;
+use crate::bench::report::{Cell, Entry, Report, Table};
+use crate::bench::wire::{command, Wire};
 use crate::support::{until_synced, Server, ServerBuilder};
-use crate::wire::{command, Wire};
-use crate::{progress, Scale};
+use crate::Scale;
 
 /// The measurements, for those who cannot make them.
 pub const NAMES: [&str; 1] = ["instructions of a pair of commands"];

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use super::callgrind::Callgrind;
+
 /// A number that was measured several times, and how far it strays.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
@@ -113,16 +115,19 @@ impl Table {
     }
 }
 
-/// A ratio that must not be above a bound.
+/// A figure that must not be above a bound.
 #[derive(Debug)]
 struct Goal {
     name: String,
-    ratio: f64,
+    measured: f64,
     most: f64,
 }
 
 /// What a run found.
 pub struct Report {
+    /// The files' name in docs/benchmarks/, without what follows the dot.
+    file: &'static str,
+    heading: &'static str,
     environment: Vec<(&'static str, String)>,
     quick: bool,
     goals: Vec<Goal>,
@@ -133,13 +138,15 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(environment: Vec<(&'static str, String)>, quick: bool) -> Report {
-        Report { environment, quick, goals: Vec::new(), body: String::new(), tables: Vec::new(), skipped: Vec::new() }
+    pub fn new(file: &'static str, heading: &'static str, callgrind: Option<&Callgrind>) -> Report {
+        let (goals, body, tables, skipped) = Default::default();
+        let (environment, quick) = (super::environment(callgrind), super::is_quick());
+        Report { file, heading, environment, quick, goals, body, tables, skipped }
     }
 
-    /// A ratio, and how large it may be.
-    pub fn goal(&mut self, name: &str, ratio: f64, most: f64) {
-        self.goals.push(Goal { name: name.to_owned(), ratio, most });
+    /// A figure, and how large it may be.
+    pub fn goal(&mut self, name: &str, measured: f64, most: f64) {
+        self.goals.push(Goal { name: name.to_owned(), measured, most });
     }
 
     pub fn table(&mut self, table: Table) {
@@ -172,23 +179,23 @@ impl Report {
         }
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks");
         fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join("part1.md"), markdown).unwrap();
-        fs::write(dir.join("part1.json"), self.json()).unwrap();
-        println!("Written to docs/benchmarks/part1.md and part1.json.");
+        fs::write(dir.join(format!("{}.md", self.file)), markdown).unwrap();
+        fs::write(dir.join(format!("{}.json", self.file)), self.json()).unwrap();
+        println!("Written to docs/benchmarks/{0}.md and {0}.json.", self.file);
     }
 
     fn markdown(&self) -> String {
-        let mut text = String::from("# Exclusive locks: what they cost\n\nMade by `make bench`.\n\n");
+        let mut text = format!("# {}\n\nMade by `make bench`.\n\n", self.heading);
         for (name, value) in &self.environment {
             writeln!(text, "* {name}: {value}").unwrap();
         }
         if self.quick {
             text.push_str("* QUICK=1: a short run\n");
         }
-        text.push_str("\n| ratio | measured | at most | |\n| --- | --- | --- | --- |\n");
-        for Goal { name, ratio, most } in &self.goals {
-            let met = if ratio <= most { "met" } else { "**not met**" };
-            writeln!(text, "| {name} | {ratio:.3} | {most} | {met} |").unwrap();
+        text.push_str("\n| figure | measured | at most | |\n| --- | --- | --- | --- |\n");
+        for Goal { name, measured, most } in &self.goals {
+            let met = if measured <= most { "met" } else { "**not met**" };
+            writeln!(text, "| {name} | {} | {} | {met} |", shown(*measured), shown(*most)).unwrap();
         }
         for skipped in &self.skipped {
             writeln!(text, "\n{skipped}").unwrap();
@@ -198,8 +205,8 @@ impl Report {
 
     fn json(&self) -> String {
         let environment = self.environment.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)));
-        let goals = self.goals.iter().map(|Goal { name, ratio, most }| {
-            format!("{{\"name\": {}, \"ratio\": {ratio:.4}, \"at_most\": {most}}}", quoted(name))
+        let goals = self.goals.iter().map(|Goal { name, measured, most }| {
+            format!("{{\"name\": {}, \"measured\": {}, \"at_most\": {}}}", quoted(name), shown(*measured), shown(*most))
         });
         let tables = self.tables.iter().map(|table| {
             let rows = table.rows.iter().map(|row| format!("[{}]", joined(row.iter().map(Entry::json), ", ")));
@@ -211,12 +218,18 @@ impl Report {
             )
         });
         format!(
-            "{{\n  \"environment\": {{{}}},\n  \"ratios\": [{}],\n  \"tables\": [{}]\n}}\n",
+            "{{\n  \"environment\": {{{}}},\n  \"bounds\": [{}],\n  \"tables\": [{}]\n}}\n",
             joined(environment, ", "),
             joined(goals, ", "),
             joined(tables, ", ")
         )
     }
+}
+
+/// Three digits behind the point, less zeros at the end.
+fn shown(number: f64) -> String {
+    let text = format!("{number:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn joined(parts: impl Iterator<Item = String>, by: &str) -> String {

@@ -1,0 +1,118 @@
+//! The second benchmark (`make bench`): what all modes of holding cost, and that nothing of it grows with the number of
+//! holders and waiters, but for a logarithm.
+//!
+//! * [`memory`] and [`waiting`]: bytes a hold and a waiter take, beside what the server itself takes.
+//! * [`line`] and [`pairs`] count instructions: of joining and leaving a line, and of requests that nobody is in the way of.
+//! * [`log`]: bytes that a change adds to the AOF.
+//! * [`stall`]: how long everybody else waits while thousands are let in, or thrown out, at once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../support/mod.rs"]
+mod bench;
+mod clients;
+mod line;
+mod log;
+mod memory;
+mod pairs;
+mod stall;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod waiting;
+
+use bench::callgrind::Callgrind;
+use bench::report::Report;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// Locks held beside as many strings.
+    locks: usize,
+    /// Holders of one lock.
+    holders: [usize; 4],
+    /// Clients that wait for one lock, for their memory.
+    waiting: &'static [usize],
+    /// Clients that wait for one lock, while instructions are counted.
+    line: &'static [usize],
+    /// What stands in those lines.
+    kinds: &'static [line::Kind],
+    /// Joins, or leaves, of the shorter of two runs; the longer one has three times as many.
+    steps: usize,
+    /// Pairs of commands of the shorter of two runs.
+    pairs: usize,
+    /// How often an instruction count is taken.
+    counts: usize,
+    /// Clients that are let in or thrown out at once.
+    crowd: usize,
+    /// How often that is done.
+    rounds: usize,
+}
+
+const FULL: Scale = Scale {
+    locks: 1_000_000,
+    holders: [1, 10, 1000, 10_000],
+    waiting: &[1000, 10_000],
+    line: &[100, 1000, 10_000],
+    kinds: &line::ALL,
+    steps: 400,
+    pairs: 4000,
+    counts: 3,
+    crowd: 10_000,
+    rounds: 5,
+};
+const QUICK: Scale = Scale {
+    locks: 1_000_000,
+    holders: [1, 10, 100, 1000],
+    waiting: &[1000],
+    line: &[10, 1000],
+    kinds: &[line::Kind::Exclusive, line::Kind::Entangled],
+    steps: 100,
+    pairs: 1000,
+    counts: 1,
+    crowd: 1000,
+    rounds: 3,
+};
+
+/// Fills a part of the report.
+enum Measurement {
+    Plain(fn(Scale, &mut Report)),
+    /// With instructions.
+    Counted(fn(&Callgrind, Scale, &mut Report)),
+}
+
+/// In the order of the report.
+const MEASUREMENTS: [(&str, Measurement); 6] = [
+    ("memory", Measurement::Plain(memory::measure)),
+    ("waiting", Measurement::Plain(waiting::measure)),
+    ("line", Measurement::Counted(line::measure)),
+    ("pairs", Measurement::Counted(pairs::measure)),
+    ("log", Measurement::Plain(log::measure)),
+    ("stall", Measurement::Plain(stall::measure)),
+];
+
+fn main() {
+    let scale = if bench::is_quick() { QUICK } else { FULL };
+    let files = clients::raise_open_files();
+    // Puts itself between the harness and the server, so it must come before the first server.
+    let callgrind = Callgrind::find();
+    let mut report = Report::new("part2", "All modes of holding: what they cost", callgrind.as_ref());
+    if files < clients::FILES {
+        report.skip("crowds of 10000 clients", &format!("{} open files are needed, {files} allowed", clients::FILES));
+        report.finish();
+        return;
+    }
+    // Somebody who works on one of them: `BENCH_ONLY=waiting,line`.
+    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    for (name, measurement) in MEASUREMENTS {
+        if !only.is_empty() && !only.split(',').any(|one| one == name) {
+            report.skip(name, "left out by BENCH_ONLY");
+            continue;
+        }
+        match (measurement, &callgrind) {
+            (Measurement::Plain(measure), _) => measure(scale, &mut report),
+            (Measurement::Counted(measure), Some(callgrind)) => measure(callgrind, scale, &mut report),
+            (Measurement::Counted(_), None) => report.skip(name, "valgrind is not installed"),
+        }
+    }
+    report.finish();
+}

@@ -1,0 +1,45 @@
+//! What all benchmarks share.
+//!
+//! * [`callgrind`] counts a server's instructions; a count does not depend on what else the machine does.
+//! * [`wire`] is the client's side.
+//! * [`report`] prints the tables and writes them into `docs/benchmarks/`.
+//!
+//! Environment: `QUICK=1` for a short run that writes nothing, `REDIS_SERVER` for another server, `REDIS_LOCK_MODULE` for
+//! a module that is already built.
+
+// Each benchmark uses a part of this.
+#![allow(dead_code)]
+
+pub mod callgrind;
+pub mod report;
+pub mod wire;
+
+use crate::support::Server;
+use callgrind::Callgrind;
+
+/// Whether a short run was asked for.
+pub fn is_quick() -> bool {
+    std::env::var_os("QUICK").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// What a reader must know to compare numbers.
+pub fn environment(callgrind: Option<&Callgrind>) -> Vec<(&'static str, String)> {
+    let server = Server::start();
+    let version = server.version();
+    let (major, minor, patch) = version.number;
+    let name = if version.valkey { "Valkey" } else { "Redis" };
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let models: Vec<&str> =
+        cpus.lines().filter(|line| line.starts_with("model name")).filter_map(|line| line.split(": ").nth(1)).collect();
+    vec![
+        ("module", env!("CARGO_PKG_VERSION").to_owned()),
+        ("server", format!("{name} {major}.{minor}.{patch}, {}", server.info_field("memory", "mem_allocator"))),
+        ("processor", format!("{} x {}", models.len(), models.first().copied().unwrap_or("unknown"))),
+        ("counted by", callgrind.map_or("nothing".to_owned(), |callgrind| callgrind.version().to_owned())),
+    ]
+}
+
+/// Shows on standard error what is being measured.
+pub fn progress(what: &str) {
+    eprintln!("bench: {what}");
+}
