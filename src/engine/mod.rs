@@ -197,7 +197,10 @@ impl<W: Waiting> Engine<W> {
             return Some(Steady(i64::MIN));
         }
         // `None` sorts before every moment, so it must not take part in the minimum.
-        [self.leases.first(), self.waiters.first_end()].into_iter().flatten().min()
+        match (self.leases.first(), self.waiters.first_end()) {
+            (Some(lease), Some(wait)) => Some(lease.min(wait)),
+            (lease, wait) => lease.or(wait),
+        }
     }
 
     /// What is to be published of a command, once its key is closed.

@@ -9,7 +9,7 @@ use super::api::{self, call, Ctx, RawCtx, RawString};
 use super::guard::guard;
 use super::key::{OpenKey, SeenKey};
 use super::{listeners, publish, reply, role, state};
-use crate::engine::{Events, Found, KeyRef, Stored, WrongType};
+use crate::engine::{Found, KeyEvent, KeyRef, Stored, WrongType};
 use crate::lock::{Fence, Owner};
 use crate::wire::{BadRequest, Leases, Refused, ARGS_MAX};
 
@@ -91,8 +91,8 @@ impl Call<'_> {
     }
 
     /// Publishes what happened to the key, which must be closed.
-    pub fn publish(&self, events: Events) {
-        publish::of_command(self.ctx, self.key, &events);
+    pub fn publish(&self, events: &[KeyEvent]) {
+        publish::of_command(self.ctx, self.key, events);
     }
 
     /// Looks at the lock there, if there is one, and changes nothing.

@@ -153,7 +153,7 @@ fn acquire(call: &Call) -> Answered {
         Ok::<_, Refusal>(outcome)
     })
     .ok_or(PANICKED)??;
-    call.publish(events);
+    call.publish(&events);
     match outcome {
         Outcome::Granted(fence) if is_made => Ok(Answer::Granted { made_owner: owner.to_owner(), fence }),
         Outcome::Granted(fence) => Ok(Answer::Integer(fence.get())),
@@ -223,7 +223,7 @@ fn change(
         Ok::<_, Refusal>(held)
     })
     .ok_or(PANICKED)??;
-    call.publish(events);
+    call.publish(&events);
     Ok(Answer::Integer(u64::from(held)))
 }
 
