@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::collections::BTreeSet;
 
 use support::{acquire, aof_commands, digest, release, skip, until, Client, Server, Value};

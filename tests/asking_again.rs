@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{aof_commands, assert_all_over, assert_nothing_unread, digest, exec, say, wait, Server, Value};
 
 #[track_caller]

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, digest, release, Client, Server, Value};
 
 /// A server on which `k` is held by `me`, and keys of other types stand.

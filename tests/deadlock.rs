@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, release, waiter, Client, Server, Value};
 
 /// LOCK.ACQUIRE without limit of time, and these options.

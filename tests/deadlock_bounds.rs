@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, exec, release, Client, Server};
 
 /// A connection of a user of that name who may do everything.

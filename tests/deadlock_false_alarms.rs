@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, exec, release, skip, until, Client, Server, Value, Version};
 
 /// Below these versions CLIENT UNBLOCK would lose replies or crash the server, and answers 0.

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{aof_commands, digest, exec, say, until, wait, Server, Value};
 
 /// A server whose lock `k` is held exclusively by `a`, and the fence.

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{aof_commands, args, until, until_synced, Server};
 
 /// 10 000 short holds, a hundred in one write.

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, held, release, until, waiter, waiter_in, Client, Server, Value};
 
 /// LOCK.INFO of a lock that is held; its entries are all there, in order, and agree with one another.

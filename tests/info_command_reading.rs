@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{
     acquire, aof_commands, args, assert_both_clean, digest, exec, held, release, until, until_synced, waiter, Server,
     Value,

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, exec, release, until_synced, waiter, Client, Server, Value};
 
 /// Somebody who listens to all keyspace events of a server.

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, exec, held, release, waiter, waiter_in, Client, Server, Value};
 
 #[track_caller]

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, assert_nothing_unread, bound, exec, release, until, waiter, waiter_in, Client, Server};
 
 /// A new client that waits for the lock with SESSION.

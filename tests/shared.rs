@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{assert_both_clean, assert_same, digest, exec, say, until, until_synced, Client, Server};
 
 /// More than are kept in a list.

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, release, Client, Server, Value};
 
 /// What the log may say here and nowhere else: the lines about the panics that were planted.

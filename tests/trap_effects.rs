@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{
     acquire, aof_bytes, aof_commands, args, assert_both_clean, assert_same, digest, release, said, until, until_synced,
     waiter, Server,

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{
     acquire, args, assert_both_clean, assert_same, digest, holds, release, until, until_synced, waiter, waiter_in,
     Server, Value,

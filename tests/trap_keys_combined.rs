@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{acquire, args, assert_same, digest, release, until, until_synced, waiter, Client, Server, Value};
 
 /// Runs the commands in one transaction and gives their replies.

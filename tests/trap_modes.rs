@@ -4,8 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{args, assert_all_over, assert_nothing_unread, exec, holders, say, until, Client, Server, Value};
 
 /// A new client that asks for `k` with these words (owner, options) and waits without end, and its id.

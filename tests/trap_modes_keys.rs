@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{
     args, assert_both_clean, digest, exec, say, until, until_some, until_synced, waiter_in, Client, Server, Value,
 };

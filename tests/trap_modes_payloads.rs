@@ -6,8 +6,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::{aof_commands, args, digest, say, until, Server, Value};

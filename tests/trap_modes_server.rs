@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{
     acquire, aof_commands, args, assert_all_over, digest, holders, holds, said, say, until, until_synced, Client,
     Server, Value,

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{aof_commands, args, said, say, until, wait, Server, Value};
 
 /// What a transaction that watches `k`, and a client that tracks it, see of `act`: whether EXEC is aborted, and whether the

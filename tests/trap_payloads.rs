@@ -5,8 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::{args, skip, until, Client, Server, Value};

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{aof_commands, args, digest, held, holds, release, until, Client, Server, Value};
 
 /// Trap 44: what is pipelined behind a blocking ACQUIRE.

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{
     acquire, aof_commands, args, assert_both_clean, assert_same, bound, digest, exec, held, release, said, until,
     waiter, Client, Server, Value,

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{args, assert_nothing_unread, exec, held, holds, release, Client, Server, Value, Version};
 
 /// A new client that waits for `k`, and its id.

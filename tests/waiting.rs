@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use support::{args, assert_all_over, assert_nothing_unread, exec, held, holds, release, wait, Client, Server, Value};
 
 #[test]

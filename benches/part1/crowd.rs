@@ -5,8 +5,8 @@ use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
 use crate::pairs::key;
-use crate::support::Server;
 use crate::Scale;
+use support::Server;
 
 /// The measurements, for those who cannot make them.
 pub const NAMES: [&str; 4] = [

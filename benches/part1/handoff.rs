@@ -10,8 +10,8 @@ use std::time::Instant;
 use crate::bench::progress;
 use crate::bench::report::{quantile, Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
-use crate::support::Server;
 use crate::Scale;
+use support::Server;
 
 const KEY: &str = "handoff:01234567";
 const OWNERS: [&str; 2] = ["owner-0123456789", "owner-abcdefghij"];

@@ -10,8 +10,6 @@ mod bench;
 mod crowd;
 mod handoff;
 mod pairs;
-#[path = "../../tests/support/mod.rs"]
-mod support;
 
 use bench::callgrind::Callgrind;
 use bench::report::Report;

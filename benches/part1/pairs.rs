@@ -4,8 +4,8 @@ use crate::bench::callgrind::{Callgrind, Counted};
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
-use crate::support::{until_synced, Server, ServerBuilder};
 use crate::Scale;
+use support::{until_synced, Server, ServerBuilder};
 
 /// The measurements, for those who cannot make them.
 pub const NAMES: [&str; 1] = ["instructions of a pair of commands"];

@@ -1,8 +1,8 @@
 //! Thousands of connections.
 
 use crate::bench::wire::{command, Wire};
-use crate::support::{poll, Server, ServerBuilder};
 use std::time::Duration;
+use support::{poll, Server, ServerBuilder};
 
 /// Connections that are made in one go, fewer than a server's backlog holds.
 const AT_ONCE: usize = 100;

@@ -5,8 +5,8 @@ use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
 use crate::clients::{all_say, connect, hold, owner, roomy, until_number, DAY, MANY_CLIENTS};
-use crate::support::{Server, ServerBuilder};
 use crate::Scale;
+use support::{Server, ServerBuilder};
 
 const KEY: &str = "lock:waited-for-";
 /// A wait that ends while the server is watched; long enough that all have joined when the first ends.

@@ -4,8 +4,8 @@ use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
 use crate::clients::{owner, roomy, DAY, HOLDER};
-use crate::support::{aof_bytes, Server};
 use crate::Scale;
+use support::{aof_bytes, Server};
 
 const KEY: &str = "lock:01234567890";
 

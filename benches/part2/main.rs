@@ -16,8 +16,6 @@ mod log;
 mod memory;
 mod pairs;
 mod stall;
-#[path = "../../tests/support/mod.rs"]
-mod support;
 mod waiting;
 
 use bench::callgrind::Callgrind;

@@ -4,8 +4,8 @@ use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
 use crate::clients::{connect, memory, owner, roomy, DAY};
-use crate::support::Server;
 use crate::Scale;
+use support::Server;
 
 /// Commands in one write.
 const AT_ONCE: usize = 500;

@@ -5,8 +5,8 @@ use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
 use crate::clients::DAY;
-use crate::support::{Server, ServerBuilder};
 use crate::Scale;
+use support::{Server, ServerBuilder};
 
 const OWNER: &str = "owner-0123456789";
 const OTHER: &str = "other-0123456789";

@@ -8,8 +8,8 @@ use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
 use crate::clients::{all_say, connect, hold, owner, roomy, until_number, DAY, HOLDER};
-use crate::support::Server;
 use crate::Scale;
+use support::Server;
 
 const KEY: &str = "lock:01234567890";
 /// A lease that ends while the server stands still.

@@ -8,8 +8,8 @@ use crate::bench::wire::{command, Wire};
 use crate::clients::{
     all_say, connect, hold, memory, owner, raise_open_files, roomy, until_number, DAY, FILES, PATIENCE,
 };
-use crate::support::{poll, Server};
 use crate::Scale;
+use support::{poll, Server};
 
 const KEY: &str = "lock:waited-for-";
 /// What a waiter may take of the module's own allocations.

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::{Server, ServerBuilder};
+use support::{Server, ServerBuilder};
 
 /// Tells the wrapper to count, and into which file.
 const OUT: &str = "CALLGRIND_OUT";

@@ -14,8 +14,8 @@ pub mod callgrind;
 pub mod report;
 pub mod wire;
 
-use crate::support::Server;
 use callgrind::Callgrind;
+use support::Server;
 
 /// Whether a short run was asked for.
 pub fn is_quick() -> bool {

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::support::{parse_value, Server, Value};
+use support::{parse_value, Server, Value};
 
 /// A server that says nothing for so long hangs.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -26,9 +26,15 @@ fn find(variable: &str, target_dir: &str, options: &[&str]) -> PathBuf {
     path.canonicalize().unwrap_or_else(|error| panic!("no module at {}: {error}", path.display()))
 }
 
+/// The project's directory.
+pub fn root() -> &'static Path {
+    // This package lies in tests/support.
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
 /// Cargo's own lock on the target directory makes parallel test processes take turns.
 fn build(target_dir: &str, options: &[&str]) -> PathBuf {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let home = root();
     let target = home.join(target_dir);
     let output = Command::new(env!("CARGO"))
         .args(["build", "--release", "--lib", "--manifest-path"])

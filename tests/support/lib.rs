@@ -1,6 +1,6 @@
 //! Black-box test support: real redis-server processes and raw sockets.
 //!
-//! Used by every file in `tests/` through `mod support;`. Nothing here sleeps for luck: [`until`] and
+//! A package of its own: the tests and benchmarks of the module and those of the client use it. Nothing here sleeps for luck: [`until`] and
 //! [`until_some`] poll a condition that the server itself reports, and give up with a name for what did not happen.
 //!
 //! | file | owns |
@@ -17,8 +17,6 @@
 //! (a built `.so`, nothing is built then), `REDIS_LOCK_PATIENCE` (multiplies every deadline; for valgrind),
 //! `REDIS_LOCK_KEEP` (server directories stay), `REDIS_LOCK_SKIPS` (a file that collects which tests were skipped).
 
-// Each test binary uses a part of this.
-#![allow(dead_code, unused_imports, unused_macros)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod builder;
@@ -129,7 +127,7 @@ impl<T: Arg + ?Sized> Arg for &T {
 }
 
 /// A command of mixed arguments: `c.cmd(&args!["LOCK.ACQUIRE", key, owner, "PX", 500])`. Text, bytes and integers.
+#[macro_export]
 macro_rules! args {
-    ($($arg:expr),+ $(,)?) => { [$($crate::support::Arg::arg(&$arg)),+] };
+    ($($arg:expr),+ $(,)?) => { [$($crate::Arg::arg(&$arg)),+] };
 }
-pub(crate) use args;

@@ -1,0 +1,1 @@
+//! Distributed locks over the `LOCK.*` commands of the redis-lock module.
