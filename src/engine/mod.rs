@@ -26,6 +26,7 @@ mod server;
 mod sessions;
 mod settings;
 mod stats;
+mod sweep;
 mod turn;
 mod waiters;
 
@@ -41,7 +42,9 @@ use smallvec::SmallVec;
 pub use deadlines::{Deadlines, Slot};
 pub use inbox::Inbox;
 pub use report::{check, Report};
-pub use server::{Found, Key, KeyEvent, KeyId, KeyRef, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting};
+pub use server::{
+    Found, Home, Key, KeyEvent, KeyId, KeyRef, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting,
+};
 pub use settings::{Settings, SETTINGS};
 pub use stats::Stats;
 
@@ -53,6 +56,7 @@ use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
 use run::Task;
 use sessions::Sessions;
+use sweep::Sweep;
 use waiters::{Asker, Lines, Waiters};
 
 /// The key holds a value of another type.
@@ -128,6 +132,8 @@ pub struct Engine<W: Waiting> {
     soon: VecDeque<Task>,
     /// What the server would not let a turn do yet.
     postponed: Vec<Task>,
+    /// Which lines are asked whether they are at the right server.
+    sweep: Sweep,
 }
 
 impl<W: Waiting> Engine<W> {
@@ -152,6 +158,7 @@ impl<W: Waiting> Engine<W> {
             spent: run::Cost::default(),
             soon: VecDeque::new(),
             postponed: Vec::new(),
+            sweep: Sweep::default(),
         }
     }
 
@@ -197,9 +204,13 @@ impl<W: Waiting> Engine<W> {
             return Some(Steady(i64::MIN));
         }
         // `None` sorts before every moment, so it must not take part in the minimum.
-        match (self.leases.first(), self.waiters.first_end()) {
+        let ends = match (self.leases.first(), self.waiters.first_end()) {
             (Some(lease), Some(wait)) => Some(lease.min(wait)),
             (lease, wait) => lease.or(wait),
+        };
+        match self.next_sweep() {
+            Some(sweep) => ends.into_iter().chain([sweep]).min(),
+            None => ends,
         }
     }
 

@@ -71,7 +71,7 @@ pub struct Cost {
 }
 
 /// A slice of time, and how much of it is left.
-struct Slice {
+pub struct Slice {
     end: Steady,
     steps: usize,
     answers: usize,
@@ -80,7 +80,7 @@ struct Slice {
 
 impl Slice {
     /// Takes in what was spent. True if no more may be.
-    fn is_over<S: Server>(&mut self, server: &S, spent: &mut Cost) -> bool {
+    pub fn is_over<S: Server>(&mut self, server: &S, spent: &mut Cost) -> bool {
         let Cost { steps, answers } = mem::take(spent);
         self.steps += 1 + steps;
         self.answers += answers;
@@ -105,7 +105,12 @@ impl<W: Waiting> Engine<W> {
             self.leave_parked(ticket);
             self.time_out(ticket);
         }
-        let progress = match server.standing() {
+        let standing = server.standing();
+        if matches!(standing, Standing::Writable | Standing::Halted) {
+            // Nothing is written by this either.
+            self.sweep(server, &mut slice);
+        }
+        let progress = match standing {
             Standing::Writable => self.write(server, inbox, &mut slice),
             Standing::Replica => return self.follow(server, inbox, &mut slice),
             Standing::Loading | Standing::Halted => Progress::Halted,
@@ -118,7 +123,7 @@ impl<W: Waiting> Engine<W> {
             Progress::Halted => {
                 let pending = !(inbox.is_empty() && self.soon.is_empty() && self.postponed.is_empty());
                 let again = if pending { Some(retry) } else { self.leases.first().map(|end| end.max(retry)) };
-                again.into_iter().chain(self.waiters.first_end()).min()
+                again.into_iter().chain(self.waiters.first_end()).chain(self.next_sweep()).min()
             }
         }
     }
@@ -161,8 +166,12 @@ impl<W: Waiting> Engine<W> {
                     self.postponed.push(task);
                 }
             }
-            Verdict::Foreign if !self.matters(server, task.key()) => {}
-            Verdict::Foreign => self.postponed.push(task),
+            Verdict::Foreign => {
+                self.sweep_soon(task.key());
+                if self.matters(server, task.key()) {
+                    self.postponed.push(task);
+                }
+            }
             Verdict::Halted => {
                 self.postponed.push(task);
                 return false;

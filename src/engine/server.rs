@@ -130,6 +130,10 @@ pub enum Reply {
     MustRelease,
     /// The key holds a value of another type now.
     WrongType,
+    /// The key is this server's no longer, or soon: its client asks again and is sent to the right one.
+    TryAgain,
+    /// The cluster is down.
+    ClusterDown,
 }
 
 /// A client that waits. Consumed by what ends the wait, so it is answered once.
@@ -168,6 +172,17 @@ pub enum Verdict {
     Halted,
 }
 
+/// Where a client of the cluster would be sent with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// Nowhere: it is right here.
+    Here,
+    /// To another server: the key's slot is not here, or is leaving and the key with it.
+    Elsewhere,
+    /// Away: the cluster is down.
+    Down,
+}
+
 /// The server, outside commands.
 pub trait Server {
     /// An open key.
@@ -181,6 +196,8 @@ pub trait Server {
     fn standing(&mut self) -> Standing;
     /// Whether it would accept a client's write to this key.
     fn verdict(&mut self, key: KeyRef) -> Verdict;
+    /// Where a client of the cluster would be sent with this key.
+    fn home(&mut self, key: KeyRef) -> Home;
     /// Opens a key; `None` when its database does not exist.
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<Self::Key<'a>>;
     /// Tells replicas and AOF how far the fence clock has come.

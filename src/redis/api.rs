@@ -56,6 +56,7 @@ required! {
     RedisModule_CallReplyStringPtr RedisModule_FreeCallReply RedisModule_SetCommandInfo RedisModule_CreateCommand
     RedisModule_GetCommand RedisModule_CreateDataType RedisModule_SubscribeToServerEvent
     RedisModule_SubscribeToKeyspaceEvents RedisModule_MonotonicMicroseconds RedisModule_SetModuleOptions
+    RedisModule_GetServerInfo RedisModule_ServerInfoGetFieldC RedisModule_FreeServerInfo
     RedisModule_GetServerVersion RedisModule_GetDbIdFromIO RedisModule_GetKeyNameFromIO RedisModule_EmitAOF
     RedisModule_GetDetachedThreadSafeContext RedisModule_GetDbIdFromOptCtx RedisModule_GetKeyNameFromOptCtx
     RedisModule_Log RedisModule_GetClientId RedisModule_DigestAddStringBuffer RedisModule_DigestEndSequence
@@ -118,6 +119,17 @@ pub fn now() -> Now {
 pub fn server_version() -> i32 {
     // SAFETY: a function without arguments.
     unsafe { call!(RedisModule_GetServerVersion()) }
+}
+
+/// Whether the server is a Valkey: it says so itself, its version numbers do not.
+pub fn is_valkey(ctx: Ctx) -> bool {
+    // SAFETY: the context is live, and the section's name a C string.
+    let info = unsafe { call!(RedisModule_GetServerInfo(ctx.raw(), c"server".as_ptr())) };
+    // SAFETY: the info was made above, and the field's name is a C string.
+    let version = unsafe { call!(RedisModule_ServerInfoGetFieldC(info, c"valkey_version".as_ptr())) };
+    // SAFETY: freed once; the field is not looked into.
+    unsafe { call!(RedisModule_FreeServerInfo(ctx.raw(), info)) };
+    !version.is_null()
 }
 
 /// Whether writes outside commands would abort the server now (CLIENT PAUSE, a failover under way).

@@ -19,6 +19,11 @@ use crate::wire::Refused;
 /// reply (redis/redis#13015). Below it, CLIENT UNBLOCK answers 0 and the waiter goes on waiting.
 const UNBLOCK_CALLBACK_SINCE: i32 = 0x0007_0400;
 
+/// What a cluster client takes as a reason to ask again in a moment; it is sent to the right server then.
+const TRY_AGAIN: &str = "TRYAGAIN the slot of this key is leaving or has left this server, ask again";
+/// What Redis itself says.
+const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
+
 /// A client that waits.
 #[derive(Debug)]
 pub struct BlockedClient(*mut RawBlocked);
@@ -81,6 +86,8 @@ unsafe extern "C" fn on_reply(ctx: *mut RawCtx, _: *mut *mut RawString, _: c_int
             Reply::Null => ctx.reply_null(),
             Reply::MustRelease => ctx.reply_error(&Refused::MustRelease.to_string()),
             Reply::WrongType => ctx.reply_error(WRONG_TYPE),
+            Reply::TryAgain => ctx.reply_error(TRY_AGAIN),
+            Reply::ClusterDown => ctx.reply_error(CLUSTER_DOWN),
         }
     });
     raw::REDISMODULE_OK as c_int

@@ -58,9 +58,15 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
     state::create_engine();
     // What the operator wrote comes first: a server does not take back events, timers and commands of a load that fails.
     settings::register(ctx, args)?;
-    let options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+    if ctx.flags().is_cluster() {
+        state::with_engine(|engine| engine.join_cluster());
+    }
+    let mut options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
         | raw::REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD
         | NO_IMPLICIT_SIGNAL_MODIFIED;
+    if api::is_valkey(ctx) {
+        options |= VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION;
+    }
     // SAFETY: the context is that of the load.
     unsafe { call!(RedisModule_SetModuleOptions(ctx.raw(), options.cast_signed())) };
     if !value::register(ctx) {
@@ -90,6 +96,11 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
 /// `REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED`, which the bindings leave out: a key that was opened for writing is
 /// not taken for changed.
 const NO_IMPLICIT_SIGNAL_MODIFIED: u32 = 1 << 1;
+
+/// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION` of Valkey 9: without it CLUSTER MIGRATESLOTS is refused. Keys of a
+/// slot that comes in are other clients' to see only when it has come: nothing is granted or ended there before, because
+/// the server says that the slot is not its own. Redis and older Valkeys have no such option.
+const VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION: u32 = 1 << 5;
 
 /// Makes the ACL category of the module's commands, where the server lets modules have one; its name.
 fn add_category(ctx: Ctx) -> Option<&'static str> {

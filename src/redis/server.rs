@@ -1,6 +1,6 @@
 //! The server outside commands: what the timer's turn may do.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, CStr};
 use std::ptr::NonNull;
 
 use redis_module::raw;
@@ -8,11 +8,13 @@ use redis_module::raw;
 use super::api::{self, call, Ctx};
 use super::key::OpenKey;
 use super::{replication, state};
-use crate::engine::{KeyRef, Server, Standing, Verdict};
+use crate::engine::{Home, KeyRef, Server, Standing, Verdict};
 use crate::lock::{Fence, Now};
 
 /// What the server says of a key whose slot it does not serve, or that is leaving and not here any more.
 const FOREIGN: &[u8] = b"non local key";
+/// What it says of every key while the cluster is down.
+const DOWN: &[u8] = b"cluster is down";
 
 /// The server, seen from a timer.
 pub struct TimerServer {
@@ -31,13 +33,23 @@ impl TimerServer {
     /// Asks the server whether it would let a client write to this key, by a write command that changes nothing. Its
     /// checks (replicas, disk errors, slot) come before the command runs; what replication writes skips them.
     fn ask(&self, key: KeyRef) -> Verdict {
+        // S: as strict as with a script. E: errors are replies. "b": the key. "c": no effect.
+        self.question(c"SEbc", key, |text| match text {
+            b"OK" => Verdict::Accepts,
+            _ if self.is_cluster && says(text, FOREIGN) => Verdict::Foreign,
+            _ => Verdict::Halted,
+        })
+        .unwrap_or(Verdict::Foreign)
+    }
+
+    /// Runs that command and reads what the server says to it; `None`: nothing.
+    fn question<R>(&self, format: &CStr, key: KeyRef, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let (name, len) = (key.name.as_ptr().cast::<c_char>(), key.name.len());
         let (ctx, command, no_effect) = (self.ctx.raw(), replication::APPLY.as_ptr(), c"".as_ptr());
-        // S: as strict as with a script. E: errors are replies. "b": the key. "c": no effect.
         // SAFETY: the format takes a pointer, a length and a string, which live until the call returns.
         let reply = state::OWN_QUESTION
-            .during(|| unsafe { call!(RedisModule_Call(ctx, command, c"SEbc".as_ptr(), name, len, no_effect)) });
-        let Some(reply) = NonNull::new(reply) else { return Verdict::Foreign };
+            .during(|| unsafe { call!(RedisModule_Call(ctx, command, format.as_ptr(), name, len, no_effect)) });
+        let reply = NonNull::new(reply)?;
         let mut len = 0;
         // SAFETY: the reply is live until it is freed below.
         let text = unsafe { call!(RedisModule_CallReplyStringPtr(reply.as_ptr(), &mut len)) };
@@ -47,16 +59,16 @@ impl TimerServer {
             // SAFETY: so many bytes belong to the reply.
             unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) }
         };
-        let is_foreign = || text.windows(FOREIGN.len()).any(|part| part == FOREIGN);
-        let verdict = match text {
-            b"OK" => Verdict::Accepts,
-            _ if self.is_cluster && is_foreign() => Verdict::Foreign,
-            _ => Verdict::Halted,
-        };
+        let answer = read(text);
         // SAFETY: freed once.
         unsafe { call!(RedisModule_FreeCallReply(reply.as_ptr())) };
-        verdict
+        Some(answer)
     }
+}
+
+/// Whether the words stand in this text.
+fn says(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|part| part == words)
 }
 
 impl Server for TimerServer {
@@ -85,6 +97,19 @@ impl Server for TimerServer {
             _ if !self.ctx.select_db(key.db) => Verdict::Foreign,
             _ => *self.verdict.insert(self.ask(key)),
         }
+    }
+
+    fn home(&mut self, key: KeyRef) -> Home {
+        if !self.is_cluster || !self.ctx.select_db(key.db) {
+            return Home::Here;
+        }
+        // Without "S": too few replicas or disk errors send nobody away.
+        let home = self.question(c"Ebc", key, |text| match text {
+            text if says(text, FOREIGN) => Home::Elsewhere,
+            text if says(text, DOWN) => Home::Down,
+            _ => Home::Here,
+        });
+        home.unwrap_or(Home::Here)
     }
 
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {

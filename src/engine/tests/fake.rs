@@ -37,6 +37,10 @@ pub struct Fake {
     /// What it says of keys that are in no list.
     pub verdict: Verdict,
     pub foreign: Vec<Name>,
+    /// The cluster is down.
+    pub is_down: bool,
+    /// How often it was asked where a key is at home.
+    pub probed: usize,
     pub data: Data,
     /// How long it takes over one key, in microseconds.
     pub cost_us: u64,
@@ -194,6 +198,17 @@ impl Server for Fake {
         }
     }
 
+    fn home(&mut self, key: KeyRef) -> Home {
+        self.probed += 1;
+        if self.is_down {
+            Home::Down
+        } else if self.foreign.iter().any(|(db, name)| (*db, name.as_bytes()) == (key.db, key.name)) {
+            Home::Elsewhere
+        } else {
+            Home::Here
+        }
+    }
+
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {
         Some(OpenKey {
             at: (key.db, key.name.to_vec()),
@@ -218,6 +233,8 @@ impl Fake {
             standing: Standing::Writable,
             verdict: Verdict::Accepts,
             foreign: Vec::new(),
+            is_down: false,
+            probed: 0,
             data: BTreeMap::new(),
             cost_us: 0,
             asked: 0,

@@ -13,6 +13,7 @@ mod search;
 mod sessions;
 mod slices;
 mod stats;
+mod sweep;
 mod turns;
 mod undelivered;
 mod world;

@@ -15,6 +15,7 @@ fn counted(world: &World) -> Vec<Count> {
         ("wait_timeouts", stats.wait_timeouts),
         ("waits_withdrawn", stats.waits_withdrawn),
         ("waits_abandoned", stats.waits_abandoned),
+        ("waits_redirected", stats.waits_redirected),
         ("releases", stats.releases),
         ("downgrades", stats.downgrades),
         ("extensions", stats.extensions),

@@ -1,0 +1,89 @@
+//! Lines at the wrong server: in a cluster a slot may leave with its keys, or the cluster may go down, and nobody tells a
+//! client that is blocked without keys, as a module's clients are.
+//!
+//! So once a second every line is asked about, and at once when a turn finds its key gone elsewhere. Whoever waits there is
+//! answered so that a cluster client asks again and is sent to the right server.
+
+use super::run::Slice;
+use super::server::{Home, KeyId, KeyRef, Reply, Server, Waiting};
+use super::Engine;
+use crate::lock::{Millis, Steady};
+
+/// How often every line is asked about, in milliseconds. Redis looks at clients blocked on keys as often.
+const EVERY: Millis = Millis(1000);
+/// How many lines a slice asks about at most: what is due is not held up by a crowd of lines.
+const PROBES_MAX: usize = 256;
+
+/// The lines that are still to be asked about, and when all are.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    in_cluster: bool,
+    due: Option<Steady>,
+    left: Vec<KeyId>,
+}
+
+impl<W: Waiting> Engine<W> {
+    /// The server is part of a cluster: lines may find themselves at the wrong server.
+    pub fn join_cluster(&mut self) {
+        self.sweep.in_cluster = true;
+    }
+
+    /// When the next line is to be asked about; the beginning of time if one is now.
+    pub(super) fn next_sweep(&self) -> Option<Steady> {
+        let is_needed = self.sweep.in_cluster && self.waiters.len() > 0;
+        let due = if self.sweep.left.is_empty() { self.sweep.due } else { None };
+        is_needed.then(|| due.unwrap_or(Steady(i64::MIN)))
+    }
+
+    /// This key was found to be elsewhere: its line is asked about first.
+    pub(super) fn sweep_soon(&mut self, key: &KeyId) {
+        if self.sweep.in_cluster && self.lines.get(key.borrow()).is_some() {
+            self.sweep.left.push(key.clone());
+        }
+    }
+
+    /// Asks about lines that are due for it, a slice at most, and sends away who waits in vain.
+    pub(super) fn sweep<S: Server>(&mut self, server: &mut S, slice: &mut Slice) {
+        let Some(due) = self.next_sweep() else {
+            self.sweep.left.clear();
+            return;
+        };
+        let now = server.now().steady;
+        if due > now {
+            return;
+        }
+        if self.sweep.left.is_empty() {
+            self.sweep.due = Some(now + EVERY);
+            self.sweep.left = self.lines.keys(None);
+        }
+        for _ in 0..PROBES_MAX {
+            if slice.is_over(server, &mut self.spent) {
+                return;
+            }
+            let Some(key) = self.sweep.left.pop() else { return };
+            let reply = match server.home(key.borrow()) {
+                Home::Here => continue,
+                Home::Elsewhere => Reply::TryAgain,
+                Home::Down => Reply::ClusterDown,
+            };
+            if !self.send_away(server, key.borrow(), &reply, slice) {
+                self.sweep.left.push(key);
+                return;
+            }
+        }
+    }
+
+    /// Answers everybody in this line with that. False if the slice was over before.
+    fn send_away<S: Server>(&mut self, server: &S, at: KeyRef, reply: &Reply, slice: &mut Slice) -> bool {
+        while let Some(first) = self.lines.get(at).and_then(|line| line.first()).map(|(ticket, _)| ticket) {
+            if slice.is_over(server, &mut self.spent) {
+                return false;
+            }
+            self.leave_line(at, first);
+            self.stats.waits_redirected += 1;
+            self.spent.answers += 1;
+            self.waiters.answer(first, |_| reply.clone());
+        }
+        true
+    }
+}
