@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `server.rs`, `builder.rs` | one server: its directory, port, log and life |
 //! | `watch.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
+//! | `cluster.rs` | several servers that are a Redis Cluster |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
 //! | `module.rs` | building the `.so` |
 //! | `locks.rs` | held, waited for, given up: what tests do on the way to what they try |
@@ -21,6 +22,7 @@
 
 mod builder;
 mod client;
+mod cluster;
 mod locks;
 mod module;
 mod process;
@@ -31,6 +33,7 @@ mod watch;
 
 pub use builder::ServerBuilder;
 pub use client::{Client, Received};
+pub use cluster::Cluster;
 pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
 };
