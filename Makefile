@@ -24,6 +24,7 @@ test: build ## run every test
 	@tools/fetch-servers.sh || echo 'make test: the module is not tried on newer servers.'
 	cargo test --release --locked --no-fail-fast --lib
 	cargo test --locked --no-fail-fast --test '*'
+	cargo test --locked --no-fail-fast -p redis-lock-client
 
 test-matrix: build ## run the black-box tests on every server that can be had, and print a table
 	@tools/test-matrix.sh
@@ -36,9 +37,9 @@ servers: ## fetch newer Redis and Valkey servers for the tests into target/serve
 
 check: setup ## check format, lints and documentation
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked --features planted-faults -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
 
 clean: ## remove all that was built, fetched and stored
 	cargo clean

@@ -1,5 +1,7 @@
 //! Slots that move with locks that are held and waited for, and clusters that go down (traps 29 to 32).
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::time::Duration;
 
 use support::{acquire, args, say, until, Client, Cluster, Received, Server, Value};

@@ -80,7 +80,7 @@ impl ServerBuilder {
         self.config(format!("replicaof 127.0.0.1 {}", primary.port()))
     }
 
-    /// Sets an environment variable of the server process (libfaketime and the like).
+    /// Sets an environment variable of the server process (see also `clock_off_by`).
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `server.rs`, `builder.rs` | one server: its directory, port, log and life |
 //! | `watch.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
+//! | `clock.rs`, `clock.c` | a wall clock that is wrong |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
 //! | `module.rs` | building the `.so` |
@@ -22,6 +23,7 @@
 
 mod builder;
 mod client;
+mod clock;
 mod cluster;
 mod locks;
 mod module;

@@ -1,0 +1,218 @@
+//! Locks of one server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod relay;
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use redis_lock_client::{Error, Lock, Locks, Request};
+use relay::Relay;
+use support::{until, Server, Value};
+use tokio::time::timeout;
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(60);
+/// When something is to happen at once, on a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+const SHORT: Duration = Duration::from_millis(600);
+
+fn lock(port: u16) -> Lock {
+    Lock::server(&format!("redis://127.0.0.1:{port}")).unwrap()
+}
+
+fn k(server: &Server) -> Request {
+    lock(server.port()).key("k").lease(LONG)
+}
+
+/// The ms that are left of the hold of `k`; `None`: that owner does not hold it.
+fn ttl(server: &Server, owner: &str) -> Option<i64> {
+    match server.cmd(&["LOCK.CHECK", "k", owner]) {
+        Value::NullBulk => None,
+        answer => Some(answer.array()[1].int()),
+    }
+}
+
+fn is_free(server: &Server) -> bool {
+    server.cmd(&["LOCK.INFO", "k"]) == Value::NullBulk
+}
+
+fn waiters(server: &Server) -> String {
+    server.info_field("redislock", "redislock_waiters")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lock_is_held_until_released_and_each_grant_has_a_larger_fence() {
+    let server = Server::start();
+    let first = k(&server).acquire(SOON).await.unwrap();
+    assert!(matches!(k(&server).try_acquire().await, Err(Error::NotAcquired)));
+    assert!(matches!(k(&server).acquire(Duration::from_millis(50)).await, Err(Error::NotAcquired)));
+    assert!(ttl(&server, first.owner()).unwrap() > 30_000);
+    let fence = first.fence();
+    first.release().await.unwrap();
+    assert!(is_free(&server));
+    let second = k(&server).try_acquire().await.unwrap();
+    assert!(second.fence() > fence);
+    second.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn released_lock_goes_to_who_waits_in_the_server() {
+    let server = Server::start();
+    let first = k(&server).try_acquire().await.unwrap();
+    let request = k(&server);
+    let waits = tokio::spawn(async move { request.acquire(LONG).await });
+    until("it waits", || waiters(&server) == "1");
+    let fence = first.fence();
+    first.release().await.unwrap();
+    let second = timeout(SOON, waits).await.unwrap().unwrap().unwrap();
+    assert!(second.fence() > fence);
+    assert!(second.held_until().unwrap() > Instant::now() + LONG / 2, "reckoned from the grant");
+    second.release().await.unwrap();
+}
+
+/// A wait shares its connection with nobody: others of the same client are answered meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_holds_up_no_other_request() {
+    let server = Server::start();
+    let locks = lock(server.port());
+    let held = locks.key("k").lease(LONG).try_acquire().await.unwrap();
+    let request = locks.key("k").lease(LONG);
+    let waits = tokio::spawn(async move { request.acquire(LONG).await.map(|_| ()) });
+    until("it waits", || waiters(&server) == "1");
+    timeout(SOON, locks.key("other").try_acquire()).await.unwrap().unwrap().release().await.unwrap();
+    waits.abort();
+    held.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_request_leaves_the_line() {
+    let server = Server::start();
+    let held = k(&server).try_acquire().await.unwrap();
+    let request = k(&server);
+    let waits = tokio::spawn(async move { request.acquire(LONG).await.map(|_| ()) });
+    until("it waits", || waiters(&server) == "1");
+    waits.abort();
+    assert!(waits.await.unwrap_err().is_cancelled());
+    until("nobody waits", || waiters(&server) == "0");
+    held.release().await.unwrap();
+    assert!(is_free(&server));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_guard_releases() {
+    let server = Server::start();
+    drop(k(&server).try_acquire().await.unwrap());
+    while !is_free(&server) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clones_of_a_guard_are_one_hold_that_ends_with_the_last() {
+    let server = Server::start();
+    let guard = k(&server).try_acquire().await.unwrap();
+    let deeper = guard.clone();
+    assert_eq!(guard.depth(), 2);
+    deeper.release().await.unwrap();
+    assert_eq!(guard.depth(), 1);
+    assert!(ttl(&server, guard.owner()).is_some());
+    guard.release().await.unwrap();
+    assert!(is_free(&server));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shared_and_counted_holds_keep_their_limits() {
+    let server = Server::start();
+    let readers = [k(&server).shared().try_acquire().await.unwrap(), k(&server).shared().try_acquire().await.unwrap()];
+    assert!(matches!(k(&server).try_acquire().await, Err(Error::NotAcquired)));
+    for reader in readers {
+        reader.release().await.unwrap();
+    }
+    let two = NonZeroU32::new(2).unwrap();
+    let _permits =
+        [k(&server).counted(two).try_acquire().await.unwrap(), k(&server).counted(two).try_acquire().await.unwrap()];
+    assert!(matches!(k(&server).counted(two).try_acquire().await, Err(Error::NotAcquired)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hold_is_renewed_beyond_its_lease() {
+    let server = Server::start();
+    let guard = k(&server).lease(SHORT).try_acquire().await.unwrap();
+    let renewals = || server.info_field("redislock", "redislock_extensions").parse::<u32>().unwrap();
+    while renewals() < 5 {
+        assert!(ttl(&server, guard.owner()).is_some());
+        tokio::time::sleep(SHORT / 20).await;
+    }
+    assert!(guard.held_until().is_some());
+    assert!(guard.extend().await.unwrap() > Instant::now());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_is_told_when_an_operator_ends_its_hold() {
+    let server = Server::start();
+    let guard = k(&server).lease(SHORT).try_acquire().await.unwrap();
+    assert_eq!(server.cmd(&["DEL", "k"]), 1);
+    timeout(SOON, guard.lost()).await.expect("told by the next renewal");
+    assert_eq!(guard.held_until(), None);
+    assert!(matches!(guard.extend().await, Err(Error::NotHeld)));
+    assert!(matches!(guard.release().await, Err(Error::NotHeld)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holder_is_told_when_its_server_is_gone_or_silent() {
+    for silence in [Server::kill9, Server::sigstop] {
+        let server = Server::start();
+        let guard = k(&server).lease(SHORT).try_acquire().await.unwrap();
+        let sure = guard.held_until().unwrap();
+        silence(&server);
+        timeout(SOON, guard.lost()).await.expect("told by the end of its lease");
+        assert!(Instant::now() >= sure, "not before");
+    }
+}
+
+/// The answer to a request is lost; it is sent again, under the same owner, and finds its own hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answer_costs_nothing() {
+    let server = Server::start();
+    for wait in [Duration::ZERO, SOON] {
+        let relay = Relay::to(server.port());
+        relay.swallow_one_answer_to("LOCK.ACQUIRE");
+        let guard = timeout(SOON, lock(relay.port()).key("k").lease(LONG).acquire(wait)).await.unwrap().unwrap();
+        assert_eq!(relay.swallowed(), 1);
+        assert!(ttl(&server, guard.owner()).is_some());
+        relay.swallow_one_answer_to("LOCK.RELEASE");
+        // The first one did it, so the second finds nothing: all that can be said is that it is not held.
+        assert!(matches!(guard.release().await, Ok(()) | Err(Error::NotHeld)));
+        assert!(is_free(&server));
+    }
+    assert_eq!(server.info_field("redislock", "redislock_grants_at_once"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiter_goes_on_after_its_server_restarted() {
+    let server = Server::builder().aof().start();
+    let held = k(&server).try_acquire().await.unwrap();
+    let request = k(&server);
+    let waits = tokio::spawn(async move { request.acquire(LONG).await });
+    until("it waits", || waiters(&server) == "1");
+    server.kill9();
+    server.restart();
+    let (fence, owner) = (held.fence(), held.owner().to_owned());
+    until("it waits again", || waiters(&server) == "1");
+    assert_eq!(server.cmd(&["LOCK.RELEASE", "k", &owner]), 1);
+    assert!(timeout(SOON, waits).await.unwrap().unwrap().unwrap().fence() > fence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn impossible_requests_and_errors_of_the_server_are_told() {
+    let server = Server::start();
+    assert!(matches!(k(&server).lease(Duration::from_micros(5)).try_acquire().await, Err(Error::Invalid(_))));
+    server.cmd(&["SET", "k", "x"]);
+    match k(&server).acquire(LONG).await.map(|_| ()) {
+        Err(Error::Server(error)) => assert_eq!(error.code(), Some("WRONGTYPE")),
+        other => panic!("{other:?}"),
+    }
+}
