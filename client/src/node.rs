@@ -41,6 +41,8 @@ pub(crate) struct Node {
     entry: Entry,
     /// Which server a slot of a cluster was last found at; for Sentinel the primary, as slot 0.
     homes: Mutex<HashMap<u16, Address>>,
+    /// The nodes of a cluster that were heard of.
+    met: Mutex<Vec<Address>>,
     /// The connections that short commands share.
     shared: Mutex<HashMap<Address, MultiplexedConnection>>,
 }
@@ -67,7 +69,7 @@ impl Node {
     }
 
     fn new(entry: Entry) -> Node {
-        Node { entry, homes: Mutex::default(), shared: Mutex::default() }
+        Node { entry, homes: Mutex::default(), met: Mutex::default(), shared: Mutex::default() }
     }
 
     /// LOCK.ACQUIRE until then: the fence, or `None` if it was busy; and when the lease was asked for at the earliest.
@@ -182,15 +184,27 @@ impl Node {
                 held(&self.homes).insert(slot, address.clone());
                 Client::open(address)?
             }
-            (Entry::Cluster { seeds }, Some((host, port))) => {
-                let Some(first) = seeds.first() else { return Err((ErrorKind::Client, "no node").into()) };
-                Client::open(first.get_connection_info().clone().set_addr(ConnectionAddr::Tcp(host, port)))?
-            }
+            (Entry::Cluster { seeds }, Some(address)) => at(seeds, address)?,
             (Entry::Cluster { seeds }, None) => {
-                first_that_answers(seeds, |client| async move {
-                    client.get_multiplexed_async_connection().await.map(|_| client)
+                // Nodes that were met answer too, when those that were named are gone.
+                let met = held(&self.met).clone();
+                let mut nodes = seeds.clone();
+                nodes.extend(met.into_iter().filter_map(|address| at(seeds, address).ok()));
+                let ranges = first_that_answers(&nodes, |node| async move {
+                    let mut connection = node.get_multiplexed_async_connection().await?;
+                    let ranges: Vec<Vec<Value>> =
+                        redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+                    if ranges.is_empty() {
+                        return Err((ErrorKind::Io, "this node knows no slots").into());
+                    }
+                    Ok(ranges)
                 })
-                .await?
+                .await?;
+                let (home, all) = nodes_of(ranges, slot);
+                *held(&self.met) = all;
+                let Some(home) = home else { return Err((ErrorKind::Io, "nobody serves this slot").into()) };
+                held(&self.homes).insert(slot, home.clone());
+                at(seeds, home)?
             }
         };
         let address = match client.get_connection_info().addr() {
@@ -248,6 +262,34 @@ fn open_all<'a>(urls: impl IntoIterator<Item = &'a str>, none: &'static str) -> 
 fn address_of(text: &str) -> Option<Address> {
     let (host, port) = text.rsplit_once(':')?;
     Some((host.to_owned(), port.parse().ok()?))
+}
+
+/// The node of the cluster there.
+fn at(seeds: &[Client], (host, port): Address) -> Result<Client, RedisError> {
+    let Some(first) = seeds.first() else { return Err((ErrorKind::Client, "no node").into()) };
+    Client::open(first.get_connection_info().clone().set_addr(ConnectionAddr::Tcp(host, port)))
+}
+
+/// Out of what CLUSTER SLOTS answers (from, to, primary, replicas): who has this slot, and all there are.
+fn nodes_of(ranges: Vec<Vec<Value>>, slot: u16) -> (Option<Address>, Vec<Address>) {
+    let mut home = None;
+    let mut all = Vec::new();
+    for range in ranges {
+        let mut parts = range.into_iter();
+        let (Some(Value::Int(from)), Some(Value::Int(to))) = (parts.next(), parts.next()) else { continue };
+        let address = |node: Value| match node {
+            Value::Array(node) => {
+                redis::from_redis_value::<(String, u16)>(Value::Array(node.into_iter().take(2).collect())).ok()
+            }
+            _ => None,
+        };
+        let nodes: Vec<Address> = parts.filter_map(address).collect();
+        if (from..=to).contains(&i64::from(slot)) {
+            home = nodes.first().cloned();
+        }
+        all.extend(nodes);
+    }
+    (home, all)
 }
 
 /// Whom the Sentinels call the primary.

@@ -20,12 +20,13 @@ enum Load {
 pub struct ServerBuilder {
     load: Load,
     lines: Vec<String>,
+    is_sentinel: bool,
     env: Vec<(String, String)>,
 }
 
 impl Default for ServerBuilder {
     fn default() -> Self {
-        ServerBuilder { load: Load::Released, lines: Vec::new(), env: Vec::new() }
+        ServerBuilder { load: Load::Released, lines: Vec::new(), is_sentinel: false, env: Vec::new() }
     }
 }
 
@@ -80,6 +81,21 @@ impl ServerBuilder {
         self.config(format!("replicaof 127.0.0.1 {}", primary.port()))
     }
 
+    /// A Sentinel that watches this primary under that name, and calls a server down that was silent for so many
+    /// milliseconds; two Sentinels must agree.
+    pub fn sentinel_of(mut self, name: &str, primary: &Server, down_after_ms: u32) -> Self {
+        self.is_sentinel = true;
+        self.config(format!("sentinel monitor {name} 127.0.0.1 {} 2", primary.port()))
+            .config(format!("sentinel down-after-milliseconds {name} {down_after_ms}"))
+            .config(format!("sentinel failover-timeout {name} 10000"))
+            .config(format!("sentinel parallel-syncs {name} 2"))
+    }
+
+    /// Whether it is to run as a Sentinel.
+    pub(super) fn is_sentinel(&self) -> bool {
+        self.is_sentinel
+    }
+
     /// Sets an environment variable of the server process (see also `clock_off_by`).
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -107,6 +123,11 @@ impl ServerBuilder {
 
     /// The text of redis.conf.
     pub(super) fn redis_conf(&self, port: u16, dir: &Path) -> String {
+        if self.is_sentinel {
+            let place = [format!("port {port}"), "bind 127.0.0.1".to_owned(), format!("dir {}", quoted(dir))];
+            let lines: Vec<String> = place.into_iter().chain(self.lines.iter().cloned()).collect();
+            return lines.join("\n") + "\n";
+        }
         let mut lines = vec![
             format!("port {port}"),
             "bind 127.0.0.1".to_owned(),

@@ -8,6 +8,7 @@
 //! | `server.rs`, `builder.rs` | one server: its directory, port, log and life |
 //! | `watch.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
 //! | `clock.rs`, `clock.c` | a wall clock that is wrong |
+//! | `sentinel.rs` | a primary, replicas and the Sentinels that watch them |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
 //! | `module.rs` | building the `.so` |
@@ -28,6 +29,7 @@ mod cluster;
 mod locks;
 mod module;
 mod process;
+mod sentinel;
 mod server;
 mod skip;
 mod value;
@@ -41,6 +43,7 @@ pub use locks::{
 };
 pub use module::{faulty_module_path, module_path};
 pub use process::state as process_state;
+pub use sentinel::{Watched, PRIMARY};
 pub use server::Server;
 pub use skip::skip;
 pub use value::{parse_value, Value};

@@ -230,6 +230,7 @@ impl Server {
         let mut command = Command::new(&server);
         command
             .arg(&conf)
+            .args(settings.is_sentinel().then_some("--sentinel"))
             .envs(settings.environment().iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

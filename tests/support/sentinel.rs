@@ -1,0 +1,104 @@
+//! A primary, its replicas, and the Sentinels that watch them: real processes on loopback.
+
+use std::time::Duration;
+
+use super::builder::ServerBuilder;
+use super::server::Server;
+use super::value::Value;
+use super::{args, poll, until, until_some};
+
+/// The name the Sentinels know the primary by.
+pub const PRIMARY: &str = "locks";
+/// After how long without an answer a Sentinel calls a server down, in milliseconds.
+const DOWN_AFTER_MS: u32 = 1000;
+
+/// How long Sentinels may take to make a replica of a primary that came back: they look at it every 10 s.
+const WHOLE: Duration = Duration::from_secs(60);
+
+/// Data servers under the eyes of Sentinels.
+pub struct Watched {
+    servers: Vec<Server>,
+    sentinels: Vec<Server>,
+}
+
+impl Watched {
+    /// Starts a primary (server 0), so many replicas and three Sentinels, and waits until all know one another.
+    #[track_caller]
+    pub fn start(replicas: usize) -> Watched {
+        Watched::start_with(replicas, |_, settings| settings)
+    }
+
+    /// The same, with other settings for each data server.
+    #[track_caller]
+    pub fn start_with(replicas: usize, settings: impl Fn(usize, ServerBuilder) -> ServerBuilder) -> Watched {
+        let primary = settings(0, Server::builder()).start();
+        let mut servers = vec![primary];
+        for n in 1..=replicas {
+            let replica = settings(n, Server::builder().replica_of(&servers[0])).start();
+            servers.push(replica);
+        }
+        for replica in &servers[1..] {
+            until("a replica is in step", || replica.info_field("replication", "master_link_status") == "up");
+        }
+        let sentinels = (0..3).map(|_| Server::builder().sentinel_of(PRIMARY, &servers[0], DOWN_AFTER_MS).start());
+        let watched = Watched { sentinels: sentinels.collect(), servers };
+        for sentinel in &watched.sentinels {
+            until("a Sentinel knows all", || {
+                let known = |what: &str| match sentinel.cmd(&["SENTINEL", what, PRIMARY]) {
+                    Value::Array(known) => known.len(),
+                    _ => 0,
+                };
+                known("REPLICAS") == replicas && known("SENTINELS") == 2
+            });
+        }
+        watched
+    }
+
+    /// A data server; 0 is the one that started as the primary.
+    pub fn server(&self, n: usize) -> &Server {
+        &self.servers[n]
+    }
+
+    /// The Sentinels.
+    pub fn sentinels(&self) -> &[Server] {
+        &self.sentinels
+    }
+
+    /// The Sentinels' addresses as `redis://` URLs.
+    pub fn urls(&self) -> Vec<String> {
+        self.sentinels.iter().map(|sentinel| format!("redis://127.0.0.1:{}", sentinel.port())).collect()
+    }
+
+    /// Which data server the first Sentinel calls the primary.
+    pub fn primary(&self) -> usize {
+        let answer = self.sentinels[0].cmd(&args!["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY]);
+        let port = answer.array()[1].text();
+        self.servers.iter().position(|server| server.port().to_string() == port).expect("a server of ours")
+    }
+
+    /// Waits until another server than this one is the primary, for the Sentinels and for itself: which.
+    #[track_caller]
+    pub fn until_failover(&self, from: usize) -> usize {
+        until_some("another server is promoted", || {
+            let now = self.primary();
+            let is_primary = now != from && self.servers[now].info_field("replication", "role") == "master";
+            is_primary.then_some(now)
+        })
+    }
+
+    /// Waits until all data servers are up and replicate from the primary.
+    #[track_caller]
+    pub fn until_whole(&self) {
+        let whole = poll(WHOLE, || {
+            let primary = &self.servers[self.primary()];
+            let replicas = self.servers.len() - 1;
+            let in_step = |server: &&Server| {
+                let info = server.info("replication");
+                info.get("master_link_status").is_some_and(|status| status == "up")
+                    && info.get("master_port").is_some_and(|port| *port == primary.port().to_string())
+            };
+            (self.servers.iter().filter(in_step).count() == replicas).then_some(())
+        });
+        assert!(whole.is_some(), "a server does not replicate from the new primary after {WHOLE:?}");
+    }
+}
