@@ -24,7 +24,7 @@ test: build ## run every test
 	@tools/fetch-servers.sh || echo 'make test: the module is not tried on newer servers.'
 	cargo test --release --locked --no-fail-fast --lib
 	cargo test --locked --no-fail-fast --test '*'
-	cargo test --locked --no-fail-fast -p redis-lock-client
+	cargo test --locked --no-fail-fast -p redis-lock-client -p redis-lock-test-support
 
 test-matrix: build ## run the black-box tests on every server that can be had, and print a table
 	@tools/test-matrix.sh

@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redis_lock_client::{Error, Locks, Quorum, Request};
-use support::{until, Server, Value};
+use support::{judge, until, Grant, Server, Value};
 use tokio::time::timeout;
 
 /// Longer than any test.
@@ -161,54 +160,6 @@ async fn failed_and_dropped_requests_leave_nothing_behind() {
     until("its last hold is released", || servers[2].cmd(&["LOCK.INFO", "k"]) == Value::NullBulk);
 }
 
-/// One grant, by this process's clock.
-#[derive(Clone, Copy, Debug)]
-struct Grant {
-    called: Instant,
-    granted: Instant,
-    fence: u64,
-    /// Until then it was surely held.
-    ended: Instant,
-}
-
-/// What is wrong with a history of exclusive holds.
-fn faults(mut history: Vec<Grant>) -> Vec<String> {
-    let mut faults = Vec::new();
-    let fences: HashSet<u64> = history.iter().map(|grant| grant.fence).collect();
-    if fences.len() != history.len() {
-        faults.push("a fence was given twice".to_owned());
-    }
-    history.sort_by_key(|grant| grant.granted);
-    for (n, later) in history.iter().enumerate() {
-        for earlier in &history[..n] {
-            if earlier.granted <= later.called && earlier.fence >= later.fence {
-                faults.push(format!("fences fell: {earlier:?}, {later:?}"));
-            }
-            if later.granted < earlier.ended {
-                faults.push(format!("held twice: {earlier:?}, {later:?}"));
-            }
-        }
-    }
-    faults
-}
-
-#[test]
-fn the_checker_finds_what_is_wrong() {
-    let start = Instant::now();
-    let at = |ms| start + Duration::from_millis(ms);
-    let grant =
-        |called, granted, fence, ended| Grant { called: at(called), granted: at(granted), fence, ended: at(ended) };
-    assert!(faults(vec![grant(0, 1, 5, 10), grant(2, 11, 6, 20)]).is_empty());
-    assert!(faults(vec![grant(0, 1, 6, 2), grant(0, 3, 5, 4)]).is_empty(), "asked at the same time");
-    for (what, history) in [
-        ("given twice", vec![grant(0, 1, 5, 2), grant(0, 3, 5, 4)]),
-        ("fell", vec![grant(0, 1, 6, 2), grant(2, 3, 5, 4)]),
-        ("held twice", vec![grant(0, 1, 5, 10), grant(2, 3, 6, 20)]),
-    ] {
-        assert!(faults(history).iter().any(|fault| fault.contains(what)), "{what}");
-    }
-}
-
 /// Clients that take the lock again and again while servers are killed, come back empty after the longest lease, and are
 /// stopped: nobody holds it twice, and fences rise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -229,7 +180,7 @@ async fn fences_rise_and_nobody_holds_twice_while_servers_fail() {
                     let granted = Instant::now();
                     tokio::time::sleep(Duration::from_millis(rand::random_range(0..20))).await;
                     let ended = guard.held_until().map_or(granted, |until| until.min(Instant::now()));
-                    history.lock().unwrap().push(Grant { called, granted, fence: guard.fence(), ended });
+                    history.lock().unwrap().push(Grant { called, granted, server: 0, fence: guard.fence(), ended });
                     let _ = guard.release().await;
                 }
             })
@@ -260,5 +211,6 @@ async fn fences_rise_and_nobody_holds_twice_while_servers_fail() {
     }
     let history = history.lock().unwrap().clone();
     println!("{} grants", history.len());
-    assert_eq!(faults(history), Vec::<String>::new());
+    let judgement = judge(history, &[0]);
+    assert_eq!(judgement.faults, Vec::<String>::new());
 }

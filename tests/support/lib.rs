@@ -10,6 +10,7 @@
 //! | `clock.rs`, `clock.c` | a wall clock that is wrong |
 //! | `sentinel.rs` | a primary, replicas and the Sentinels that watch them |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
+//! | `history.rs` | whether what clients saw could be so |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
 //! | `module.rs` | building the `.so` |
 //! | `locks.rs` | held, waited for, given up: what tests do on the way to what they try |
@@ -26,6 +27,7 @@ mod builder;
 mod client;
 mod clock;
 mod cluster;
+mod history;
 mod locks;
 mod module;
 mod process;
@@ -38,6 +40,7 @@ mod watch;
 pub use builder::ServerBuilder;
 pub use client::{Client, Received};
 pub use cluster::Cluster;
+pub use history::{judge, Grant, Judgement};
 pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
 };

@@ -1,0 +1,112 @@
+//! What clients saw of one lock, and whether it could be so.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::time::Instant;
+
+/// One exclusive hold, by the clock of the test.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant {
+    /// When it was asked for.
+    pub called: Instant,
+    /// When the answer came.
+    pub granted: Instant,
+    /// The port of the server that gave it; 0 for a quorum.
+    pub server: u16,
+    /// Its fence.
+    pub fence: u64,
+    /// Until when its holder could rely on it: the release was sent, the lease was over (reckoned from before it was asked
+    /// for), or the holder was told that it was lost.
+    pub ended: Instant,
+}
+
+/// What came of checking a history.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// What no server may do.
+    pub faults: Vec<String>,
+    /// Pairs of holds side by side of which an old primary gave one and its successor the other: one the failover forgot,
+    /// or one that the old primary still gave. The contract does not promise that there are none; fences protect the resource
+    /// from them. Counted, to be reported.
+    pub lost: usize,
+}
+
+/// Checks exclusive holds of one key. Each fence is given once. Those of one server rise: a grant that was answered before
+/// another was asked for has the smaller one. All of a server lie above all of the primary before it, whenever that gave
+/// them. Nobody holds beside another. `primaries`: the servers that were primary, in this order.
+pub fn judge(mut history: Vec<Grant>, primaries: &[u16]) -> Judgement {
+    let term = |grant: &Grant| primaries.iter().position(|server| *server == grant.server);
+    let mut judgement = Judgement::default();
+    let fences: HashSet<u64> = history.iter().map(|grant| grant.fence).collect();
+    if fences.len() != history.len() {
+        judgement.faults.push("a fence was given twice".to_owned());
+    }
+    history.sort_by_key(|grant| grant.granted);
+    for (n, later) in history.iter().enumerate() {
+        for earlier in &history[..n] {
+            let is_order_right = match term(earlier).cmp(&term(later)) {
+                Ordering::Less => earlier.fence < later.fence,
+                Ordering::Equal => later.called < earlier.granted || earlier.fence < later.fence,
+                // The old primary did not know yet that it was replaced.
+                Ordering::Greater => earlier.fence > later.fence,
+            };
+            if !is_order_right {
+                judgement.faults.push(format!("fences fell: {earlier:?}, {later:?}"));
+            }
+            if later.granted < earlier.ended {
+                if term(earlier) != term(later) {
+                    judgement.lost += 1;
+                } else {
+                    judgement.faults.push(format!("held twice: {earlier:?}, {later:?}"));
+                }
+            }
+        }
+    }
+    judgement
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_found_and_what_is_right_is_not() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let grant = |called, granted, fence, ended| {
+            let (called, granted, ended) = (at(called), at(granted), at(ended));
+            Grant { called, granted, server: 0, fence, ended }
+        };
+        let by = |server, grant| Grant { server, ..grant };
+        let right = [
+            vec![],
+            vec![grant(0, 1, 5, 10), grant(2, 11, 6, 20)],
+            // Asked at the same time: either may have been first.
+            vec![grant(0, 1, 6, 2), grant(0, 3, 5, 4)],
+        ];
+        for history in right {
+            let judgement = judge(history, &[0]);
+            assert!(judgement.faults.is_empty() && judgement.lost == 0, "{judgement:?}");
+        }
+        let twice = vec![grant(0, 1, 5, 10), grant(2, 3, 6, 20)];
+        for (what, history) in [
+            ("given twice", vec![grant(0, 1, 5, 2), grant(0, 3, 5, 4)]),
+            ("fell", vec![grant(0, 1, 6, 2), grant(2, 3, 5, 4)]),
+            ("held twice", twice.clone()),
+        ] {
+            let judgement = judge(history, &[0]);
+            assert!(judgement.faults.iter().any(|fault| fault.contains(what)), "{what}: {judgement:?}");
+        }
+        let [first, second] = [twice[0], twice[1]];
+        let forgotten = judge(vec![by(1, first), by(2, second)], &[1, 2]);
+        assert!(forgotten.lost == 1 && forgotten.faults.is_empty(), "{forgotten:?}");
+        let stale = judge(vec![by(2, grant(0, 1, 9, 2)), by(1, grant(3, 4, 5, 6))], &[1, 2]);
+        assert!(stale.lost == 0 && stale.faults.is_empty(), "{stale:?}");
+        for (one, other) in [(grant(0, 1, 6, 2), grant(3, 4, 5, 6)), (grant(3, 4, 6, 5), grant(0, 1, 5, 2))] {
+            let fell = judge(vec![by(1, one), by(2, other)], &[1, 2]);
+            assert!(!fell.faults.is_empty(), "the new primary's fences lie above all of the old one's");
+        }
+    }
+}
