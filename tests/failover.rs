@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{acquire, assert_same, judge, until, wait, Client, Grant, Received, Server, Value, Watched, PRIMARY};
+use support::{acquire, assert_same, judge, poll, wait, Client, Grant, Received, Server, Value, Watched, PRIMARY};
 
 /// The lease of clients under load, in milliseconds.
 const LEASE_MS: u64 = 3000;
@@ -16,6 +16,9 @@ const LEASE_MS: u64 = 3000;
 const BLOCK_MS: u64 = 2000;
 /// A client that hears nothing for so long asks the Sentinels anew.
 const SILENCE: Duration = Duration::from_secs(4);
+
+/// How long clients may take to find a new primary.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whom a Sentinel calls the primary, and its port; `None` if nobody can be asked.
 fn primary(watched: &Watched) -> Option<(u16, Client)> {
@@ -74,7 +77,8 @@ fn under_load(fail: impl Fn(&Server), mend: impl Fn(&Server)) {
     let grants = || history.lock().unwrap().len();
     let go_on = |what: &str| {
         let before = grants();
-        until(format!("grants go on: {what}"), || grants() > before + 20);
+        let gone_on = poll(PATIENCE, || (grants() > before + 20).then_some(()));
+        assert!(gone_on.is_some(), "grants do not go on: {what}");
     };
     let new = thread::scope(|scope| {
         for name in 0..4 {

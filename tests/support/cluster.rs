@@ -1,15 +1,20 @@
 //! A Redis Cluster of real servers on loopback.
 
+use std::time::Duration;
+
 use super::builder::ServerBuilder;
 use super::server::Server;
 use super::value::Value;
-use super::{args, until, until_some};
+use super::{args, poll, until};
 
 /// How many hash slots a cluster has.
 const SLOTS: usize = 16384;
 /// After how long without an answer a node counts as failing, in milliseconds. Much less, and a busy machine makes nodes
 /// fail that are well.
 const NODE_TIMEOUT_MS: u32 = 2000;
+
+/// How long the nodes may take to agree on something, on a busy machine.
+const AGREED: Duration = Duration::from_secs(60);
 
 /// Primaries that share all slots evenly, and their replicas.
 pub struct Cluster {
@@ -84,9 +89,9 @@ impl Cluster {
     #[track_caller]
     pub fn until_ok(&self) {
         let running = || self.nodes.iter().filter(|node| node.is_alive());
-        until("the cluster works", || {
-            running().all(|node| node.cmd(&["CLUSTER", "INFO"]).text().contains("cluster_state:ok"))
-        });
+        let is_ok = |node: &Server| node.cmd(&["CLUSTER", "INFO"]).text().contains("cluster_state:ok");
+        let works = poll(AGREED, || running().all(is_ok).then_some(()));
+        assert!(works.is_some(), "the cluster does not work after {AGREED:?}");
     }
 
     /// The slot of a key.
@@ -127,8 +132,7 @@ impl Cluster {
     /// Waits until a node that began as a replica is a primary.
     #[track_caller]
     pub fn until_promoted(&self, n: usize) {
-        until_some("a replica is promoted", || {
-            (self.node(n).info_field("replication", "role") == "master").then_some(())
-        });
+        let promoted = poll(AGREED, || (self.node(n).info_field("replication", "role") == "master").then_some(()));
+        assert!(promoted.is_some(), "node {n} was not promoted within {AGREED:?}");
     }
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 use super::builder::ServerBuilder;
 use super::server::Server;
 use super::value::Value;
-use super::{args, poll, until, until_some};
+use super::{args, poll, until};
 
 /// The name the Sentinels know the primary by.
 pub const PRIMARY: &str = "locks";
 /// After how long without an answer a Sentinel calls a server down, in milliseconds.
 const DOWN_AFTER_MS: u32 = 1000;
 
-/// How long Sentinels may take to make a replica of a primary that came back: they look at it every 10 s.
+/// How long Sentinels may take to promote a server on a busy machine, and to make a replica of a primary that came back: they
+/// look at it every 10 s.
 const WHOLE: Duration = Duration::from_secs(60);
 
 /// Data servers under the eyes of Sentinels.
@@ -79,11 +80,12 @@ impl Watched {
     /// Waits until another server than this one is the primary, for the Sentinels and for itself: which.
     #[track_caller]
     pub fn until_failover(&self, from: usize) -> usize {
-        until_some("another server is promoted", || {
+        let promoted = poll(WHOLE, || {
             let now = self.primary();
             let is_primary = now != from && self.servers[now].info_field("replication", "role") == "master";
             is_primary.then_some(now)
-        })
+        });
+        promoted.unwrap_or_else(|| panic!("no other server was promoted within {WHOLE:?}"))
     }
 
     /// Waits until all data servers are up and replicate from the primary.
