@@ -10,7 +10,7 @@ use super::{args, poll, until};
 /// The name the Sentinels know the primary by.
 pub const PRIMARY: &str = "locks";
 /// After how long without an answer a Sentinel calls a server down, in milliseconds.
-const DOWN_AFTER_MS: u32 = 1000;
+const DOWN_AFTER_MS: u32 = 2000;
 
 /// How long Sentinels may take to promote a server on a busy machine, and to make a replica of a primary that came back: they
 /// look at it every 10 s.
