@@ -3,107 +3,39 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use support::{acquire, assert_same, judge, poll, wait, Client, Grant, Received, Server, Value, Watched, PRIMARY};
+use support::{
+    acquire, args, assert_same, judge, terms, until, wait, Client, Judgement, Load, Received, Server, Value, Watched,
+    PRIMARY,
+};
 
-/// The lease of clients under load, in milliseconds.
-const LEASE_MS: u64 = 3000;
-/// How long a client waits in the server at a time, in milliseconds.
-const BLOCK_MS: u64 = 2000;
-/// A client that hears nothing for so long asks the Sentinels anew.
-const SILENCE: Duration = Duration::from_secs(4);
-
-/// How long clients may take to find a new primary.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Whom a Sentinel calls the primary, and its port; `None` if nobody can be asked.
-fn primary(watched: &Watched) -> Option<(u16, Client)> {
-    let answer = watched.sentinels()[1].cmd(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY]);
-    let port = answer.array()[1].text().parse().unwrap();
-    let mut client = Client::connect(port).ok()?;
-    client.set_deadline(SILENCE);
-    Some((port, client))
-}
-
-/// Takes and releases the lock until it is over, each time under a new owner, and writes down each hold.
-fn load(watched: &Watched, name: usize, is_over: &AtomicBool, history: &Mutex<Vec<Grant>>) {
-    let mut connection = None;
-    for n in 0_u64.. {
-        if is_over.load(Ordering::Relaxed) {
-            return;
-        }
-        let Some((server, client)) = connection.as_mut() else {
-            thread::sleep(Duration::from_millis(20));
-            connection = primary(watched);
-            continue;
-        };
-        let owner = format!("{name}-{n}");
-        let (lease, block) = (LEASE_MS.to_string(), BLOCK_MS.to_string());
-        let called = Instant::now();
-        match client.try_cmd(&["LOCK.ACQUIRE", "k", &owner, "PX", &lease, "BLOCK", &block]) {
-            Ok(Value::Int(fence)) => {
-                let granted = Instant::now();
-                thread::sleep(Duration::from_millis(2));
-                // The lease began when it was granted, which was after it was asked for.
-                let lapsed = called + Duration::from_millis(LEASE_MS);
-                let ended = Instant::now().min(lapsed.max(granted));
-                history.lock().unwrap().push(Grant {
-                    called,
-                    granted,
-                    server: *server,
-                    fence: fence.unsigned_abs(),
-                    ended,
-                });
-                if client.try_cmd(&["LOCK.RELEASE", "k", &owner]).is_err() {
-                    connection = None;
-                }
-            }
-            Ok(Value::NullBulk) => {}
-            // UNBLOCKED, READONLY, or gone: the Sentinels know.
-            Ok(_) | Err(_) => connection = None,
-        }
-    }
-}
+/// How many clients take turns.
+const CLIENTS: usize = 4;
 
 /// Runs the load while `fail` does away with the primary; checks what the clients saw, and that all servers agree in the
 /// end.
 fn under_load(fail: impl Fn(&Server), mend: impl Fn(&Server)) {
     let watched = Watched::start(2);
-    let (is_over, history) = (AtomicBool::new(false), Mutex::new(Vec::new()));
-    let grants = || history.lock().unwrap().len();
-    let go_on = |what: &str| {
-        let before = grants();
-        let gone_on = poll(PATIENCE, || (grants() > before + 20).then_some(()));
-        assert!(gone_on.is_some(), "grants do not go on: {what}");
-    };
+    let load = Load::new();
     let new = thread::scope(|scope| {
-        for name in 0..4 {
-            let (watched, is_over, history) = (&watched, &is_over, &history);
-            scope.spawn(move || load(watched, name, is_over, history));
+        for n in 0..CLIENTS {
+            let (watched, load) = (&watched, &load);
+            scope.spawn(move || load.take_turns(&format!("c{n}"), || watched.find_primary(1)));
         }
-        go_on("at first");
+        load.until_granted(20, None, "at first");
         fail(watched.server(0));
         let new = watched.until_failover(0);
-        go_on("at the new primary");
+        load.until_granted(20, None, "at the new primary");
         mend(watched.server(0));
         watched.until_whole();
-        go_on("with the old one as a replica");
-        is_over.store(true, Ordering::Relaxed);
+        load.until_granted(20, None, "with the old one as a replica");
+        load.end();
         new
     });
-    let mut history = history.into_inner().unwrap();
-    history.sort_by_key(|grant| grant.granted);
-    // On a busy machine the Sentinels may replace the new primary as well.
-    let mut primaries = vec![watched.server(0).port(), watched.server(new).port()];
-    for grant in &history {
-        if !primaries.contains(&grant.server) {
-            primaries.push(grant.server);
-        }
-    }
+    let history = load.into_history();
+    let primaries = terms(&history, &[0, new].map(|n| watched.server(n).port()));
     let judgement = judge(history, &primaries);
     println!("pairs of holds side by side because of the failover: {}", judgement.lost);
     assert_eq!(judgement.faults, Vec::<String>::new());
@@ -178,4 +110,71 @@ fn waiters_of_a_demoted_primary_are_let_go() {
     assert_eq!(new.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
     assert!(b.read().int() > fence);
     assert_same(new, old);
+}
+
+/// FAILOVER waits until the replica has everything: no grant is forgotten, whoever waits is sent to the other server, and
+/// there and back again nobody holds beside another.
+#[test]
+fn planned_failover_forgets_no_grant() {
+    let one = Server::start();
+    let other = Server::builder().replica_of(&one).start();
+    let both = [&one, &other];
+    until("the replica is in step", || other.info_field("replication", "master_link_status") == "up");
+    let is_primary = |server: &Server| server.info_field("replication", "role") == "master";
+    let find = || {
+        let primary = both.into_iter().find(|server| is_primary(server))?;
+        Some((primary.port(), Client::connect(primary.port()).ok()?))
+    };
+    let load = Load::new();
+    thread::scope(|scope| {
+        for n in 0..CLIENTS {
+            let (load, find) = (&load, &find);
+            scope.spawn(move || load.take_turns(&format!("c{n}"), find));
+        }
+        for (from, to) in [(&one, &other), (&other, &one), (&one, &other)] {
+            load.until_granted(20, Some(from.port()), "at the primary");
+            assert_eq!(from.cmd(&args!["FAILOVER", "TO", "127.0.0.1", to.port()]), "OK");
+            until("the roles are changed", || is_primary(to) && !is_primary(from));
+            until("the replica is in step", || from.info_field("replication", "master_link_status") == "up");
+        }
+        load.until_granted(20, Some(other.port()), "at the last primary");
+        load.end();
+    });
+    // One lock that goes from server to server, without exceptions for a change of the primary.
+    let mut history = load.into_history();
+    history.iter_mut().for_each(|grant| grant.server = 0);
+    let Judgement { faults, lost } = judge(history, &[0]);
+    assert_eq!((faults, lost), (Vec::<String>::new(), 0));
+    assert_same(&other, &one);
+}
+
+/// While writes are paused nobody is granted; afterwards the line goes on where it was.
+#[test]
+fn paused_primary_grants_nobody_and_goes_on_afterwards() {
+    let server = Server::start();
+    let load = Load::new();
+    thread::scope(|scope| {
+        for n in 0..CLIENTS {
+            let (load, server) = (&load, &server);
+            scope.spawn(move || load.take_turns(&format!("c{n}"), || Some((server.port(), server.client()))));
+        }
+        for _ in 0..3 {
+            load.until_granted(20, None, "before the pause");
+            assert_eq!(server.cmd(&["CLIENT", "PAUSE", "100000", "WRITE"]), "OK");
+            let grants = || server.info_number("redislock", "redislock_grants_at_once");
+            let paused_at = grants();
+            let waited = || server.info_number("redislock", "redislock_grants_after_waiting");
+            let handed_off = waited();
+            // Two looks of the server's own timer.
+            let looks = || server.info_number("stats", "total_commands_processed");
+            let before = looks();
+            until("the server does other things", || looks() > before + 50);
+            assert_eq!((grants(), waited()), (paused_at, handed_off));
+            assert_eq!(server.cmd(&["CLIENT", "UNPAUSE"]), "OK");
+        }
+        load.until_granted(20, None, "after the pause");
+        load.end();
+    });
+    let Judgement { faults, lost } = judge(load.into_history(), &[server.port()]);
+    assert_eq!((faults, lost), (Vec::<String>::new(), 0));
 }

@@ -78,14 +78,24 @@ impl ServerBuilder {
 
     /// A replica of that server (see `until_synced`). Give `primary` a lifetime longer than the replica's.
     pub fn replica_of(self, primary: &Server) -> Self {
-        self.config(format!("replicaof 127.0.0.1 {}", primary.port()))
+        self.replica_of_port(primary.port())
     }
 
-    /// A Sentinel that watches this primary under that name, and calls a server down that was silent for so many
-    /// milliseconds; two Sentinels must agree.
-    pub fn sentinel_of(mut self, name: &str, primary: &Server, down_after_ms: u32) -> Self {
+    /// A replica of the server that is reached by this port.
+    pub fn replica_of_port(self, port: u16) -> Self {
+        self.config(format!("replicaof 127.0.0.1 {port}"))
+    }
+
+    /// As a replica it tells others to reach it by this port.
+    pub fn announced_at(self, port: u16) -> Self {
+        self.config("replica-announce-ip 127.0.0.1").config(format!("replica-announce-port {port}"))
+    }
+
+    /// A Sentinel that watches the primary at this port under that name, and calls a server down that was silent for so
+    /// many milliseconds; two Sentinels must agree.
+    pub fn sentinel_of(mut self, name: &str, port: u16, down_after_ms: u32) -> Self {
         self.is_sentinel = true;
-        self.config(format!("sentinel monitor {name} 127.0.0.1 {} 2", primary.port()))
+        self.config(format!("sentinel monitor {name} 127.0.0.1 {port} 2"))
             .config(format!("sentinel down-after-milliseconds {name} {down_after_ms}"))
             .config(format!("sentinel failover-timeout {name} 10000"))
             .config(format!("sentinel parallel-syncs {name} 2"))

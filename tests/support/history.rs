@@ -65,6 +65,18 @@ pub fn judge(mut history: Vec<Grant>, primaries: &[u16]) -> Judgement {
     judgement
 }
 
+/// The servers that gave these grants, in the order of their first ones, behind those that are known to have been primary
+/// before. On a busy machine a failover may be followed by another.
+pub fn terms(history: &[Grant], known: &[u16]) -> Vec<u16> {
+    let mut primaries = known.to_vec();
+    for grant in history {
+        if !primaries.contains(&grant.server) {
+            primaries.push(grant.server);
+        }
+    }
+    primaries
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

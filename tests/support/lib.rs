@@ -9,6 +9,8 @@
 //! | `watch.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
 //! | `clock.rs`, `clock.c` | a wall clock that is wrong |
 //! | `sentinel.rs` | a primary, replicas and the Sentinels that watch them |
+//! | `link.rs` | a network that can be cut |
+//! | `load.rs` | clients that take a lock again and again |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
 //! | `history.rs` | whether what clients saw could be so |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
@@ -28,6 +30,8 @@ mod client;
 mod clock;
 mod cluster;
 mod history;
+mod link;
+mod load;
 mod locks;
 mod module;
 mod process;
@@ -40,7 +44,9 @@ mod watch;
 pub use builder::ServerBuilder;
 pub use client::{Client, Received};
 pub use cluster::Cluster;
-pub use history::{judge, Grant, Judgement};
+pub use history::{judge, terms, Grant, Judgement};
+pub use link::Link;
+pub use load::Load;
 pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
 };

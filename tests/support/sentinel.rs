@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::builder::ServerBuilder;
+use super::client::Client;
+use super::link::Link;
 use super::server::Server;
 use super::value::Value;
 use super::{args, poll, until};
@@ -20,6 +22,8 @@ const WHOLE: Duration = Duration::from_secs(60);
 pub struct Watched {
     servers: Vec<Server>,
     sentinels: Vec<Server>,
+    /// Between server 0 and all the others, Sentinels included; clients of server 0's own port are on its side.
+    link: Link,
 }
 
 impl Watched {
@@ -32,17 +36,19 @@ impl Watched {
     /// The same, with other settings for each data server.
     #[track_caller]
     pub fn start_with(replicas: usize, settings: impl Fn(usize, ServerBuilder) -> ServerBuilder) -> Watched {
-        let primary = settings(0, Server::builder()).start();
+        let link = Link::new();
+        let primary = settings(0, Server::builder().announced_at(link.port())).start();
+        link.lead_to(primary.port());
         let mut servers = vec![primary];
         for n in 1..=replicas {
-            let replica = settings(n, Server::builder().replica_of(&servers[0])).start();
+            let replica = settings(n, Server::builder().replica_of_port(link.port())).start();
             servers.push(replica);
         }
         for replica in &servers[1..] {
             until("a replica is in step", || replica.info_field("replication", "master_link_status") == "up");
         }
-        let sentinels = (0..3).map(|_| Server::builder().sentinel_of(PRIMARY, &servers[0], DOWN_AFTER_MS).start());
-        let watched = Watched { sentinels: sentinels.collect(), servers };
+        let sentinels = (0..3).map(|_| Server::builder().sentinel_of(PRIMARY, link.port(), DOWN_AFTER_MS).start());
+        let watched = Watched { sentinels: sentinels.collect(), servers, link };
         for sentinel in &watched.sentinels {
             until("a Sentinel knows all", || {
                 let known = |what: &str| match sentinel.cmd(&["SENTINEL", what, PRIMARY]) {
@@ -60,6 +66,25 @@ impl Watched {
         &self.servers[n]
     }
 
+    /// The network between server 0 and all others; behind it is who connects to server 0's own port.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The port by which others than its own clients reach a server.
+    fn seen_at(&self, n: usize) -> u16 {
+        if n == 0 {
+            self.link.port()
+        } else {
+            self.servers[n].port()
+        }
+    }
+
+    /// The server that others reach by this port.
+    pub fn at(&self, port: u16) -> usize {
+        (0..self.servers.len()).find(|n| self.seen_at(*n) == port).expect("a server of ours")
+    }
+
     /// The Sentinels.
     pub fn sentinels(&self) -> &[Server] {
         &self.sentinels
@@ -73,8 +98,14 @@ impl Watched {
     /// Which data server the first Sentinel calls the primary.
     pub fn primary(&self) -> usize {
         let answer = self.sentinels[0].cmd(&args!["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY]);
-        let port = answer.array()[1].text();
-        self.servers.iter().position(|server| server.port().to_string() == port).expect("a server of ours")
+        self.at(answer.array()[1].text().parse().expect("a port"))
+    }
+
+    /// A connection to the primary that this Sentinel names, and the number by which histories know it: its own port.
+    pub fn find_primary(&self, sentinel: usize) -> Option<(u16, Client)> {
+        let answer = self.sentinels[sentinel].cmd(&args!["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY]);
+        let seen_at = answer.array()[1].text().parse().expect("a port");
+        Some((self.servers[self.at(seen_at)].port(), Client::connect(seen_at).ok()?))
     }
 
     /// Waits until another server than this one is the primary, for the Sentinels and for itself: which.
@@ -92,12 +123,12 @@ impl Watched {
     #[track_caller]
     pub fn until_whole(&self) {
         let whole = poll(WHOLE, || {
-            let primary = &self.servers[self.primary()];
+            let primary = self.seen_at(self.primary()).to_string();
             let replicas = self.servers.len() - 1;
             let in_step = |server: &&Server| {
                 let info = server.info("replication");
                 info.get("master_link_status").is_some_and(|status| status == "up")
-                    && info.get("master_port").is_some_and(|port| *port == primary.port().to_string())
+                    && info.get("master_port").is_some_and(|port| *port == primary)
             };
             (self.servers.iter().filter(in_step).count() == replicas).then_some(())
         });

@@ -1,0 +1,110 @@
+//! Clients that take one lock again and again while servers fail, and what they saw.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::history::Grant;
+use super::poll;
+use super::value::Value;
+
+/// The lease of every hold, in milliseconds.
+const LEASE_MS: u64 = 3000;
+/// How long a client waits in the server at a time, in milliseconds.
+const BLOCK_MS: u64 = 2000;
+/// A client that hears nothing for so long looks for its server anew.
+const SILENCE: Duration = Duration::from_secs(4);
+/// How long a client holds the lock.
+const WORK: Duration = Duration::from_millis(2);
+/// The pause before a client looks for a server again.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long clients may take to find a server that grants, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A crowd of clients that take turns with the lock `k`.
+#[derive(Debug, Default)]
+pub struct Load {
+    is_over: AtomicBool,
+    history: Mutex<Vec<Grant>>,
+}
+
+impl Load {
+    /// Nobody yet (see [`Load::take_turns`]).
+    pub fn new() -> Load {
+        Load::default()
+    }
+
+    /// One client: takes and releases the lock until [`Load::end`], each time under a new owner, and writes down each hold.
+    /// `find` says where to ask, after each failure anew: the number of a server as in [`Grant::server`], and a connection.
+    pub fn take_turns(&self, name: &str, find: impl Fn() -> Option<(u16, Client)>) {
+        let mut connection = None;
+        for n in 0_u64.. {
+            if self.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            let Some((server, client)) = connection.as_mut() else {
+                thread::sleep(PAUSE);
+                connection = find().map(|(server, mut client)| {
+                    client.set_deadline(SILENCE);
+                    (server, client)
+                });
+                continue;
+            };
+            if !self.turn(*server, client, &format!("{name}-{n}")) {
+                connection = None;
+            }
+        }
+    }
+
+    /// Whether to go on with this connection.
+    fn turn(&self, server: u16, client: &mut Client, owner: &str) -> bool {
+        let (lease, block) = (LEASE_MS.to_string(), BLOCK_MS.to_string());
+        let called = Instant::now();
+        match client.try_cmd(&["LOCK.ACQUIRE", "k", owner, "PX", &lease, "BLOCK", &block]) {
+            Ok(Value::Int(fence)) => {
+                let granted = Instant::now();
+                thread::sleep(WORK);
+                // The lease began when it was granted, which was after it was asked for.
+                let lapsed = called + Duration::from_millis(LEASE_MS);
+                let ended = Instant::now().min(lapsed.max(granted));
+                self.seen().push(Grant { called, granted, server, fence: fence.unsigned_abs(), ended });
+                client.try_cmd(&["LOCK.RELEASE", "k", owner]).is_ok()
+            }
+            Ok(Value::NullBulk) => true,
+            // NOREPLICAS, CLUSTERDOWN: not now. UNBLOCKED, READONLY, MOVED, or gone: elsewhere.
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// Waits until this server, or any (`None`), has granted so many more holds.
+    #[track_caller]
+    pub fn until_granted(&self, more: usize, server: Option<u16>, when: &str) {
+        let count = || self.seen().iter().filter(|grant| server.is_none_or(|server| grant.server == server)).count();
+        let before = count();
+        let gone_on = poll(PATIENCE, || (count() >= before + more).then_some(()));
+        assert!(gone_on.is_some(), "grants do not go on: {when}");
+    }
+
+    /// How many holds a server has granted.
+    pub fn granted_by(&self, server: u16) -> usize {
+        self.seen().iter().filter(|grant| grant.server == server).count()
+    }
+
+    /// Clients stop when they are through with what they are at.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// What all clients saw, in the order of the grants.
+    pub fn into_history(self) -> Vec<Grant> {
+        let mut history = self.history.into_inner().unwrap_or_else(PoisonError::into_inner);
+        history.sort_by_key(|grant| grant.granted);
+        history
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<Grant>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
