@@ -1,6 +1,5 @@
 //! What clients saw of one lock, and whether it could be so.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -31,38 +30,62 @@ pub struct Judgement {
     pub lost: usize,
 }
 
-/// Checks exclusive holds of one key. Each fence is given once. Those of one server rise: a grant that was answered before
-/// another was asked for has the smaller one. All of a server lie above all of the primary before it, whenever that gave
-/// them. Nobody holds beside another. `primaries`: the servers that were primary, in this order.
+/// Checks exclusive holds of one key. `primaries`: the servers that were primary, in this order.
+///
+/// 1. Each fence is given once.
+/// 2. Those of one server rise: a grant that was answered before another was asked for has the smaller one.
+/// 3. All of a server lie above all of the primaries before it, whenever those gave them.
+/// 4. Nobody holds beside another (but see [`Judgement::lost`]).
 pub fn judge(mut history: Vec<Grant>, primaries: &[u16]) -> Judgement {
-    let term = |grant: &Grant| primaries.iter().position(|server| *server == grant.server);
     let mut judgement = Judgement::default();
     let fences: HashSet<u64> = history.iter().map(|grant| grant.fence).collect();
     if fences.len() != history.len() {
         judgement.faults.push("a fence was given twice".to_owned());
     }
     history.sort_by_key(|grant| grant.granted);
-    for (n, later) in history.iter().enumerate() {
-        for earlier in &history[..n] {
-            let is_order_right = match term(earlier).cmp(&term(later)) {
-                Ordering::Less => earlier.fence < later.fence,
-                Ordering::Equal => later.called < earlier.granted || earlier.fence < later.fence,
-                // The old primary did not know yet that it was replaced.
-                Ordering::Greater => earlier.fence > later.fence,
-            };
-            if !is_order_right {
-                judgement.faults.push(format!("fences fell: {earlier:?}, {later:?}"));
-            }
-            if later.granted < earlier.ended {
-                if term(earlier) != term(later) {
-                    judgement.lost += 1;
-                } else {
-                    judgement.faults.push(format!("held twice: {earlier:?}, {later:?}"));
-                }
+    let mut highest: Option<Grant> = None;
+    for server in primaries {
+        let term: Vec<Grant> = history.iter().filter(|grant| grant.server == *server).copied().collect();
+        judgement.faults.extend(falls(&term).iter().map(|fall| format!("fences fell: {fall:?}")));
+        if let (Some(before), Some(lowest)) = (highest, term.iter().min_by_key(|grant| grant.fence)) {
+            if before.fence >= lowest.fence {
+                judgement
+                    .faults
+                    .push(format!("a primary gave a fence below its predecessor's: {before:?}, {lowest:?}"));
             }
         }
+        highest = term.into_iter().chain(highest).max_by_key(|grant| grant.fence);
+    }
+    let mut running: Vec<Grant> = Vec::new();
+    for later in history {
+        running.retain(|earlier| earlier.ended > later.granted);
+        for earlier in &running {
+            if earlier.server == later.server {
+                judgement.faults.push(format!("held twice: {earlier:?}, {later:?}"));
+            } else {
+                judgement.lost += 1;
+            }
+        }
+        running.push(later);
     }
     judgement
+}
+
+/// Each grant that was asked for when a larger fence than its own had been given already, behind the grant of that; whoever
+/// gave them. `history` is in the order of the grants.
+pub fn falls(history: &[Grant]) -> Vec<(Grant, Grant)> {
+    let mut asked: Vec<&Grant> = history.iter().collect();
+    asked.sort_by_key(|grant| grant.called);
+    let mut answered = history.iter().peekable();
+    let mut highest: Option<Grant> = None;
+    let mut falls = Vec::new();
+    for later in asked {
+        while let Some(earlier) = answered.next_if(|earlier| earlier.granted <= later.called) {
+            highest = highest.into_iter().chain([*earlier]).max_by_key(|grant| grant.fence);
+        }
+        falls.extend(highest.filter(|earlier| earlier.fence > later.fence).map(|earlier| (earlier, *later)));
+    }
+    falls
 }
 
 /// The servers that gave these grants, in the order of their first ones, behind those that are known to have been primary
@@ -106,6 +129,7 @@ mod tests {
         for (what, history) in [
             ("given twice", vec![grant(0, 1, 5, 2), grant(0, 3, 5, 4)]),
             ("fell", vec![grant(0, 1, 6, 2), grant(2, 3, 5, 4)]),
+            ("fell", vec![grant(0, 1, 5, 2), grant(0, 9, 9, 10), grant(2, 3, 6, 4), grant(5, 6, 4, 7)]),
             ("held twice", twice.clone()),
         ] {
             let judgement = judge(history, &[0]);

@@ -43,8 +43,9 @@ mod watch;
 
 pub use builder::ServerBuilder;
 pub use client::{Client, Received};
+pub use clock::clocks_can_be_wrong;
 pub use cluster::Cluster;
-pub use history::{judge, terms, Grant, Judgement};
+pub use history::{falls, judge, terms, Grant, Judgement};
 pub use link::Link;
 pub use load::Load;
 pub use locks::{

@@ -16,7 +16,7 @@ const LEASE_MS: u64 = 3000;
 const BLOCK_MS: u64 = 2000;
 /// A client that hears nothing for so long looks for its server anew.
 const SILENCE: Duration = Duration::from_secs(4);
-/// How long a client holds the lock.
+/// How long a client holds the lock, if nothing else is said.
 const WORK: Duration = Duration::from_millis(2);
 /// The pause before a client looks for a server again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -24,16 +24,23 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A crowd of clients that take turns with the lock `k`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Load {
+    work: Duration,
     is_over: AtomicBool,
     history: Mutex<Vec<Grant>>,
 }
 
 impl Load {
     /// Nobody yet (see [`Load::take_turns`]).
+    #[expect(clippy::new_without_default, reason = "a crowd has no natural default")]
     pub fn new() -> Load {
-        Load::default()
+        Load::with_work(WORK)
+    }
+
+    /// The same; each holds the lock for so long.
+    pub fn with_work(work: Duration) -> Load {
+        Load { work, is_over: AtomicBool::new(false), history: Mutex::new(Vec::new()) }
     }
 
     /// One client: takes and releases the lock until [`Load::end`], each time under a new owner, and writes down each hold.
@@ -65,7 +72,7 @@ impl Load {
         match client.try_cmd(&["LOCK.ACQUIRE", "k", owner, "PX", &lease, "BLOCK", &block]) {
             Ok(Value::Int(fence)) => {
                 let granted = Instant::now();
-                thread::sleep(WORK);
+                thread::sleep(self.work);
                 // The lease began when it was granted, which was after it was asked for.
                 let lapsed = called + Duration::from_millis(LEASE_MS);
                 let ended = Instant::now().min(lapsed.max(granted));
