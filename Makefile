@@ -4,7 +4,7 @@
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-matrix bench servers check clean
+.PHONY: help setup build run test test-matrix examples nightly memcheck bench servers check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,15 @@ test: build ## run every test
 
 test-matrix: build ## run the black-box tests on every server that can be had, and print a table
 	@tools/test-matrix.sh
+
+examples: build ## run the tests of the examples: Go, Python, Node, Java, shell (ONLY="go")
+	@tools/examples.sh
+
+nightly: build servers ## what takes too long for every change (PARTS="machines")
+	@tools/nightly.sh $(PARTS)
+
+memcheck: build ## the black-box tests under a memory checker (TOOL=valgrind or asan)
+	@tools/memcheck.sh $(or $(TOOL),valgrind)
 
 bench: build ## measure what locks cost (QUICK=1: three minutes), into docs/benchmarks
 	cargo bench --locked --bench part1 --bench part2

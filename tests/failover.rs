@@ -36,8 +36,9 @@ fn under_load(fail: impl Fn(&Server), mend: impl Fn(&Server)) {
     });
     let history = load.into_history();
     let primaries = terms(&history, &[0, new].map(|n| watched.server(n).port()));
+    let grants = history.len();
     let judgement = judge(history, &primaries);
-    println!("pairs of holds side by side because of the failover: {}", judgement.lost);
+    println!("counted: failover under load: {grants} grants, {} pairs side by side", judgement.lost);
     assert_eq!(judgement.faults, Vec::<String>::new());
     let primary = watched.server(watched.primary());
     for n in (0..3).filter(|n| watched.server(*n).port() != primary.port()) {

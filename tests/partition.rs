@@ -98,7 +98,7 @@ fn play(cut: Cut) -> Option<Outcome> {
     let stale = history.iter().filter(|grant| grant.server == old.port() && grant.granted > new.granted).count();
     let judgement = judge(history.clone(), &terms(&history, &[old.port(), new.server]));
     println!(
-        "cut of {} s, clocks {} s apart: {} grants, {stale} by the old primary after its successor's first, {} pairs side by side",
+        "counted: cut of {} s, clocks {} s apart: {} grants, {stale} by the old primary after its successor's first, {} pairs side by side",
         cut.lasts_s,
         cut.behind_s,
         history.len(),

@@ -5,7 +5,8 @@
 # names another), checked against Debian's keys. Each runs with its own C library, so the age of this system
 # does not matter. What is there already is left as it is; remove target/servers to get newer versions.
 #
-# `fetch-servers.sh names` only prints the names that there are.
+# `fetch-servers.sh names` only prints the names that there are. `fetch-servers.sh source <name>` unpacks the source of a
+# server, as its authors released it, into target/servers/<name>/source.
 #
 # Result: target/servers/<name>/bin/*-server and *-cli, and target/servers/list.tsv with one line a server:
 # name, path of the server, version it reports.
@@ -66,12 +67,12 @@ private_apt() {
         mkdir -p "$root/lists/partial" "$root/cache/archives/partial"
         : >"$root/status"
         cat >"$root/debian.sources" <<END
-Types: deb
+Types: deb deb-src
 URIs: $mirror
 Suites: $*
 Components: main
 Architectures: $(dpkg --print-architecture)
-Targets: Packages
+Targets: Packages Sources
 Signed-By: $keys
 END
         # A mirror that lags behind is good enough for tests, so how old its (signed) index is does not matter.
@@ -151,6 +152,20 @@ answers() {
     [[ $answer == PONG ]] || { cat "$sockets/log" >&2 && return 1; }
 }
 
+# fetch_source <name>
+fetch_source() {
+    local name=$1 package suites conf
+    local into=$servers/$name/source
+    [[ ! -d $into ]] || return 0
+    read -r package suites < <(awk -v name="$name" '$1 == name { $1 = ""; print }' <<<"$catalogue")
+    # shellcheck disable=SC2086  # suites are words
+    conf=$(private_apt $suites) || return 1
+    (cd "$work" && apt-get -c "$conf" -qq source --download-only "${package%-tools}" &&
+        dpkg-source --skip-patches -x ./*.dsc source) >"$work/source.log" 2>&1 || { tail -n 5 "$work/source.log" >&2 && return 1; }
+    mkdir -p "$servers/$name"
+    mv "$work/source" "$into"
+}
+
 # fetch <name> <package> <suite>...
 fetch() {
     local name=$1 package=$2 conf
@@ -186,6 +201,11 @@ mirror=$(debian_mirror)
 [[ -n $mirror ]] || warn "this system's apt knows no Debian mirror: try 'apt-get update', or name one by DEBIAN_MIRROR=<URI>"
 keys=$(debian_keys)
 [[ -n $keys ]] || warn "Debian's keys are missing: install debian-archive-keyring"
+
+if [[ ${1:-} == source ]]; then
+    fetch_source "${2:?which server}" || { warn "$2: its source is not to be had" && exit 1; }
+    exit
+fi
 
 while read -r name package suites; do
     [[ -n $name ]] || continue

@@ -21,6 +21,7 @@
 //!
 //! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAULTY_MODULE`
 //! (a built `.so`, nothing is built then), `REDIS_LOCK_PATIENCE` (multiplies every deadline; for valgrind),
+//! `REDIS_LOCK_END_IN_ORDER` (servers get SIGTERM before they are killed, so that leaks are looked for),
 //! `REDIS_LOCK_KEEP` (server directories stay), `REDIS_LOCK_SKIPS` (a file that collects which tests were skipped).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

@@ -288,6 +288,11 @@ impl Drop for Server {
                 self.log_tail()
             );
         }
+        // A tool that watches the server reports when it ends by itself.
+        if std::env::var_os("REDIS_LOCK_END_IN_ORDER").is_some() && self.is_alive() {
+            self.signal(libc::SIGTERM);
+            let _ = poll(STOP, || self.exit_status());
+        }
         self.kill9();
     }
 }

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Runs the tests of the examples (examples/<language>) against real servers with redis-lock, and ends with a line for each.
+#
+# ONLY='go python'          only these
+# REDIS_SERVER=<program>    with another server
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# What a language needs on this machine.
+declare -A needs=(
+    [go]='go' [python]='python3' [node]='node npm' [java]='java mvn' [shell]='redis-cli'
+)
+
+# The Go tests start servers of their own; the others find one in their environment.
+run_go() {
+    (cd examples/go && test -z "$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go test ./...)
+}
+run_python() { tools/with-server.sh examples/python/test.sh; }
+run_node() { tools/with-server.sh examples/node/test.sh; }
+run_java() { tools/with-server.sh examples/java/test.sh; }
+run_shell() { tools/with-server.sh examples/shell/test.sh; }
+
+missing() {
+    local program
+    for program in ${needs[$1]}; do
+        command -v "$program" >/dev/null || echo "$program"
+    done
+}
+
+results=() status=0
+for language in ${ONLY:-go python node java shell}; do
+    [[ -n ${needs[$language]:-} ]] || { echo "examples: there is no '$language'" >&2 && exit 2; }
+    printf '\n=== examples/%s\n' "$language"
+    since=$SECONDS
+    lacks=$(missing "$language")
+    if [[ -n $lacks ]]; then
+        result="failed: these programs are missing: ${lacks//$'\n'/ }"
+    elif "run_$language"; then
+        result="passed in $((SECONDS - since)) s"
+    else
+        result='failed'
+    fi
+    [[ $result == passed* ]] || status=1
+    results+=("$(printf '%-8s %s' "$language" "$result")")
+done
+printf '\nexamples:\n'
+printf '  %s\n' "${results[@]}"
+exit "$status"

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Runs the black-box tests on a server under a memory checker, and ends with what it found.
+#
+#   tools/memcheck.sh valgrind   on the system's redis-server, under valgrind
+#   tools/memcheck.sh asan       on a newer Redis, built with the module for the address sanitizer
+#
+# TESTS='trap_waiting session'   only these files of tests
+#
+# A finding is an error that the checker reports, whoever made it, or a leak whose memory the module asked for. Servers
+# that tests kill are not asked for leaks; all others are ended in order and are.
+# Result: target/memcheck/<tool>/: <file of tests>.log, and what the checker said in reports/. Fails when a test failed or
+# something was found.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tool=${1:-}
+results=$PWD/target/memcheck/$tool
+# Everything takes ten times as long.
+export REDIS_LOCK_PATIENCE=20 REDIS_LOCK_END_IN_ORDER=1
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+
+say() { printf 'memcheck: %s\n' "$*"; }
+die() {
+    say "$@" >&2
+    exit 2
+}
+
+# What cannot be tried under a checker, and why.
+declare -A left_out=(
+    [footprint]='measures the memory of the server, which a checker changes'
+    [harness]='tries the support of the tests, without the module'
+    [documentation]='starts no server'
+)
+
+# The module as released, and the system's server.
+prepare_valgrind() {
+    command -v valgrind >/dev/null || die "valgrind is missing: 'apt-get install valgrind' as root"
+    export REDIS_LOCK_MODULE=$PWD/target/release/libredis_lock.so
+    [[ -f $REDIS_LOCK_MODULE ]] || die "there is no module: 'make build' makes it"
+    cat >"$results/server" <<END
+#!/bin/sh
+exec valgrind --quiet --log-file='$results/reports/%p' --num-callers=40 --suppressions='$PWD/tools/valgrind.supp' \\
+    --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite '$(command -v redis-server)' "\$@"
+END
+    chmod +x "$results/server"
+    export REDIS_SERVER=$results/server
+}
+
+# Both from their sources: what a server without the sanitizer does to the module's memory would not be seen.
+prepare_asan() {
+    local source=$PWD/target/servers/redis-sid/source server=$PWD/target/memcheck/redis-asan
+    tools/fetch-servers.sh source redis-sid
+    if [[ ! -x $server/src/redis-server ]]; then
+        rm -rf "$server"
+        cp -r "$source" "$server"
+        say 'building the server for the address sanitizer'
+        make -C "$server/src" -j"$(nproc)" SANITIZER=address MALLOC=libc redis-server >"$results/build.log" 2>&1 ||
+            die "the server was not built: see $results/build.log"
+    fi
+    # The option is not for the stable compiler, which has it nevertheless.
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' cargo build --release --locked --lib \
+        --target x86_64-unknown-linux-gnu --target-dir target/memcheck/module
+    export REDIS_LOCK_MODULE=$PWD/target/memcheck/module/x86_64-unknown-linux-gnu/release/libredis_lock.so
+    export REDIS_SERVER=$server/src/redis-server
+    export ASAN_OPTIONS=log_path=$results/reports/asan:detect_leaks=1:abort_on_error=0
+}
+
+# All of them; of leaks, those of the module's.
+findings_asan() {
+    awk -v RS= '
+        /ERROR: LeakSanitizer/ || /^(Direct|Indirect) leak/ { if (/redis_lock/) print $0 "\n"; next }
+        /^SUMMARY/ || !/[^ \n]/ { next }
+        { print $0 "\n" }' "$1"
+}
+
+# Errors, and leaks of the module's, out of one report: valgrind parts records by a line that is empty but for the pid.
+findings_valgrind() {
+    sed 's/^==[0-9]*== \{0,1\}//' "$1" | awk -v RS= '
+        / definitely lost in loss record/ { if (/redis_lock/) print $0 "\n"; next }
+        /[^ \n]/ { print $0 "\n" }'
+}
+
+build_tests() {
+    cargo test --locked --no-run --test '*' --message-format json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort
+}
+
+case $tool in
+valgrind | asan) ;;
+*) die 'usage: memcheck.sh valgrind | asan' ;;
+esac
+rm -rf "$results"
+mkdir -p "$results/reports"
+mapfile -t programs < <(build_tests)
+[[ ${#programs[@]} -gt 0 ]] || die 'cargo built no tests'
+# What somebody builds meanwhile must not get mixed in.
+mkdir "$results/tests"
+cp "${programs[@]}" "$results/tests"
+"prepare_$tool"
+
+failed=() passed=0
+for program in "$results"/tests/*; do
+    name=$(basename "${program%-*}")
+    if [[ -n ${TESTS:-} && " $TESTS " != *" $name "* ]]; then continue; fi
+    if [[ -n ${left_out[$name]:-} ]]; then
+        say "$name: left out: ${left_out[$name]}"
+        continue
+    fi
+    log=$results/$name.log
+    timeout --kill-after=10 3600 "$program" >"$log" 2>&1 || true
+    last=$(grep '^test result: ' "$log" | tail -n 1)
+    say "$name: ${last:-broke off}"
+    [[ $last == 'test result: ok.'* ]] || failed+=("$name")
+    passed=$((passed + $(sed -n 's/.* \([0-9]*\) passed;.*/\1/p' <<<"$last" | grep . || echo 0)))
+done
+
+found=0
+for report in "$results"/reports/*; do
+    [[ -s $report ]] || continue
+    text=$("findings_$tool" "$report")
+    if [[ -n $text ]]; then
+        found=$((found + 1))
+        printf '\n%s\n%s\n' "--- $(basename "$report")" "$text"
+    fi
+done
+servers=$(find "$results/reports" -type f | wc -l)
+say "$passed tests passed on $servers servers under $tool; servers with findings: $found; files that failed: ${failed[*]:-none}"
+[[ $found -eq 0 && ${#failed[@]} -eq 0 ]]

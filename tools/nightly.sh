@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# What takes too long for every change. Each part can be run by itself:  tools/nightly.sh [part ...]
+#
+#   machines   failovers, cuts of the network (also those of 90 s), slots that move, quorums: again and again, on each server
+#
+# ROUNDS=3                           how often the part `machines` goes through its tests on each server
+# SERVERS='redis-system valkey-sid'  on these
+#
+# Result: target/nightly/<part>/ with all the output, and target/nightly/summary.txt. Fails when anything failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+results=$PWD/target/nightly
+mkdir -p "$results"
+summary=$results/summary.txt
+status=0
+
+say() { printf '%s\n' "$*" | tee -a "$summary"; }
+
+# program <server>: its path.
+program() {
+    if [[ $1 == redis-system ]]; then command -v redis-server; else
+        awk -F '\t' -v name="$1" '$1 == name { print $2 }' target/servers/list.tsv; fi
+}
+
+version() { "$1" --version | sed -n 's/^\([A-Za-z]*\) server v=\([^ ]*\).*/\1 \2/p'; }
+
+# What a log of tests says: how many passed and failed, which, and what they counted.
+tell() {
+    local log=$1 passed failed
+    passed=$(grep -c '^test .* \.\.\. ok$' "$log") || true
+    failed=$(grep -c '^test .* \.\.\. FAILED$' "$log") || true
+    say "  $2: $passed passed, $failed failed"
+    sed -n 's/^test \(.*\) \.\.\. FAILED$/    failed: \1/p' "$log" | tee -a "$summary"
+    sed -n 's/^counted: /    /p' "$log" | sort | uniq -c | sed 's/^ *1 //' | tee -a "$summary"
+}
+
+machines() {
+    local server path round log
+    local -a tests=(--test failover --test partition --test clocks_apart --test trap_cluster)
+    for log in tests/cluster_*.rs; do
+        [[ ! -e $log ]] || tests+=(--test "$(basename "$log" .rs)")
+    done
+    mkdir -p "$results/machines"
+    for server in ${SERVERS:-redis-system redis-sid valkey-sid}; do
+        path=$(program "$server")
+        [[ -n $path ]] || { say "  $server is missing" && status=1 && continue; }
+        for round in $(seq "${ROUNDS:-3}"); do
+            log=$results/machines/$server-$round.log
+            REDIS_SERVER=$path cargo test --locked --no-fail-fast "${tests[@]}" -- --include-ignored --nocapture \
+                >"$log" 2>&1 || status=1
+            REDIS_SERVER=$path cargo test --locked --no-fail-fast -p redis-lock-client -- --nocapture >>"$log" 2>&1 || status=1
+            tell "$log" "$(version "$path"), round $round"
+        done
+    done
+}
+
+: >"$summary"
+for part in "${@:-machines}"; do
+    since=$SECONDS
+    say "$part"
+    "$part"
+    say "  took $(((SECONDS - since) / 60)) min"
+done
+exit "$status"
