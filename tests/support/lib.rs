@@ -52,7 +52,7 @@ pub use load::Load;
 pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
 };
-pub use module::{faulty_module_path, module_path};
+pub use module::{caller_module_path, faulty_module_path, module_path};
 pub use process::state as process_state;
 pub use sentinel::{Watched, PRIMARY};
 pub use server::Server;

@@ -18,10 +18,16 @@ pub fn faulty_module_path() -> &'static Path {
     PATH.get_or_init(|| find("REDIS_LOCK_FAULTY_MODULE", "target/planted-faults", &["--features", "planted-faults"]))
 }
 
+/// Another module, which calls LOCK.* commands (tests/caller).
+pub fn caller_module_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("target", &["--package", "redis-lock-test-caller"]).join("libredis_lock_test_caller.so"))
+}
+
 fn find(variable: &str, target_dir: &str, options: &[&str]) -> PathBuf {
     let path = match std::env::var_os(variable) {
         Some(path) => PathBuf::from(path),
-        None => build(target_dir, options),
+        None => build(target_dir, options).join("libredis_lock.so"),
     };
     path.canonicalize().unwrap_or_else(|error| panic!("no module at {}: {error}", path.display()))
 }
@@ -32,7 +38,7 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Cargo's own lock on the target directory makes parallel test processes take turns.
+/// Builds a module; the folder it is in then. Cargo's own lock on the target directory makes parallel test processes take turns.
 fn build(target_dir: &str, options: &[&str]) -> PathBuf {
     let home = root();
     let target = home.join(target_dir);
@@ -45,5 +51,5 @@ fn build(target_dir: &str, options: &[&str]) -> PathBuf {
         .output()
         .unwrap_or_else(|error| panic!("cannot run cargo: {error}"));
     assert!(output.status.success(), "cargo build of the module failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    target.join("release/libredis_lock.so")
+    target.join("release")
 }
