@@ -276,3 +276,38 @@ fn writable_replica_decides_nothing() {
     replica.assert_clean();
     primary.assert_clean();
 }
+
+/// Trap 48: the link to the primary is a client too, and closes; nobody's session ends by that, and nothing is written.
+#[test]
+fn replica_that_loses_its_primary_keeps_all_holds_and_writes_nothing() {
+    let primary = Server::start();
+    let replica = replica_of(&primary);
+    let mut sessions: Vec<Client> = (0..20).map(|_| primary.client()).collect();
+    for (number, session) in sessions.iter_mut().enumerate() {
+        session.cmd(&args!["LOCK.ACQUIRE", format!("k{number}"), "a", "PX", 600_000, "SESSION"]).int();
+    }
+    assert_same(&primary, &replica);
+    let held = digest(&replica);
+    let syncs = || ["sync_full", "sync_partial_ok"].iter().map(|name| primary.info_number("stats", name)).sum::<i64>();
+    for _ in 0..5 {
+        let before = syncs();
+        assert_eq!(replica.cmd(&["CLIENT", "KILL", "TYPE", "master"]), 1);
+        support::until("the link is made anew", || syncs() > before);
+        until_synced(&primary, &replica);
+        assert_eq!(digest(&replica), held);
+    }
+    primary.kill9();
+    support::until("the link is down", || replica.info_field("replication", "master_link_status") == "down");
+    let offset = || replica.info_number("replication", "master_repl_offset");
+    let written = offset();
+    // Turns of its timer, by what it does for us.
+    let commands = || replica.info_number("stats", "total_commands_processed");
+    let before = commands();
+    support::until("time passes", || commands() > before + 100);
+    assert_eq!((digest(&replica), offset()), (held, written));
+    assert_eq!(replica.cmd(&["REPLICAOF", "NO", "ONE"]), "OK");
+    for number in 0..20 {
+        assert_eq!(replica.cmd(&args!["LOCK.RELEASE", format!("k{number}"), "a"]), 1);
+    }
+    replica.assert_no_keys();
+}
