@@ -18,6 +18,7 @@ if [[ ! -f $module ]]; then
 fi
 
 dir=$(mktemp -d)
+: >"$dir/log"
 server=
 finish() {
     if [[ -n $server ]]; then
