@@ -29,45 +29,81 @@
 //! connection of its own; dropping the future of [`Request::acquire`] withdraws it.
 
 mod back;
+mod changes;
 mod error;
+mod find;
 mod guard;
 mod node;
 mod quorum;
 mod request;
 
+use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 use back::Back;
+use find::Finder;
 use node::Node;
 
 pub use error::Error;
 pub use guard::Guard;
-pub use request::{Mode, Request};
+pub use request::Request;
 
-/// Where locks are asked for.
+/// Where locks are asked for: a [`Lock`] or a [`Quorum`].
 pub trait Locks: private::Sealed {
-    /// The lock of that name, to be asked for: a Redis key.
+    /// The lock of that name, to be asked for: a Redis key, which may be any bytes.
     fn key(&self, key: impl Into<Vec<u8>>) -> Request;
 }
 
 /// Locks of one server, of the primary that Sentinels name, or of a cluster.
+///
+/// Make one and clone it: clones share their connections. Nothing is connected before the first request. URLs are those of the
+/// redis crate: `redis://[user:password@]host[:port][/db]`, `rediss://` with the feature `tls-rustls`.
 #[derive(Clone)]
 pub struct Lock(Arc<Back>);
 
 impl Lock {
-    /// Locks of one server: `redis://[user:password@]host:port[/db]`.
+    /// Locks of one server.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if that is no URL of a server.
     pub fn server(url: &str) -> Result<Lock, Error> {
-        Ok(Lock(Arc::new(Back::One(Box::new(Node::server(url)?)))))
+        Ok(Lock::of(Finder::server(url)?))
     }
 
-    /// Locks of the primary that these Sentinels know by this name. The primary is asked without a password, in database 0.
+    /// Locks of the primary that these Sentinels know by this name; after a failover of the new one. It is asked without a
+    /// password, in database 0. Passwords in the URLs are the Sentinels' own.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if one is no URL of a server, [`Error::Invalid`] if there is none.
     pub fn sentinel<'a>(urls: impl IntoIterator<Item = &'a str>, name: &str) -> Result<Lock, Error> {
-        Ok(Lock(Arc::new(Back::One(Box::new(Node::sentinel(urls, name)?)))))
+        Lock::sentinel_with(urls, name, "redis://primary")
     }
 
-    /// Locks of a Redis Cluster, of which some nodes are given. Other nodes are asked with the first one's user and password.
+    /// The same for a primary that wants a password, a database or TLS: as in `primary`, the URL of a server, of which host and
+    /// port are ignored: `redis://user:password@primary/2`.
+    ///
+    /// # Errors
+    /// As of [`Lock::sentinel`].
+    pub fn sentinel_with<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+        name: &str,
+        primary: &str,
+    ) -> Result<Lock, Error> {
+        Ok(Lock::of(Finder::sentinel(urls, name, primary)?))
+    }
+
+    /// Locks of a Redis Cluster, of which some nodes are given. Other nodes are asked as the first of them: the same user,
+    /// password and TLS.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if one is no URL of a server, [`Error::Invalid`] if there is none.
     pub fn cluster<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Lock, Error> {
-        Ok(Lock(Arc::new(Back::One(Box::new(Node::cluster(urls)?)))))
+        Ok(Lock::of(Finder::cluster(urls)?))
+    }
+
+    fn of(finder: Finder) -> Lock {
+        Lock(Arc::new(Back::One(Box::new(Node::new(finder)))))
     }
 }
 
@@ -77,27 +113,51 @@ impl Locks for Lock {
     }
 }
 
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the URLs: there are passwords in them.
+        f.debug_struct("Lock").finish_non_exhaustive()
+    }
+}
+
 /// Locks that most of n independent servers agree on (Redlock), with fences that rise from one grant to the next.
 ///
 /// It survives the loss of a minority of them. A server that may have lost data must stay out for the longest lease in use,
 /// or run with `appendonly yes` and `appendfsync always`: else a majority could be found twice.
+///
+/// A server has a tenth of the lease to answer, 20 to 500 ms: the lease should be much longer than the way to the servers.
+/// Nobody stands in a line: who waits asks again after a random pause of up to 50 ms, so the order is that of chance.
 #[derive(Clone)]
 pub struct Quorum(Arc<Back>);
 
 impl Quorum {
-    /// Locks of these servers, which know nothing of one another: an odd number of them, at least 3.
+    /// Locks of these servers, which know nothing of one another: an odd number of them, at least 3, each named once.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if one is no URL of a server, [`Error::Invalid`] for another number of them or one that is named twice.
     pub fn servers<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Quorum, Error> {
-        let nodes = urls.into_iter().map(Node::server).collect::<Result<Vec<_>, _>>()?;
-        if nodes.len() < 3 || nodes.len() % 2 == 0 {
+        let finders = urls.into_iter().map(Finder::server).collect::<Result<Vec<_>, _>>()?;
+        if finders.len() < 3 || finders.len() % 2 == 0 {
             return Err(Error::Invalid("a quorum needs an odd number of servers, at least 3"));
         }
-        Ok(Quorum(Arc::new(Back::Many(nodes))))
+        // It would have two votes.
+        let places: HashSet<_> = finders.iter().filter_map(Finder::named).collect();
+        if places.len() < finders.len() {
+            return Err(Error::Invalid("a quorum needs servers that differ"));
+        }
+        Ok(Quorum(Arc::new(Back::Many(finders.into_iter().map(|finder| Arc::new(Node::new(finder))).collect()))))
     }
 }
 
 impl Locks for Quorum {
     fn key(&self, key: impl Into<Vec<u8>>) -> Request {
         Request::new(Arc::clone(&self.0), key.into())
+    }
+}
+
+impl fmt::Debug for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quorum").finish_non_exhaustive()
     }
 }
 

@@ -1,166 +1,202 @@
-//! One place to ask: a server, whichever server Sentinels name, or whichever node of a cluster has the key.
+//! One place to ask: commands go to the server that has the key, and again when their answers are lost.
 //!
 //! Short commands share a connection for each server; a wait has its own, because whatever is sent behind it waits with it.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, PushInfo, RedisError, Value};
+use tokio::sync::OnceCell;
 use tokio::time::timeout_at;
 
-use crate::back::yes;
+use crate::back::{yes, ANSWER};
+use crate::changes::Changes;
 use crate::error::Error;
-use crate::request::Asked;
+use crate::find::{address, address_of, io_error, Address, Finder};
+use crate::request::{block_ms, Asked};
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long an answer may take that no wait holds up, and how much later than asked for the end of a wait may be told.
-const ANSWER: Duration = Duration::from_secs(2);
 /// The pauses before a command is sent again.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// How many redirections in a row are followed without a pause: nodes that disagree send one to and fro.
+const REDIRECTIONS: u32 = 3;
 /// What servers say that will be otherwise in a moment, here or elsewhere. With a named owner every command of a lock may be
 /// sent again.
-const PASSING: [&str; 9] =
-    ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "UNBLOCKED", "MASTERDOWN", "NOREPLICAS"];
-
-type Address = (String, u16);
-
-/// How one finds the server to ask.
-enum Entry {
-    Server(Client),
-    Sentinel { sentinels: Vec<Client>, name: String },
-    Cluster { seeds: Vec<Client> },
-}
+const PASSING: [&str; 10] =
+    ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "BUSY", "READONLY", "UNBLOCKED", "MASTERDOWN", "NOREPLICAS"];
 
 /// A place to ask.
 pub(crate) struct Node {
-    entry: Entry,
-    /// Which server a slot of a cluster was last found at; for Sentinel the primary, as slot 0.
-    homes: Mutex<HashMap<u16, Address>>,
-    /// The nodes of a cluster that were heard of.
-    met: Mutex<Vec<Address>>,
+    finder: Finder,
     /// The connections that short commands share.
-    shared: Mutex<HashMap<Address, MultiplexedConnection>>,
+    shared: Mutex<HashMap<Address, Arc<OnceCell<MultiplexedConnection>>>>,
+    changes: Arc<Changes>,
 }
 
-/// Where a command goes, and whether it is asked for a key of a slot that is still coming in.
-struct Target {
-    address: Address,
-    client: Client,
-    is_asking: bool,
+/// The connection that a wait has for itself, once it has one.
+pub(crate) type Line = Arc<Mutex<Option<MultiplexedConnection>>>;
+
+/// How a command goes to its server.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// Over the connection that is shared.
+    Shared,
+    /// The same, but only once where nobody listens: others are asked too, and are not to wait for this one.
+    Vote,
+    /// Over a new one, which stands in there then.
+    Own(&'a Line),
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub value: Value,
+    /// An answer was lost before: the server may have done it already when it was asked for this one.
+    pub is_repeated: bool,
+}
+
+/// What became of a hold that was watched.
+pub(crate) enum Seen {
+    /// It was not there when one began to look.
+    Gone,
+    /// It was there, and something happened to the lock, or to the connection.
+    Changed,
 }
 
 impl Node {
-    pub fn server(url: &str) -> Result<Node, Error> {
-        Ok(Node::new(Entry::Server(Client::open(url)?)))
+    pub fn new(finder: Finder) -> Node {
+        Node { finder, shared: Mutex::default(), changes: Arc::default() }
     }
 
-    pub fn sentinel<'a>(urls: impl IntoIterator<Item = &'a str>, name: &str) -> Result<Node, Error> {
-        let sentinels = open_all(urls, "a Sentinel must be named")?;
-        Ok(Node::new(Entry::Sentinel { sentinels, name: name.to_owned() }))
-    }
-
-    pub fn cluster<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Node, Error> {
-        Ok(Node::new(Entry::Cluster { seeds: open_all(urls, "a node of the cluster must be named")? }))
-    }
-
-    fn new(entry: Entry) -> Node {
-        Node { entry, homes: Mutex::default(), met: Mutex::default(), shared: Mutex::default() }
-    }
-
-    /// LOCK.ACQUIRE until then: the fence, or `None` if it was busy; and when the lease was asked for at the earliest.
-    pub async fn acquire(&self, asked: &Asked, owner: &str, until: Instant) -> Result<(Option<u64>, Instant), Error> {
+    /// LOCK.ACQUIRE until then: what was answered, and when the lease was asked for at the earliest.
+    pub async fn acquire(
+        &self,
+        asked: &Asked,
+        owner: &str,
+        until: Option<Instant>,
+        line: &Line,
+    ) -> Result<(Answer, Instant), Error> {
         loop {
             let sent = Instant::now();
-            let wait = until.saturating_duration_since(sent);
-            let may_wait = wait >= Duration::from_millis(1);
-            let answer = if may_wait {
+            let answer = if block_ms(until).is_some() {
                 // The time left is reckoned anew each time it is sent.
-                let cmd = || asked.acquire(owner, Some(until.saturating_duration_since(Instant::now())));
-                self.send(&asked.key, cmd, until, ANSWER, true).await?
+                self.send(&asked.key, || asked.acquire(owner, block_ms(until)), until, Way::Own(line)).await?
             } else {
-                self.call(&asked.key, &asked.acquire(owner, None), sent + ANSWER).await?
+                let cmd = asked.acquire(owner, None);
+                self.send(&asked.key, || cmd.clone(), Some(sent + ANSWER), Way::Shared).await?
             };
-            let Some(fence) = fence(answer)? else { return Ok((None, sent)) };
+            let Some(fence) = fence(&answer.value)? else { return Ok((answer, sent)) };
             if sent.elapsed() < asked.lease / 10 {
-                return Ok((Some(fence), sent));
+                return Ok((answer, sent));
             }
             // The lease began somewhere in that time: from here on it is known.
             let sent = Instant::now();
             if yes(&self.call(&asked.key, &asked.extend(owner, fence), sent + ANSWER).await?) {
-                return Ok((Some(fence), sent));
+                return Ok((answer, sent));
             }
         }
     }
 
     /// One command about this key, sent again until then when its answer is lost or the key's server changes.
     pub async fn call(&self, key: &[u8], cmd: &Cmd, until: Instant) -> Result<Value, Error> {
-        self.send(key, || cmd.clone(), until, Duration::ZERO, false).await
+        Ok(self.send(key, || cmd.clone(), Some(until), Way::Shared).await?.value)
+    }
+
+    /// [`Node::call`] of one server among others.
+    pub async fn vote(&self, key: &[u8], cmd: &Cmd, until: Instant) -> Result<Value, Error> {
+        Ok(self.send(key, || cmd.clone(), Some(until), Way::Vote).await?.value)
+    }
+
+    /// LOCK.RELEASE.
+    pub async fn release(&self, asked: &Asked, owner: &str) -> Result<Answer, Error> {
+        let cmd = asked.release(owner);
+        self.send(&asked.key, || cmd.clone(), Some(Instant::now() + ANSWER), Way::Shared).await
+    }
+
+    /// Returns when the server says that this hold may have ended, or that it is not there; never if it cannot be asked.
+    pub async fn watch(&self, asked: &Asked, owner: &str) -> Seen {
+        let mut change = self.changes.of(&asked.key);
+        match self.vote(&asked.key, &asked.check(owner), Instant::now() + ANSWER).await {
+            Ok(Value::Nil) => Seen::Gone,
+            Ok(_) => {
+                change.happened().await;
+                Seen::Changed
+            }
+            Err(_) => std::future::pending().await,
+        }
     }
 
     async fn send(
         &self,
         key: &[u8],
         cmd: impl Fn() -> Cmd,
-        until: Instant,
-        grace: Duration,
-        alone: bool,
-    ) -> Result<Value, Error> {
-        let slot = self.slot(key);
-        let mut ask: Option<Address> = None;
-        let mut pause = PAUSE_MIN;
+        until: Option<Instant>,
+        way: Way<'_>,
+    ) -> Result<Answer, Error> {
+        let slot = self.finder.slot(key);
+        // The end of a wait is told by the server, a little later.
+        let end =
+            until.and_then(|until| until.checked_add(if let Way::Own(_) = way { ANSWER } else { Duration::ZERO }));
+        let mut ask = None;
+        let mut is_repeated = false;
+        let (mut pause, mut redirections) = (PAUSE_MIN, 0);
         loop {
-            let end = (until + grace).into();
-            let error = match timeout_at(end, self.once(slot, &cmd(), ask.take(), alone)).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => error,
-                Err(_) => {
+            let error = match before(end, self.once(slot, &cmd(), ask.take(), way)).await {
+                Some(Ok(value)) => return Ok(Answer { value, is_repeated }),
+                Some(Err(error)) => error,
+                None => {
                     self.forget(slot);
-                    return Err(Error::Server((ErrorKind::Io, "no answer in time").into()));
+                    return Err(io_error("no answer in time").into());
                 }
             };
-            let code = error.code().unwrap_or_default();
-            if !(error.is_io_error() || error.is_connection_dropped() || PASSING.contains(&code))
-                || Instant::now() >= until
-            {
+            let is_over = until.is_some_and(|until| Instant::now() >= until);
+            if is_over || !self.is_passing(&error, way) {
                 return Err(error.into());
             }
-            match (code, error.redirect_node().and_then(|(address, _)| address_of(address))) {
-                ("MOVED", Some(address)) => {
-                    held(&self.homes).insert(slot, address);
-                    continue;
-                }
-                ("ASK", Some(address)) => {
-                    ask = Some(address);
-                    continue;
-                }
-                ("TRYAGAIN", _) => {}
+            is_repeated |= is_lost(&error);
+            match (error.code(), error.redirect_node().and_then(|(address, _)| address_of(address))) {
+                (Some("MOVED"), Some(address)) => self.finder.learn(slot, address),
+                (Some("ASK"), Some(address)) => ask = Some(address),
+                (Some("TRYAGAIN"), _) => {}
                 _ => self.forget(slot),
             }
-            tokio::time::sleep_until(until.min(Instant::now() + pause).into()).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            if matches!(error.code(), Some("MOVED" | "ASK")) && redirections < REDIRECTIONS {
+                redirections += 1;
+                continue;
+            }
+            let next = Instant::now() + pause;
+            tokio::time::sleep_until(until.map_or(next, |until| until.min(next)).into()).await;
+            (pause, redirections) = ((pause * 2).min(PAUSE_MAX), 0);
+        }
+    }
+
+    /// Whether the same command may be answered otherwise in a moment.
+    fn is_passing(&self, error: &RedisError, way: Way<'_>) -> bool {
+        match error.code() {
+            Some("MOVED" | "ASK") => self.finder.is_cluster(),
+            Some(code) => PASSING.contains(&code),
+            None if error.is_connection_refusal() => !matches!(way, Way::Vote),
+            None => is_lost(error),
         }
     }
 
     /// Sends it once.
-    async fn once(&self, slot: u16, cmd: &Cmd, ask: Option<Address>, alone: bool) -> Result<Value, RedisError> {
-        let Target { address, client, is_asking } = self.target(slot, ask).await?;
-        let known = if alone { None } else { held(&self.shared).get(&address).cloned() };
-        let mut connection = match known {
-            Some(connection) => connection,
-            None => {
-                // Waiting has limits of its own.
-                let config =
-                    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-                let made = client.get_multiplexed_async_connection_with_config(&config).await?;
-                if !alone {
-                    held(&self.shared).insert(address, made.clone());
-                }
-                made
+    async fn once(&self, slot: u16, cmd: &Cmd, ask: Option<Address>, way: Way<'_>) -> Result<Value, RedisError> {
+        let is_asking = ask.is_some();
+        let client = match ask {
+            Some(address) => self.finder.at(address)?,
+            None => self.finder.find(slot).await?,
+        };
+        let mut connection = match way {
+            Way::Shared | Way::Vote => self.shared(&client).await?,
+            Way::Own(line) => {
+                let own = client.get_multiplexed_async_connection_with_config(&config()).await?;
+                *locked(line) = Some(own.clone());
+                own
             }
         };
         if !is_asking {
@@ -172,165 +208,62 @@ impl Node {
         Ok(answer)
     }
 
-    /// Finds the server to ask.
-    async fn target(&self, slot: u16, ask: Option<Address>) -> Result<Target, RedisError> {
-        let is_asking = ask.is_some();
-        let known = ask.or_else(|| held(&self.homes).get(&slot).cloned());
-        let client = match (&self.entry, known) {
-            (Entry::Server(client), _) => client.clone(),
-            (Entry::Sentinel { .. }, Some(address)) => Client::open(address)?,
-            (Entry::Sentinel { sentinels, name }, None) => {
-                let address = primary(sentinels, name).await?;
-                held(&self.homes).insert(slot, address.clone());
-                Client::open(address)?
-            }
-            (Entry::Cluster { seeds }, Some(address)) => at(seeds, address)?,
-            (Entry::Cluster { seeds }, None) => {
-                // Nodes that were met answer too, when those that were named are gone.
-                let met = held(&self.met).clone();
-                let mut nodes = seeds.clone();
-                nodes.extend(met.into_iter().filter_map(|address| at(seeds, address).ok()));
-                let ranges = first_that_answers(&nodes, |node| async move {
-                    let mut connection = node.get_multiplexed_async_connection().await?;
-                    let ranges: Vec<Vec<Value>> =
-                        redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
-                    if ranges.is_empty() {
-                        return Err((ErrorKind::Io, "this node knows no slots").into());
-                    }
-                    Ok(ranges)
-                })
-                .await?;
-                let (home, all) = nodes_of(ranges, slot);
-                *held(&self.met) = all;
-                let Some(home) = home else { return Err((ErrorKind::Io, "nobody serves this slot").into()) };
-                held(&self.homes).insert(slot, home.clone());
-                at(seeds, home)?
-            }
-        };
-        let address = match client.get_connection_info().addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
-            other => (other.to_string(), 0),
-        };
-        Ok(Target { address, client, is_asking })
+    /// The connection that short commands to this server share; made once, however many want it.
+    async fn shared(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {
+        let cell = Arc::clone(locked(&self.shared).entry(address(client)).or_default());
+        cell.get_or_try_init(|| self.connect(client)).await.cloned()
     }
 
-    /// Whatever was known of this slot's server may be wrong.
+    async fn connect(&self, client: &Client) -> Result<MultiplexedConnection, RedisError> {
+        let changes = Arc::clone(&self.changes);
+        let hear = move |push: PushInfo| {
+            changes.hear(push);
+            Ok::<(), ()>(())
+        };
+        let config = config().set_push_sender(hear);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        // Users without the right to it hear of a loss from the next renewal.
+        let _: Result<(), RedisError> =
+            redis::cmd("CLIENT").arg("TRACKING").arg("ON").query_async(&mut connection).await;
+        Ok(connection)
+    }
+
+    /// What was known of this slot's server may be wrong.
     fn forget(&self, slot: u16) {
-        held(&self.homes).remove(&slot);
-        held(&self.shared).clear();
-    }
-
-    fn slot(&self, key: &[u8]) -> u16 {
-        match self.entry {
-            Entry::Server(_) | Entry::Sentinel { .. } => 0,
-            Entry::Cluster { .. } => crc16::State::<crc16::XMODEM>::calculate(hashed(key)) % 16384,
+        match self.finder.forget(slot) {
+            Some(home) => drop(locked(&self.shared).remove(&home)),
+            None => locked(&self.shared).clear(),
         }
     }
 }
 
-/// The fence of LOCK.ACQUIRE's answer.
-fn fence(answer: Value) -> Result<Option<u64>, RedisError> {
+/// How connections are made. Waiting for answers has limits of its own.
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None)
+}
+
+/// Whether a command may have been done without a word about it.
+fn is_lost(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_connection_dropped()
+}
+
+/// `None`: it took too long.
+async fn before<T>(end: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match end {
+        Some(end) => timeout_at(end.into(), work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+/// The fence of LOCK.ACQUIRE's answer; `None`: it was not granted.
+pub(crate) fn fence(answer: &Value) -> Result<Option<u64>, RedisError> {
     match answer {
         Value::Nil => Ok(None),
-        Value::Int(fence) if fence > 0 => Ok(Some(fence.unsigned_abs())),
+        Value::Int(fence) if *fence > 0 => Ok(Some(fence.unsigned_abs())),
         _ => Err((ErrorKind::UnexpectedReturnType, "LOCK.ACQUIRE answered no fence").into()),
     }
 }
 
-/// The part of a key that is hashed: what stands in its first `{}`, unless that is empty.
-fn hashed(key: &[u8]) -> &[u8] {
-    let tag = || {
-        let open = key.iter().position(|byte| *byte == b'{')? + 1;
-        let rest = key.get(open..)?;
-        let close = rest.iter().position(|byte| *byte == b'}')?;
-        rest.get(..close).filter(|tag| !tag.is_empty())
-    };
-    tag().unwrap_or(key)
-}
-
-fn open_all<'a>(urls: impl IntoIterator<Item = &'a str>, none: &'static str) -> Result<Vec<Client>, Error> {
-    let clients =
-        urls.into_iter().map(|url| Client::open(url.into_connection_info()?)).collect::<Result<Vec<_>, _>>()?;
-    if clients.is_empty() {
-        Err(Error::Invalid(none))
-    } else {
-        Ok(clients)
-    }
-}
-
-/// `host:port`; the host of an IPv6 address has colons too.
-fn address_of(text: &str) -> Option<Address> {
-    let (host, port) = text.rsplit_once(':')?;
-    Some((host.to_owned(), port.parse().ok()?))
-}
-
-/// The node of the cluster there.
-fn at(seeds: &[Client], (host, port): Address) -> Result<Client, RedisError> {
-    let Some(first) = seeds.first() else { return Err((ErrorKind::Client, "no node").into()) };
-    Client::open(first.get_connection_info().clone().set_addr(ConnectionAddr::Tcp(host, port)))
-}
-
-/// Out of what CLUSTER SLOTS answers (from, to, primary, replicas): who has this slot, and all there are.
-fn nodes_of(ranges: Vec<Vec<Value>>, slot: u16) -> (Option<Address>, Vec<Address>) {
-    let mut home = None;
-    let mut all = Vec::new();
-    for range in ranges {
-        let mut parts = range.into_iter();
-        let (Some(Value::Int(from)), Some(Value::Int(to))) = (parts.next(), parts.next()) else { continue };
-        let address = |node: Value| match node {
-            Value::Array(node) => {
-                redis::from_redis_value::<(String, u16)>(Value::Array(node.into_iter().take(2).collect())).ok()
-            }
-            _ => None,
-        };
-        let nodes: Vec<Address> = parts.filter_map(address).collect();
-        if (from..=to).contains(&i64::from(slot)) {
-            home = nodes.first().cloned();
-        }
-        all.extend(nodes);
-    }
-    (home, all)
-}
-
-/// Whom the Sentinels call the primary.
-async fn primary(sentinels: &[Client], name: &str) -> Result<Address, RedisError> {
-    first_that_answers(sentinels, |client| async move {
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        let mut question = redis::cmd("SENTINEL");
-        question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        let found: Option<Address> = question.query_async(&mut connection).await?;
-        found.ok_or_else(|| (ErrorKind::Io, "the Sentinel does not know this primary").into())
-    })
-    .await
-}
-
-/// Asks one after the other.
-async fn first_that_answers<T, F>(clients: &[Client], ask: impl Fn(Client) -> F) -> Result<T, RedisError>
-where
-    F: Future<Output = Result<T, RedisError>>,
-{
-    let mut last = RedisError::from((ErrorKind::Io, "nobody to ask"));
-    for client in clients {
-        match ask(client.clone()).await {
-            Ok(found) => return Ok(found),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hashed;
-
-    #[test]
-    fn keys_with_one_tag_have_one_slot() {
-        for (key, part) in [("k", "k"), ("{a}b", "a"), ("x{a}{b}", "a"), ("{}a", "{}a"), ("{a", "{a"), ("a}{b}", "b")] {
-            assert_eq!(hashed(key.as_bytes()), part.as_bytes(), "{key}");
-        }
-    }
 }

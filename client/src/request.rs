@@ -1,8 +1,8 @@
 //! What is asked for.
 
-use std::num::NonZeroU32;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::Cmd;
 
@@ -14,88 +14,138 @@ use crate::guard::Guard;
 const LEASE_MIN: Duration = Duration::from_millis(10);
 /// The longest lease that a server accepts without being set otherwise.
 const LEASE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long a hold lasts if nothing is said.
+const LEASE: Duration = Duration::from_secs(30);
+/// The largest limit of a semaphore that servers accept.
+const LIMIT_MAX: u32 = 1_000_000;
 
 /// How a lock is held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
     /// Alone.
-    #[default]
     Exclusive,
     /// With other shared holders, never beside an exclusive one.
     Shared,
-    /// With fewer than so many other shared holders (1 to 1 000 000): a semaphore.
-    Counted(NonZeroU32),
+    /// With fewer than so many other shared holders.
+    Counted(u32),
 }
 
-/// A lock to be asked for.
+/// A lock to be asked for. It is asked for as often as one likes; each time is an acquisition of its own.
 #[derive(Clone)]
+#[must_use = "nothing is asked until `acquire` or `try_acquire`"]
 pub struct Request {
     back: Arc<Back>,
     asked: Asked,
 }
 
 /// The part of it that is sent.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub key: Vec<u8>,
+    /// In whole milliseconds.
     pub lease: Duration,
     pub mode: Mode,
 }
 
 impl Request {
     pub(crate) fn new(back: Arc<Back>, key: Vec<u8>) -> Request {
-        Request { back, asked: Asked { key, lease: Duration::from_secs(30), mode: Mode::Exclusive } }
+        Request { back, asked: Asked { key, lease: LEASE, mode: Mode::Exclusive } }
     }
 
-    /// How long the hold lasts if it is not renewed (10 ms to 365 days, in whole milliseconds; 30 s if left out). It is
-    /// renewed after every third of it, so this is how long others wait when this process dies.
+    /// How long the hold lasts if it is not renewed: 10 ms to 365 days, in whole milliseconds; 30 s if left out. It is renewed
+    /// after every third of it, so this is how long others wait when this process dies.
     pub fn lease(mut self, lease: Duration) -> Request {
-        self.asked.lease = lease;
+        self.asked.lease = Duration::from_millis(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
-    /// Held with other shared holders.
+    /// Held together with other shared holders, never beside an exclusive one.
     pub fn shared(mut self) -> Request {
         self.asked.mode = Mode::Shared;
         self
     }
 
-    /// Held with fewer than `limit` other shared holders. Over a quorum more than `limit` can never have it together, but
-    /// fewer may get in than could.
-    pub fn counted(mut self, limit: NonZeroU32) -> Request {
+    /// Held together with fewer than `limit` other shared holders (1 to 1 000 000): a semaphore of so many permits. All who
+    /// ask for it must name the same limit.
+    ///
+    /// **Over a quorum** never more than `limit` hold it together, but some permits stay unused. Every holder has a majority of
+    /// the servers, and two majorities need not be the same: if each of 3 servers let 2 in, 3 could have two servers each. So
+    /// each server lets in fewer: of 3 servers about two thirds of the limit, of 5 three fifths. That many always get
+    /// in, up to `limit` may. (Limit 2 gives 1 permit over 3 servers, limit 3 gives 2, limit 10 gives 7.)
+    pub fn counted(mut self, limit: u32) -> Request {
         self.asked.mode = Mode::Counted(limit);
         self
     }
 
-    /// Asks once. [`Error::NotAcquired`] if it is busy.
+    /// Asks once.
+    ///
+    /// # Errors
+    /// [`Error::NotAcquired`] if others hold it, [`Error::NoQuorum`], [`Error::Invalid`], [`Error::Server`]. A server that does
+    /// not answer is given up after 2 s.
     pub async fn try_acquire(&self) -> Result<Guard, Error> {
         self.acquire(Duration::ZERO).await
     }
 
-    /// Waits up to so long: on one server in its line, first come, first served; over a quorum by asking again and again.
-    /// Dropping the future withdraws the request.
+    /// Waits up to so long ([`Duration::MAX`]: without limit): on one server in its line, first come, first served; over a
+    /// quorum by asking again and again. A wait goes on at the new primary after a failover, and where the slot is after a
+    /// move, at the end of the line there.
+    ///
+    /// Dropping the future withdraws the request: whatever it got or may still get is given back in the background.
+    ///
+    /// # Errors
+    /// [`Error::NotAcquired`] if others held it all the time, [`Error::NoQuorum`], [`Error::Invalid`], [`Error::Server`]. A
+    /// server that cannot be asked is tried again until the time is over.
     pub async fn acquire(&self, within: Duration) -> Result<Guard, Error> {
-        if !(LEASE_MIN..=LEASE_MAX).contains(&self.asked.lease) {
-            return Err(Error::Invalid("a lease must be from 10 ms to 365 days"));
-        }
-        let grant = Back::acquire(&self.back, &self.asked, within).await?;
-        Ok(Guard::new(Arc::clone(&self.back), self.asked.clone(), grant))
+        self.asked.check_ranges()?;
+        let runtime =
+            tokio::runtime::Handle::try_current().map_err(|_| Error::Invalid("locks need a tokio runtime"))?;
+        // What is too far away to be a moment is no limit.
+        let until = Instant::now().checked_add(within);
+        let grant = Back::acquire(&self.back, &self.asked, until, &runtime).await?;
+        Ok(Guard::new(Arc::clone(&self.back), self.asked.clone(), grant, runtime))
     }
 }
 
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Asked { key, lease, mode } = &self.asked;
+        let key = String::from_utf8_lossy(key);
+        f.debug_struct("Request").field("key", &key).field("lease", lease).field("mode", mode).finish_non_exhaustive()
+    }
+}
+
+/// BLOCK for a wait until then: `None`: it is over, so it is asked without waiting.
+pub(crate) fn block_ms(until: Option<Instant>) -> Option<u64> {
+    // BLOCK 0 is without limit.
+    let Some(until) = until else { return Some(0) };
+    let left = until.saturating_duration_since(Instant::now()).as_millis();
+    let most = u128::from(i64::MAX.unsigned_abs());
+    u64::try_from(left.min(most)).ok().filter(|ms| *ms > 0)
+}
+
 impl Asked {
-    /// The lease as it is sent, in milliseconds.
-    pub fn lease_ms(&self) -> u64 {
+    fn check_ranges(&self) -> Result<(), Error> {
+        if !(LEASE_MIN..=LEASE_MAX).contains(&self.lease) {
+            return Err(Error::Invalid("a lease must be from 10 ms to 365 days"));
+        }
+        match self.mode {
+            Mode::Counted(limit) if !(1..=LIMIT_MAX).contains(&limit) => {
+                Err(Error::Invalid("a limit must be from 1 to 1000000"))
+            }
+            Mode::Exclusive | Mode::Shared | Mode::Counted(_) => Ok(()),
+        }
+    }
+
+    fn lease_ms(&self) -> u64 {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// LOCK.ACQUIRE, waiting in the server for so long.
-    pub fn acquire(&self, owner: &str, block: Option<Duration>) -> Cmd {
+    /// LOCK.ACQUIRE, waiting in the server for so many milliseconds (0: without limit).
+    pub fn acquire(&self, owner: &str, block_ms: Option<u64>) -> Cmd {
         let mut cmd = self.command("LOCK.ACQUIRE", owner);
         cmd.arg("PX").arg(self.lease_ms());
-        // BLOCK 0 would be without limit.
-        if let Some(ms) = block.map(|block| block.as_millis()).filter(|ms| *ms > 0) {
-            cmd.arg("BLOCK").arg(u64::try_from(ms).unwrap_or(u64::MAX >> 1));
+        if let Some(ms) = block_ms {
+            cmd.arg("BLOCK").arg(ms);
         }
         match self.mode {
             Mode::Exclusive => {}
@@ -103,7 +153,7 @@ impl Asked {
                 cmd.arg("SHARED");
             }
             Mode::Counted(limit) => {
-                cmd.arg("SHARED").arg("LIMIT").arg(limit.get());
+                cmd.arg("SHARED").arg("LIMIT").arg(limit);
             }
         }
         cmd
@@ -121,6 +171,11 @@ impl Asked {
         let mut cmd = self.command("LOCK.EXTEND", owner);
         cmd.arg("PX").arg(self.lease_ms()).arg("RAISE").arg(fence);
         cmd
+    }
+
+    /// LOCK.CHECK.
+    pub fn check(&self, owner: &str) -> Cmd {
+        self.command("LOCK.CHECK", owner)
     }
 
     /// LOCK.RELEASE of the owner's hold and waits, whatever its fence: nobody else ever has this owner's name.

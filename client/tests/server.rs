@@ -4,7 +4,6 @@
 
 mod relay;
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use redis_lock_client::{Error, Lock, Locks, Request};
@@ -72,6 +71,20 @@ async fn released_lock_goes_to_who_waits_in_the_server() {
     second.release().await.unwrap();
 }
 
+/// The longest times there are overflow nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_may_be_without_limit() {
+    let server = Server::start();
+    for within in [Duration::MAX, Duration::MAX / 2, Duration::from_secs(1 << 50), Duration::from_secs(1 << 40)] {
+        let first = k(&server).try_acquire().await.unwrap();
+        let request = k(&server);
+        let waits = tokio::spawn(async move { request.acquire(within).await });
+        until("it waits", || waiters(&server) == "1");
+        first.release().await.unwrap();
+        timeout(SOON, waits).await.unwrap().unwrap().unwrap().release().await.unwrap();
+    }
+}
+
 /// A wait shares its connection with nobody: others of the same client are answered meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_holds_up_no_other_request() {
@@ -84,29 +97,6 @@ async fn wait_holds_up_no_other_request() {
     timeout(SOON, locks.key("other").try_acquire()).await.unwrap().unwrap().release().await.unwrap();
     waits.abort();
     held.release().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dropped_request_leaves_the_line() {
-    let server = Server::start();
-    let held = k(&server).try_acquire().await.unwrap();
-    let request = k(&server);
-    let waits = tokio::spawn(async move { request.acquire(LONG).await.map(|_| ()) });
-    until("it waits", || waiters(&server) == "1");
-    waits.abort();
-    assert!(waits.await.unwrap_err().is_cancelled());
-    until("nobody waits", || waiters(&server) == "0");
-    held.release().await.unwrap();
-    assert!(is_free(&server));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dropped_guard_releases() {
-    let server = Server::start();
-    drop(k(&server).try_acquire().await.unwrap());
-    while !is_free(&server) {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,10 +120,9 @@ async fn shared_and_counted_holds_keep_their_limits() {
     for reader in readers {
         reader.release().await.unwrap();
     }
-    let two = NonZeroU32::new(2).unwrap();
     let _permits =
-        [k(&server).counted(two).try_acquire().await.unwrap(), k(&server).counted(two).try_acquire().await.unwrap()];
-    assert!(matches!(k(&server).counted(two).try_acquire().await, Err(Error::NotAcquired)));
+        [k(&server).counted(2).try_acquire().await.unwrap(), k(&server).counted(2).try_acquire().await.unwrap()];
+    assert!(matches!(k(&server).counted(2).try_acquire().await, Err(Error::NotAcquired)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,15 +139,44 @@ async fn hold_is_renewed_beyond_its_lease() {
     guard.release().await.unwrap();
 }
 
+/// The server tells by itself, long before the next renewal.
 #[tokio::test(flavor = "multi_thread")]
-async fn holder_is_told_when_an_operator_ends_its_hold() {
+async fn holder_is_told_at_once_when_an_operator_ends_its_hold() {
     let server = Server::start();
-    let guard = k(&server).lease(SHORT).try_acquire().await.unwrap();
+    let watched = || server.info_number("stats", "tracking_total_keys") == 1;
+    for is_watched in [true, false] {
+        let guard = k(&server).try_acquire().await.unwrap();
+        if is_watched {
+            until("the server watches for it", watched);
+        }
+        assert_eq!(server.cmd(&["DEL", "k"]), 1);
+        timeout(SOON, guard.lost()).await.expect("told before a third of the lease is over");
+        assert_eq!(guard.held_until(), None);
+        assert!(matches!(guard.extend().await, Err(Error::NotHeld)));
+        assert!(matches!(guard.release().await, Err(Error::NotHeld)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shared_holder_is_told_by_the_next_renewal() {
+    let server = Server::start();
+    let guard = k(&server).shared().lease(SHORT).try_acquire().await.unwrap();
+    let deeper = guard.clone();
     assert_eq!(server.cmd(&["DEL", "k"]), 1);
     timeout(SOON, guard.lost()).await.expect("told by the next renewal");
-    assert_eq!(guard.held_until(), None);
+    assert!(matches!(deeper.release().await, Err(Error::NotHeld)));
     assert!(matches!(guard.extend().await, Err(Error::NotHeld)));
-    assert!(matches!(guard.release().await, Err(Error::NotHeld)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extension_moves_the_end_that_all_clones_see() {
+    let server = Server::start();
+    let guard = k(&server).try_acquire().await.unwrap();
+    let (deeper, first) = (guard.clone(), guard.held_until().unwrap());
+    let longer = guard.extend().await.unwrap();
+    assert!(longer > first);
+    assert_eq!(deeper.held_until(), Some(longer));
+    assert!(longer < Instant::now() + LONG - LONG / 100, "clocks may run apart");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,9 +201,13 @@ async fn lost_answer_costs_nothing() {
         let guard = timeout(SOON, lock(relay.port()).key("k").lease(LONG).acquire(wait)).await.unwrap().unwrap();
         assert_eq!(relay.swallowed(), 1);
         assert!(ttl(&server, guard.owner()).is_some());
+        relay.swallow_one_answer_to("LOCK.EXTEND");
+        let until_first = guard.held_until().unwrap();
+        assert!(guard.extend().await.unwrap() > until_first);
         relay.swallow_one_answer_to("LOCK.RELEASE");
-        // The first one did it, so the second finds nothing: all that can be said is that it is not held.
-        assert!(matches!(guard.release().await, Ok(()) | Err(Error::NotHeld)));
+        // The second one finds nothing; as it was surely held before, the first one did it.
+        guard.release().await.unwrap();
+        assert_eq!(relay.swallowed(), 3);
         assert!(is_free(&server));
     }
     assert_eq!(server.info_field("redislock", "redislock_grants_at_once"), "2");
@@ -209,7 +231,12 @@ async fn waiter_goes_on_after_its_server_restarted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn impossible_requests_and_errors_of_the_server_are_told() {
     let server = Server::start();
-    assert!(matches!(k(&server).lease(Duration::from_micros(5)).try_acquire().await, Err(Error::Invalid(_))));
+    for lease in [Duration::ZERO, Duration::from_micros(9999), Duration::from_secs(366 * 24 * 3600), Duration::MAX] {
+        assert!(matches!(k(&server).lease(lease).try_acquire().await, Err(Error::Invalid(_))), "{lease:?}");
+    }
+    for limit in [0, 1_000_001] {
+        assert!(matches!(k(&server).counted(limit).try_acquire().await, Err(Error::Invalid(_))), "{limit}");
+    }
     server.cmd(&["SET", "k", "x"]);
     match k(&server).acquire(LONG).await.map(|_| ()) {
         Err(Error::Server(error)) => assert_eq!(error.code(), Some("WRONGTYPE")),

@@ -1,21 +1,36 @@
-//! A relay between a client and a server that can lose an answer.
+//! A relay between a client and a server that loses an answer, or is late with a request.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 /// Passes bytes on between those who connect and a server on loopback.
 pub struct Relay {
     port: u16,
-    plan: Arc<Mutex<Plan>>,
+    plan: Arc<Plan>,
 }
 
 #[derive(Default)]
 struct Plan {
-    /// The next answer to a command with this name is lost, and its connection with it.
-    command: Option<&'static str>,
+    now: Mutex<Now>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Now {
+    /// What is to happen to the next command with this word.
+    next: Option<(&'static str, Fate)>,
     swallowed: usize,
+    late: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Fate {
+    /// Its answer is lost, and its connection with it.
+    Swallowed,
+    /// It does not go on until it is let go.
+    Late,
 }
 
 impl Relay {
@@ -23,7 +38,7 @@ impl Relay {
     pub fn to(server: u16) -> Relay {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let plan = Arc::<Mutex<Plan>>::default();
+        let plan = Arc::<Plan>::default();
         let of_connections = Arc::clone(&plan);
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -41,26 +56,56 @@ impl Relay {
         self.port
     }
 
-    pub fn swallow_one_answer_to(&self, command: &'static str) {
-        self.plan.lock().unwrap().command = Some(command);
+    pub fn swallow_one_answer_to(&self, word: &'static str) {
+        self.plan.now.lock().unwrap().next = Some((word, Fate::Swallowed));
     }
 
     /// How many answers were lost.
     pub fn swallowed(&self) -> usize {
-        self.plan.lock().unwrap().swallowed
+        self.plan.now.lock().unwrap().swallowed
+    }
+
+    pub fn keep_back_one(&self, word: &'static str) {
+        self.plan.now.lock().unwrap().next = Some((word, Fate::Late));
+    }
+
+    /// How many requests are kept back.
+    pub fn kept_back(&self) -> usize {
+        self.plan.now.lock().unwrap().late
+    }
+
+    /// What was kept back goes on its way.
+    pub fn let_go(&self) {
+        self.plan.now.lock().unwrap().late = 0;
+        self.plan.changed.notify_all();
     }
 }
 
-fn pass_on(client: TcpStream, server: TcpStream, plan: Arc<Mutex<Plan>>) {
+impl Plan {
+    /// The fate of a request, once it is decided.
+    fn meet(&self, request: &[u8]) -> Option<Fate> {
+        let mut now = self.now.lock().unwrap();
+        let has = |word: &str| request.windows(word.len()).any(|part| part == word.as_bytes());
+        let (_, fate) = now.next.filter(|(word, _)| has(word))?;
+        now.next = None;
+        match fate {
+            Fate::Swallowed => now.swallowed += 1,
+            Fate::Late => {
+                now.late += 1;
+                drop(self.changed.wait_while(now, |now| now.late > 0).unwrap());
+            }
+        }
+        Some(fate)
+    }
+}
+
+fn pass_on(client: TcpStream, server: TcpStream, plan: Arc<Plan>) {
     let is_doomed = Arc::<Mutex<bool>>::default();
     let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let doom = Arc::clone(&is_doomed);
     thread::spawn(move || {
         pump(from_client, to_server, |bytes| {
-            let mut plan = plan.lock().unwrap();
-            let asked = plan.command.is_some_and(|name| bytes.windows(name.len()).any(|part| part == name.as_bytes()));
-            if asked {
-                (plan.command, plan.swallowed) = (None, plan.swallowed + 1);
+            if let Some(Fate::Swallowed) = plan.meet(bytes) {
                 *doom.lock().unwrap() = true;
             }
             true
