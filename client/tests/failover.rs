@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use redis_lock_client::{Lock, Locks};
+use redis_lock_client::{Error, Lock, Locks};
 use support::{until, Cluster, Server, Watched, PRIMARY};
 use tokio::time::timeout;
 
@@ -72,6 +72,11 @@ async fn waiter_in_a_cluster_follows_a_slot_that_moves_and_a_replica_that_takes_
     let seed = format!("redis://127.0.0.1:{}", cluster.node(to).port());
     let locks = Lock::cluster([seed.as_str()]).unwrap();
     let held = locks.key(key).lease(LONG).acquire(SOON).await.unwrap();
+    // Who asked for one server is told, and not kept waiting.
+    match timeout(SOON, Lock::server(&seed).unwrap().key(key).acquire(LONG)).await.unwrap().map(|_| ()) {
+        Err(Error::Server(error)) => assert_eq!(error.code(), Some("MOVED")),
+        other => panic!("{other:?}"),
+    }
     let request = locks.key(key).lease(LONG);
     let waits = tokio::spawn(async move { request.acquire(LONG).await });
     until("it waits", || waiters(cluster.node(from)) == 1);
