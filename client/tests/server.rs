@@ -191,6 +191,22 @@ async fn holder_is_told_when_its_server_is_gone_or_silent() {
     }
 }
 
+/// The lease may have begun as soon as it was asked for, however late the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn hold_is_reckoned_from_before_it_was_asked_for() {
+    let server = Server::start();
+    let relay = Relay::to(server.port());
+    relay.keep_back_one("LOCK.ACQUIRE");
+    let request = lock(relay.port()).key("k").lease(LONG);
+    let asks = tokio::spawn(async move { request.try_acquire().await });
+    until("it is asked for", || relay.kept_back() == 1);
+    let asked = Instant::now();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    relay.let_go();
+    let guard = timeout(SOON, asks).await.unwrap().unwrap().unwrap();
+    assert!(guard.held_until().unwrap() <= asked + LONG - LONG / 100);
+}
+
 /// The answer to a request is lost; it is sent again, under the same owner, and finds its own hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_answer_costs_nothing() {
