@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{select, Either};
 use redis::aio::MultiplexedConnection;
 use redis::Value;
 use tokio::runtime::Handle;
@@ -125,19 +124,17 @@ impl Back {
         // The request may come later than this release, which went another way. Behind it on its own connection nothing comes
         // too early; but as long as it waits that is not answered.
         let release = asked.release(&owner);
-        let behind = std::pin::pin!(release.query_async::<Value>(&mut own));
-        let again = std::pin::pin!(async {
+        let again = async {
             loop {
                 tokio::time::sleep(PAUSE).await;
                 let _ = self.release(&asked, &owner).await;
             }
-        });
-        let _ = tokio::time::timeout(WITHDRAWAL, async {
-            match select(behind, again).await {
-                Either::Left(_) | Either::Right(_) => {}
-            }
-        })
-        .await;
+        };
+        tokio::select! {
+            _ = release.query_async::<Value>(&mut own) => {}
+            () = again => {}
+            () = tokio::time::sleep(WITHDRAWAL) => {}
+        }
     }
 }
 

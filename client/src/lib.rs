@@ -19,7 +19,8 @@
 //! * [`Lock`] asks one server, the primary that Sentinels name, or a Redis Cluster. [`Quorum`] asks n independent servers
 //!   and needs most of them. Both are [`Locks`].
 //! * A [`Request`] says what is asked: the lease, shared or counted; then it is tried or waited for.
-//! * A [`Guard`] is the hold. It is renewed while it lives, tells at once when it is lost, and is released when dropped.
+//! * A [`Guard`] is the hold. It is renewed while it lives, tells when it is lost, and is released when dropped.
+//! * [`Error`] says why there is no hold.
 //!
 //! **The lock orders the work, the fence protects the resource**: a process that was stopped, or cut off, can outlive its
 //! hold whatever the client does. Hand [`Guard::fence`] to the resource, and let it remember the largest one it saw and
@@ -27,6 +28,11 @@
 //!
 //! Each acquisition has an owner of its own, so that a request whose reply was lost is simply sent again. A wait has a
 //! connection of its own; dropping the future of [`Request::acquire`] withdraws it.
+//!
+//! All futures need a tokio runtime with time and I/O enabled.
+//!
+//! Feature `tls-rustls`: `rediss://` URLs (the redis crate's `tokio-rustls-comp`). The program installs a crypto provider of
+//! rustls first.
 
 mod back;
 mod changes;
@@ -166,4 +172,31 @@ mod private {
     pub trait Sealed {}
     impl Sealed for super::Lock {}
     impl Sealed for super::Quorum {}
+}
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_may_go_from_thread_to_thread() {
+        fn check<T: Send + Sync + Clone + fmt::Debug + 'static>() {}
+        check::<Lock>();
+        check::<Quorum>();
+        check::<Request>();
+        check::<Guard>();
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let url = "redis://user:secret@host";
+        let lock = Lock::sentinel_with([url], "locks", url).unwrap();
+        let shown = format!("{lock:?} {:?}", lock.key("k"));
+        assert!(shown.contains('k') && !shown.contains("secret"), "{shown}");
+    }
 }
