@@ -71,6 +71,22 @@ async fn released_lock_goes_to_who_waits_in_the_server() {
     second.release().await.unwrap();
 }
 
+/// However many begin at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_commands_share_one_connection() {
+    let server = Server::start();
+    let connections = || server.info_number("stats", "total_connections_received");
+    let (before, locks) = (connections(), lock(server.port()));
+    let asks = (0..100).map(|n| {
+        let request = locks.key(format!("k{n}")).lease(LONG);
+        tokio::spawn(async move { request.try_acquire().await })
+    });
+    for ask in asks.collect::<Vec<_>>() {
+        ask.await.unwrap().unwrap().release().await.unwrap();
+    }
+    assert_eq!(connections(), before + 1);
+}
+
 /// The longest times there are overflow nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_may_be_without_limit() {
