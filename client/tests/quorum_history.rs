@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use independent::{quorum, servers, with_clocks};
+use independent::{quorum, servers};
 use redis_lock_client::{Guard, Locks, Request};
 use support::{judge, until, Grant, Server};
 
@@ -138,7 +138,8 @@ impl Scene {
 #[test]
 fn fences_rise_and_nobody_holds_twice_while_servers_and_clients_fail() {
     const CLOCKS: [i64; 5] = [0, 1, 2, 0, 1];
-    let Some(servers) = with_clocks(CLOCKS) else { return };
+    // A server that binds modules to the C library before what is preloaded has a clock that is right.
+    let servers = CLOCKS.map(|seconds| Server::builder().clock_off_by(seconds).start());
     let scene = Arc::<Scene>::default();
     let clients = (0..5).map(|n| {
         let stall = if n == 0 { LEASE * 3 / 2 } else { Duration::ZERO };
