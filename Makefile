@@ -3,6 +3,9 @@
 # redis.conf and the tests look for the module here, so a target directory set elsewhere must not move it.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
+# Tests wait for servers most of their time.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup build run test test-matrix examples nightly memcheck bench servers check clean
 

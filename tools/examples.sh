@@ -13,7 +13,7 @@ declare -A needs=(
 
 # The Go tests start servers of their own; the others find one in their environment.
 run_go() {
-    (cd examples/go && test -z "$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go test ./...)
+    (cd examples/go && test -z "$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go test -race -timeout 5m -parallel 8 ./...)
 }
 run_python() { tools/with-server.sh examples/python/test.sh; }
 run_node() { tools/with-server.sh examples/node/test.sh; }
