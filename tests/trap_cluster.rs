@@ -174,9 +174,8 @@ fn waiters_of_a_cluster_that_is_down_are_told() {
 fn slot_that_moves_at_once_takes_locks_along_and_sends_waiters_after_them() {
     let (cluster, from, to) = cluster();
     let (source, target) = (cluster.node(from), cluster.node(to));
-    let version = source.version();
-    if !(version.valkey && version.number.0 >= 9) {
-        return support::skip("this server has no CLUSTER MIGRATESLOTS");
+    if !cluster.moves_slots_at_once() {
+        return;
     }
     let fence = acquire(&mut source.client(), "k", "a");
     let shared = say(source, "LOCK.ACQUIRE {k}s s1 SHARED LIMIT 2").int();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::builder::ServerBuilder;
 use super::server::Server;
+use super::skip::skip;
 use super::value::Value;
 use super::{args, poll, until};
 
@@ -12,6 +13,9 @@ const SLOTS: usize = 16384;
 /// After how long without an answer a node counts as failing, in milliseconds. Much less, and a busy machine makes nodes
 /// fail that are well.
 const NODE_TIMEOUT_MS: u32 = 2000;
+
+/// How far fences are lifted: more than a node gives while a slot moves.
+const LIFT: i64 = 20_000;
 
 /// How long the nodes may take to agree on something, on a busy machine.
 const AGREED: Duration = Duration::from_secs(60);
@@ -127,6 +131,77 @@ impl Cluster {
         for n in [to, from].into_iter().chain((0..self.primaries).filter(|n| *n != from && *n != to)) {
             assert_eq!(self.node(n).cmd(&args!["CLUSTER", "SETSLOT", slot, "NODE", self.id(to)]), "OK");
         }
+    }
+
+    /// Moves the key's slot with all that is in it, while clients go on.
+    #[track_caller]
+    pub fn move_slot(&self, key: &str, from: usize, to: usize) {
+        self.begin_move(key, from, to);
+        let slot = self.slot(key);
+        loop {
+            let keys = self.node(from).cmd(&args!["CLUSTER", "GETKEYSINSLOT", slot, 100]);
+            if keys.array().is_empty() {
+                break;
+            }
+            let mut migrate = args!["MIGRATE", "127.0.0.1", self.node(to).port(), "", 0, 10_000, "KEYS"].to_vec();
+            migrate.extend(keys.array().iter().map(|key| key.text().into_bytes()));
+            let moved = self.node(from).cmd(&migrate);
+            // Those that were released in between need not go.
+            assert!(moved == "OK" || moved == "NOKEY", "{moved:?}");
+        }
+        self.end_move(key, from, to);
+    }
+
+    /// Moves the key's slot whole, as Valkey 9 can, and waits until its new node serves it.
+    #[track_caller]
+    pub fn move_slot_at_once(&self, key: &str, from: usize, to: usize) {
+        let slot = self.slot(key);
+        let begun =
+            self.node(from).cmd(&args!["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.id(to)]);
+        assert_eq!(begun, "OK");
+        let is_sent_on = || matches!(self.node(to).cmd(&["LOCK.INFO", key]), Value::Error(_));
+        let serves = poll(AGREED, || (!is_sent_on()).then_some(()));
+        assert!(serves.is_some(), "the slot did not move within {AGREED:?}");
+    }
+
+    /// Whether slots can move whole here. The test that asks returns if not: its skip is said already.
+    pub fn moves_slots_at_once(&self) -> bool {
+        let version = self.node(0).version();
+        let moves = version.valkey && version.number.0 >= 9;
+        if !moves {
+            skip("this server has no CLUSTER MIGRATESLOTS");
+        }
+        moves
+    }
+
+    /// The ports of all nodes.
+    pub fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(Server::port).collect()
+    }
+
+    /// Lifts the fences of a node above those of others, by RAISE: the contract lets a free lock's slot leave a server in the
+    /// first minute after its start only so.
+    #[track_caller]
+    pub fn lift_fences(&self, above: &[usize], of: usize) {
+        let highest = above.iter().map(|n| self.with_probe(*n, |_, _, fence| fence)).max().expect("a node");
+        self.with_probe(of, |node, key, fence| {
+            let raised = node.cmd(&args!["LOCK.EXTEND", key, "probe", "RAISE", highest.max(fence) + LIFT]);
+            assert_eq!(raised, 1);
+        });
+    }
+
+    /// Takes a lock of that node for a moment.
+    #[track_caller]
+    fn with_probe<T>(&self, n: usize, look: impl FnOnce(&Server, &str, i64) -> T) -> T {
+        let node = self.node(n);
+        let granted = (0..).map(|n| format!("probe{n}")).find_map(|key| {
+            let answer = node.cmd(&args!["LOCK.ACQUIRE", key, "probe"]);
+            matches!(answer, Value::Int(_)).then(|| (answer.int(), key))
+        });
+        let (fence, key) = granted.expect("a lock of this node");
+        let found = look(node, &key, fence);
+        assert_eq!(node.cmd(&["LOCK.RELEASE", &key, "probe"]), 1);
+        found
     }
 
     /// Waits until a node that began as a replica is a primary.

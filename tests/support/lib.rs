@@ -12,7 +12,8 @@
 //! | `link.rs` | a network that can be cut |
 //! | `load.rs` | clients that take a lock again and again |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
-//! | `history.rs` | whether what clients saw could be so |
+//! | `cluster_client.rs`, `cluster_load.rs` | clients that follow redirects; a crowd of them with several locks |
+//! | `history.rs`, `modes.rs` | whether what clients saw could be so; the same with shared holds |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
 //! | `module.rs` | building the `.so` |
 //! | `locks.rs` | held, waited for, given up: what tests do on the way to what they try |
@@ -30,10 +31,13 @@ mod builder;
 mod client;
 mod clock;
 mod cluster;
+mod cluster_client;
+mod cluster_load;
 mod history;
 mod link;
 mod load;
 mod locks;
+mod modes;
 mod module;
 mod process;
 mod sentinel;
@@ -46,12 +50,15 @@ pub use builder::ServerBuilder;
 pub use client::{Client, Received};
 pub use clock::clocks_can_be_wrong;
 pub use cluster::Cluster;
+pub use cluster_client::{Answer, ClusterClient};
+pub use cluster_load::{ClusterLoad, End};
 pub use history::{falls, judge, terms, Grant, Judgement};
 pub use link::Link;
 pub use load::Load;
 pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
 };
+pub use modes::{judge_modes, Hold, Mode};
 pub use module::{caller_module_path, faulty_module_path, module_path};
 pub use process::state as process_state;
 pub use sentinel::{Watched, PRIMARY};
