@@ -106,9 +106,10 @@ impl<W: Waiting> Engine<W> {
             self.time_out(ticket);
         }
         let standing = server.standing();
-        if matches!(standing, Standing::Writable | Standing::Halted) {
+        match standing {
             // Nothing is written by this either.
-            self.sweep(server, &mut slice);
+            Standing::Writable | Standing::Halted | Standing::Replica => self.sweep(server, &mut slice),
+            Standing::Loading => {}
         }
         let progress = match standing {
             Standing::Writable => self.write(server, inbox, &mut slice),
@@ -253,7 +254,8 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing.
+    /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing. Who waited when it was demoted
+    /// is let go by the server itself; but not in a cluster of Valkey 9, where only a sweep sends them away.
     fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, slice: &mut Slice) -> Option<Steady> {
         inbox.announce_fence = false;
         for task in mem::take(&mut self.postponed).into_iter().chain(mem::take(&mut self.soon)) {
@@ -271,7 +273,9 @@ impl<W: Waiting> Engine<W> {
         }
         while !slice.is_over(server, &mut self.spent) {
             // Its leases are the primary's to end.
-            let Some(key) = self.next_noted(inbox) else { return self.waiters.first_end() };
+            let Some(key) = self.next_noted(inbox) else {
+                return self.waiters.first_end().into_iter().chain(self.next_sweep()).min();
+            };
             let open = server.open(key.borrow());
             if let Some(mut open) = open {
                 self.index(key.borrow(), &mut open);

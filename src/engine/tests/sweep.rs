@@ -56,6 +56,23 @@ fn nobody_is_granted_a_lock_of_a_cluster_that_is_down() {
     assert_eq!(world.hold(K).unwrap().0, "a", "nothing is written while the cluster is down");
 }
 
+/// Valkey 9 leaves clients blocked that wait without keys when a manual failover makes their node a replica: they waited for
+/// ever.
+#[test]
+fn a_line_at_a_node_that_became_a_replica_is_sent_away() {
+    let mut world = cluster();
+    world.grant(K, "a", 500);
+    let client = world.wait(K, "b", 50, Patience::Endless);
+    world.settle();
+    world.fake.standing = Standing::Replica;
+    world.settle();
+    // Its slots are its primary's as soon as it hears of it.
+    world.fake.foreign.push(K);
+    a_second_passes(&mut world);
+    assert_eq!(world.answers(), [(client, Reply::TryAgain)]);
+    assert_eq!(world.hold(K).unwrap().0, "a", "a replica ends nothing");
+}
+
 /// Too few replicas, and the slot moved: the client is better off at its new server.
 #[test]
 fn a_line_is_sent_away_also_while_the_server_takes_no_writes() {
