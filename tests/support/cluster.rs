@@ -14,6 +14,9 @@ const SLOTS: usize = 16384;
 /// fail that are well.
 const NODE_TIMEOUT_MS: u32 = 2000;
 
+/// After how long a manual failover is given up.
+const MANUAL: Duration = Duration::from_secs(5);
+
 /// How far fences are lifted: more than a node gives while a slot moves.
 const LIFT: i64 = 20_000;
 
@@ -73,6 +76,10 @@ impl Cluster {
             until("a replica knows its primary", || node.cmd(&["CLUSTER", "REPLICATE", primary]) == "OK");
         }
         self.until_ok();
+        for node in &self.nodes {
+            let replicas = || node.cmd(&["CLUSTER", "NODES"]).text().matches("slave ").count();
+            until("a node knows all replicas", || replicas() == self.nodes.len() - self.primaries);
+        }
         for node in self.nodes.iter().skip(self.primaries) {
             until("a replica is in step", || node.info_field("replication", "master_link_status") == "up");
         }
@@ -209,5 +216,30 @@ impl Cluster {
     pub fn until_promoted(&self, n: usize) {
         let promoted = poll(AGREED, || (self.node(n).info_field("replication", "role") == "master").then_some(()));
         assert!(promoted.is_some(), "node {n} was not promoted within {AGREED:?}");
+    }
+
+    /// Waits until node `n` replicates from node `of` and is in step.
+    #[track_caller]
+    pub fn until_replica_of(&self, n: usize, of: usize) {
+        let port = self.node(of).port().to_string();
+        let in_step = poll(AGREED, || {
+            let info = self.node(n).info("replication");
+            let is = |field: &str, value: &str| info.get(field).is_some_and(|found| found == value);
+            (is("master_port", &port) && is("master_link_status", "up")).then_some(())
+        });
+        assert!(in_step.is_some(), "node {n} does not replicate from node {of} after {AGREED:?}");
+    }
+
+    /// Has node `to` take the place of its primary `from`, with all its data, and waits until all is done.
+    #[track_caller]
+    pub fn fail_over_by_hand(&self, from: usize, to: usize) {
+        // One that is given up after 5 s, on a busy machine, is asked for again.
+        let promoted = poll(AGREED, || {
+            let asked = self.node(to).cmd(&["CLUSTER", "FAILOVER"]);
+            assert!(asked == "OK" || matches!(asked, Value::Error(_)), "{asked:?}");
+            poll(MANUAL, || (self.node(to).info_field("replication", "role") == "master").then_some(()))
+        });
+        assert!(promoted.is_some(), "node {to} was not promoted within {AGREED:?}");
+        self.until_replica_of(from, to);
     }
 }
