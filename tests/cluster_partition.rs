@@ -1,0 +1,88 @@
+//! A primary of a cluster that hears of too few others stops granting, and tells its waiters. The others go on with its
+//! replica, whose fences lie above.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{
+    acquire, assert_same, judge, say, terms, until, wait, Client, Cluster, ClusterLoad, Grant, Mode, Received, Server,
+    Value,
+};
+
+/// How many clients take turns on each side.
+const CLIENTS: usize = 2;
+/// The node time-out of the tests' clusters is 2 s, the sweep comes within a second, and the machine is busy.
+const TOLD: Duration = Duration::from_secs(30);
+
+/// That client is told that the cluster is down.
+#[track_caller]
+fn is_told(client: &mut Client) {
+    match client.receive(TOLD) {
+        Received::Reply(Value::Error(text)) => assert!(text.starts_with("CLUSTERDOWN "), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn grants(server: &Server) -> i64 {
+    ["redislock_grants_at_once", "redislock_grants_after_waiting"]
+        .map(|field| server.info_number("redislock", field))
+        .iter()
+        .sum()
+}
+
+/// The sides of the cut run one after the other: first the primary alone, then all others without it.
+#[test]
+fn primary_alone_stops_granting_and_its_replica_goes_on() {
+    let cluster = Cluster::start(3, 1);
+    let primary = cluster.first_home("k");
+    let (old, new) = (cluster.node(primary), cluster.node(primary + 3));
+    let others: Vec<&Server> = (0..6).filter(|n| *n != primary).map(|n| cluster.node(n)).collect();
+    let fence = acquire(&mut old.client(), "{k}held", "a");
+    let mut waiter = wait(old, "LOCK.ACQUIRE {k}held b BLOCK 0");
+    assert_eq!(say(old, "WAIT 1 10000"), 1);
+
+    let load = ClusterLoad::new(&["k"]);
+    thread::scope(|scope| {
+        let end = load.until_dropped();
+        for (side, nodes) in
+            [("inside", vec![old.port()]), ("outside", others.iter().map(|node| node.port()).collect())]
+        {
+            for n in 0..CLIENTS {
+                let (load, nodes) = (&load, nodes.clone());
+                scope.spawn(move || load.take_turns(&format!("{side}{n}"), nodes, |_, _| Mode::Alone));
+            }
+        }
+        load.until_granted(20, Some(old.port()), "at first");
+        others.iter().for_each(|node| node.sigstop());
+        let alone = Instant::now();
+        load.until_granted(20, Some(old.port()), "while the primary has not noticed");
+        is_told(&mut waiter);
+        println!("the waiter was told {:?} after the cut", alone.elapsed());
+        assert!(say(old, "LOCK.ACQUIRE k x").err_text().starts_with("CLUSTERDOWN "));
+        let granted = grants(old);
+        // Leases of 3 s run out, and nobody gets what they held.
+        until("every lease is over", || alone.elapsed() > Duration::from_secs(6));
+        assert_eq!(grants(old), granted);
+
+        old.sigstop();
+        others.iter().for_each(|node| node.sigcont());
+        cluster.until_promoted(primary + 3);
+        load.until_granted(20, Some(new.port()), "at the new primary");
+        old.sigcont();
+        cluster.until_replica_of(primary, primary + 3);
+        load.until_granted(20, Some(new.port()), "with the old one as a replica");
+        drop(end);
+    });
+    let history: Vec<Grant> = load.into_histories()[0].iter().map(|hold| hold.grant).collect();
+    let judgement = judge(history.clone(), &terms(&history, &[old.port(), new.port()]));
+    println!("{} holds; pairs side by side because of the failover: {}", history.len(), judgement.lost);
+    assert_eq!(judgement.faults, Vec::<String>::new());
+
+    assert_eq!(say(new, "LOCK.CHECK {k}held a").array()[0], fence);
+    let mut waiter = wait(new, "LOCK.ACQUIRE {k}held b BLOCK 0");
+    assert_eq!(say(new, "LOCK.RELEASE {k}held a"), 1);
+    assert!(waiter.read().int() > fence);
+    assert_same(new, old);
+}
