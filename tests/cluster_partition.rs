@@ -86,3 +86,50 @@ fn primary_alone_stops_granting_and_its_replica_goes_on() {
     assert!(waiter.read().int() > fence);
     assert_same(new, old);
 }
+
+/// Both sides of a cut run at the same time: the primary with its clients, and all others with theirs.
+#[test]
+fn cut_off_primary_stops_and_the_majority_goes_on_without_it() {
+    let cluster = Cluster::start_with_links(3, 1);
+    let primary = cluster.first_home("k");
+    let (old, new) = (cluster.node(primary), cluster.node(primary + 3));
+    let (seen, new_seen) = (cluster.seen_at(primary), cluster.seen_at(primary + 3));
+    let mut waiter = {
+        acquire(&mut old.client(), "{k}held", "a");
+        wait(old, "LOCK.ACQUIRE {k}held b BLOCK 0")
+    };
+    let load = ClusterLoad::new(&["k"]);
+    thread::scope(|scope| {
+        let end = load.until_dropped();
+        let clients = |side: &'static str, nodes: Vec<u16>| {
+            for n in 0..CLIENTS {
+                let (load, nodes) = (&load, nodes.clone());
+                scope.spawn(move || load.take_turns(&format!("{side}{n}"), nodes, |_, _| Mode::Alone));
+            }
+        };
+        clients("inside", vec![old.port()]);
+        load.until_granted(20, Some(old.port()), "at first");
+        cluster.cut_off(primary);
+        // Not before: whoever waits behind the cut is granted the lock and does not hear of it.
+        clients("outside", (0..6).filter(|n| *n != primary).map(|n| cluster.seen_at(n)).collect());
+        load.until_granted(20, Some(old.port()), "behind the cut");
+        is_told(&mut waiter);
+        cluster.until_promoted(primary + 3);
+        load.until_granted(20, Some(new_seen), "at the new primary");
+        assert!(say(old, "LOCK.ACQUIRE k x").err_text().starts_with("CLUSTERDOWN "));
+        cluster.mend();
+        cluster.until_replica_of(primary, primary + 3);
+        load.until_granted(20, Some(new_seen), "when all are together again");
+        drop(end);
+    });
+    // One server, whichever side it was reached from.
+    let name = |server| if server == seen { old.port() } else { server };
+    let grants = load.into_histories()[0]
+        .iter()
+        .map(|hold| Grant { server: name(hold.grant.server), ..hold.grant })
+        .collect::<Vec<_>>();
+    let judgement = judge(grants.clone(), &terms(&grants, &[old.port(), new_seen]));
+    println!("{} holds; pairs side by side because of the failover: {}", grants.len(), judgement.lost);
+    assert_eq!(judgement.faults, Vec::<String>::new());
+    assert_same(new, old);
+}

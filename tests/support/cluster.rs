@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::builder::ServerBuilder;
+use super::link::Link;
 use super::server::Server;
 use super::skip::skip;
 use super::value::Value;
@@ -20,6 +21,9 @@ const MANUAL: Duration = Duration::from_secs(5);
 /// How far fences are lifted: more than a node gives while a slot moves.
 const LIFT: i64 = 20_000;
 
+/// How far the port of a node's bus lies above its own.
+const BUS: u16 = 10_000;
+
 /// How long the nodes may take to agree on something, on a busy machine.
 const AGREED: Duration = Duration::from_secs(60);
 
@@ -28,6 +32,8 @@ pub struct Cluster {
     nodes: Vec<Server>,
     ids: Vec<String>,
     primaries: usize,
+    /// Before the bus of each node, and before what else others have of it: empty if nothing is to be cut.
+    links: Vec<(Link, Link)>,
 }
 
 impl Cluster {
@@ -44,18 +50,44 @@ impl Cluster {
         replicas_each: usize,
         settings: impl Fn(ServerBuilder) -> ServerBuilder,
     ) -> Cluster {
+        Cluster::start_each(primaries, replicas_each, |_, node| settings(node), Vec::new())
+    }
+
+    /// A cluster whose nodes can be cut off from one another (see [`Cluster::cut_off`]). Others reach a node by
+    /// [`Cluster::seen_at`]; clients of its own port are on its side.
+    #[track_caller]
+    pub fn start_with_links(primaries: usize, replicas_each: usize) -> Cluster {
+        let links: Vec<_> = (0..primaries * (1 + replicas_each)).map(|_| (Link::new(), Link::new())).collect();
+        let announced: Vec<_> = links.iter().map(|(bus, data)| (bus.port(), data.port())).collect();
+        let settings = |n: usize, node: ServerBuilder| {
+            let (bus, data) = announced[n];
+            node.config(format!("cluster-announce-bus-port {bus}")).config(format!("cluster-announce-port {data}"))
+        };
+        Cluster::start_each(primaries, replicas_each, settings, links)
+    }
+
+    fn start_each(
+        primaries: usize,
+        replicas_each: usize,
+        settings: impl Fn(usize, ServerBuilder) -> ServerBuilder,
+        links: Vec<(Link, Link)>,
+    ) -> Cluster {
         let nodes: Vec<Server> = (0..primaries * (1 + replicas_each))
-            .map(|_| {
+            .map(|n| {
                 let node = Server::builder()
                     .config("cluster-enabled yes")
                     .config(format!("cluster-node-timeout {NODE_TIMEOUT_MS}"))
                     .config("cluster-replica-validity-factor 0")
                     .config("repl-ping-replica-period 1");
-                settings(node).start()
+                settings(n, node).start()
             })
             .collect();
         let ids = nodes.iter().map(|node| node.cmd(&["CLUSTER", "MYID"]).text().to_owned()).collect();
-        let cluster = Cluster { nodes, ids, primaries };
+        for ((bus, data), node) in links.iter().zip(&nodes) {
+            bus.lead_to(node.port() + BUS);
+            data.lead_to(node.port());
+        }
+        let cluster = Cluster { nodes, ids, primaries, links };
         cluster.join();
         cluster
     }
@@ -68,7 +100,9 @@ impl Cluster {
                 assert_eq!(node.cmd(&args!["CLUSTER", "ADDSLOTSRANGE", from, to]), "OK");
             }
             if n > 0 {
-                assert_eq!(self.node(0).cmd(&args!["CLUSTER", "MEET", "127.0.0.1", node.port()]), "OK");
+                let bus = self.links.get(n).map_or(node.port() + BUS, |(bus, _)| bus.port());
+                let meet = args!["CLUSTER", "MEET", "127.0.0.1", self.seen_at(n), bus];
+                assert_eq!(self.node(0).cmd(&meet), "OK");
             }
         }
         for (n, node) in self.nodes.iter().enumerate().skip(self.primaries) {
@@ -89,6 +123,28 @@ impl Cluster {
     /// `n % primaries`.
     pub fn node(&self, n: usize) -> &Server {
         &self.nodes[n]
+    }
+
+    /// The port by which other nodes, and clients on their side, reach a node.
+    pub fn seen_at(&self, n: usize) -> u16 {
+        self.links.get(n).map_or(self.node(n).port(), |(_, data)| data.port())
+    }
+
+    /// From now on this node and the others hear nothing of one another.
+    pub fn cut_off(&self, n: usize) {
+        for (m, (bus, data)) in self.links.iter().enumerate() {
+            if m == n {
+                bus.cut();
+                data.cut();
+            } else {
+                bus.cut_from(self.id(n));
+            }
+        }
+    }
+
+    /// All is well again.
+    pub fn mend(&self) {
+        self.links.iter().for_each(|(bus, data)| [bus, data].into_iter().for_each(Link::mend));
     }
 
     /// A node's id.
@@ -221,7 +277,7 @@ impl Cluster {
     /// Waits until node `n` replicates from node `of` and is in step.
     #[track_caller]
     pub fn until_replica_of(&self, n: usize, of: usize) {
-        let port = self.node(of).port().to_string();
+        let port = self.seen_at(of).to_string();
         let in_step = poll(AGREED, || {
             let info = self.node(n).info("replication");
             let is = |field: &str, value: &str| info.get(field).is_some_and(|found| found == value);

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ pub struct Link {
     port: u16,
     wire: Arc<Wire>,
 }
+
+/// The node of a cluster that opened a connection, once it said who it is.
+type Speaker = OnceLock<Vec<u8>>;
 
 #[derive(Debug, Default)]
 struct Wire {
@@ -25,6 +28,8 @@ struct State {
     /// The server's port; 0 while it is not known.
     server: u16,
     is_cut: bool,
+    /// The node of a cluster whose words do not get through.
+    cut_from: Option<Vec<u8>>,
     is_over: bool,
     /// Both ends of every connection since the last cut.
     ends: Vec<TcpStream>,
@@ -65,10 +70,15 @@ impl Link {
         self.wire.state().is_cut = true;
     }
 
+    /// From now on nothing gets through of connections by that node of a cluster: the link leads to another's bus.
+    pub fn cut_from(&self, node: &str) {
+        self.wire.state().cut_from = Some(node.into());
+    }
+
     /// New connections get through again; those from before are closed, as TCP does when it has tried for too long.
     pub fn mend(&self) {
         let mut state = self.wire.state();
-        state.is_cut = false;
+        (state.is_cut, state.cut_from) = (false, None);
         close(&mut state);
         self.wire.mended.notify_all();
     }
@@ -77,13 +87,18 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         let mut state = self.wire.state();
-        (state.is_over, state.is_cut) = (true, false);
+        (state.is_over, state.is_cut, state.cut_from) = (true, false, None);
         close(&mut state);
         self.wire.mended.notify_all();
         drop(state);
         // The thread that listens looks up.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
+}
+
+/// The node that sent this message over the bus of a cluster (struct clusterMsg): its id.
+fn sender(message: &[u8]) -> Option<&[u8]> {
+    message.get(40..80).filter(|_| message.starts_with(b"RCmb"))
 }
 
 fn close(state: &mut State) {
@@ -97,15 +112,17 @@ impl Wire {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as nothing gets through.
-    fn until_mended(&self) -> MutexGuard<'_, State> {
-        let state = self.state();
-        self.mended.wait_while(state, |state| state.is_cut).unwrap_or_else(PoisonError::into_inner)
+    /// Waits as long as nothing of this one gets through.
+    fn until_mended(&self, speaker: &Speaker) -> MutexGuard<'_, State> {
+        let is_cut =
+            |state: &mut State| state.is_cut || state.cut_from.as_ref().is_some_and(|node| speaker.get() == Some(node));
+        self.mended.wait_while(self.state(), is_cut).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One connection, to its end.
     fn carry(self: Arc<Self>, client: TcpStream) {
-        let mut state = self.until_mended();
+        let speaker = Arc::new(Speaker::new());
+        let mut state = self.until_mended(&speaker);
         let Ok(server) = TcpStream::connect_timeout(&([127, 0, 0, 1], state.server).into(), Duration::from_secs(1))
         else {
             return;
@@ -113,23 +130,26 @@ impl Wire {
         state.ends.extend([&client, &server].map(|end| end.try_clone().unwrap()));
         drop(state);
         let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-        let back = Arc::clone(&self);
-        let there = thread::spawn(move || self.pump(from_client, to_server));
-        back.pump(server, client);
+        let (back, known) = (Arc::clone(&self), Arc::clone(&speaker));
+        let there = thread::spawn(move || self.pump(from_client, to_server, &speaker, true));
+        back.pump(server, client, &known, false);
         there.join().unwrap();
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, speaker: &Speaker, is_speaking: bool) {
         let mut bytes = [0; 16384];
         while let Ok(length @ 1..) = from.read(&mut bytes) {
+            if let Some(node) = sender(&bytes[..length]).filter(|_| is_speaking) {
+                speaker.get_or_init(|| node.to_vec());
+            }
             // What comes while it is cut is lost, and its connection with it when the link is mended.
-            drop(self.until_mended());
+            drop(self.until_mended(speaker));
             if to.write_all(&bytes[..length]).is_err() {
                 break;
             }
         }
         // An end that closes behind a cut is not heard of either.
-        drop(self.until_mended());
+        drop(self.until_mended(speaker));
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }
