@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use support::{
-    acquire, assert_same, judge, say, terms, until, wait, Client, Cluster, ClusterLoad, Grant, Mode, Received, Server,
-    Value,
+    acquire, args, assert_same, judge, say, terms, until, wait, Client, Cluster, ClusterLoad, Grant, Mode, Received,
+    Server, Value,
 };
 
 /// How many clients take turns on each side.
@@ -110,6 +110,9 @@ fn cut_off_primary_stops_and_the_majority_goes_on_without_it() {
         clients("inside", vec![old.port()]);
         load.until_granted(20, Some(old.port()), "at first");
         cluster.cut_off(primary);
+        // As far as fences can be: the replica must leap over what it never heard of.
+        let ahead = u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap() + 59_000_000;
+        assert_eq!(old.cmd(&args!["LOCK.EXTEND", "{k}held", "a", "RAISE", ahead]), 1);
         // Not before: whoever waits behind the cut is granted the lock and does not hear of it.
         clients("outside", (0..6).filter(|n| *n != primary).map(|n| cluster.seen_at(n)).collect());
         load.until_granted(20, Some(old.port()), "behind the cut");
