@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of the examples (examples/<language>) against real servers with redis-lock, and ends with a line for each.
+# Runs the tests of the examples (examples/<language>) against real servers with redis-lock, and tries cluster clients of
+# other languages on a cluster (tests/cluster_clients). Ends with a line for each.
 #
 # ONLY='go python'          only these
 # REDIS_SERVER=<program>    with another server
@@ -8,7 +9,8 @@ cd "$(dirname "$0")/.."
 
 # What a language needs on this machine.
 declare -A needs=(
-    [go]='go' [python]='python3' [node]='node npm' [java]='java mvn' [shell]='redis-cli'
+    [go]='go gcc' [python]='python3' [node]='node npm' [java]='java mvn' [shell]='redis-cli'
+    [cluster]='python3 node npm redis-cli'
 )
 
 # The Go tests start servers of their own; the others find one in their environment.
@@ -19,6 +21,7 @@ run_python() { tools/with-server.sh examples/python/test.sh; }
 run_node() { tools/with-server.sh examples/node/test.sh; }
 run_java() { tools/with-server.sh examples/java/test.sh; }
 run_shell() { tools/with-server.sh examples/shell/test.sh; }
+run_cluster() { tests/cluster_clients/run.sh; }
 
 missing() {
     local program
@@ -28,9 +31,9 @@ missing() {
 }
 
 results=() status=0
-for language in ${ONLY:-go python node java shell}; do
+for language in ${ONLY:-go python node java shell cluster}; do
     [[ -n ${needs[$language]:-} ]] || { echo "examples: there is no '$language'" >&2 && exit 2; }
-    printf '\n=== examples/%s\n' "$language"
+    printf '\n=== %s\n' "$language"
     since=$SECONDS
     lacks=$(missing "$language")
     if [[ -n $lacks ]]; then
