@@ -1,0 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Asks again and again until the answer is true, and fails after a minute. */
+export async function until(condition, what) {
+    const deadline = performance.now() + 60_000;
+    while (!(await condition())) {
+        if (performance.now() > deadline) throw new Error(`never came true: ${what}`);
+        await delay(10);
+    }
+}
