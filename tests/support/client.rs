@@ -70,6 +70,11 @@ impl Client {
         }
     }
 
+    /// Like [`Client::send`], but a broken connection is an `Err`.
+    pub fn try_send<A: AsRef<[u8]>>(&mut self, command: &[A]) -> io::Result<()> {
+        self.stream.write_all(&encoded(command))
+    }
+
     /// Sends one command without reading.
     #[track_caller]
     pub fn send<A: AsRef<[u8]>>(&mut self, command: &[A]) {

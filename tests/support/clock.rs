@@ -1,17 +1,53 @@
 //! Servers whose wall clock is wrong.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::UNIX_EPOCH;
+
+use tempfile::TempDir;
 
 use super::builder::ServerBuilder;
 use super::module::root;
 use super::server::Server;
 use super::skip::skip;
 
+/// A wall clock that can be set while servers run by it.
+#[derive(Debug)]
+pub struct WallClock {
+    dir: TempDir,
+    file: File,
+}
+
+impl WallClock {
+    /// One that is right.
+    #[expect(clippy::new_without_default, reason = "it makes a file")]
+    pub fn new() -> WallClock {
+        let dir = tempfile::Builder::new().prefix("redis-lock-clock-").tempdir().unwrap();
+        let file = File::create(dir.path().join("seconds")).unwrap();
+        let clock = WallClock { dir, file };
+        clock.set_off_by(0);
+        clock
+    }
+
+    /// Puts it so many seconds ahead of the true time, or (negative) behind.
+    pub fn set_off_by(&self, seconds: i64) {
+        self.file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("seconds")
+    }
+}
+
 impl ServerBuilder {
+    /// The server's wall clock is this one. Its monotonic clock is right.
+    pub fn clock(self, clock: &WallClock) -> ServerBuilder {
+        self.env("LD_PRELOAD", shim().to_str().unwrap()).env("REDIS_LOCK_CLOCK_FILE", clock.path().to_str().unwrap())
+    }
+
     /// The server's wall clock is off by so many seconds, ahead or (negative) behind. Its monotonic clock is right.
     pub fn clock_off_by(self, seconds: i64) -> ServerBuilder {
         self.env("LD_PRELOAD", shim().to_str().unwrap()).env("REDIS_LOCK_CLOCK_S", &seconds.to_string())

@@ -48,7 +48,7 @@ mod watch;
 
 pub use builder::ServerBuilder;
 pub use client::{Client, Received};
-pub use clock::clocks_can_be_wrong;
+pub use clock::{clocks_can_be_wrong, WallClock};
 pub use cluster::Cluster;
 pub use cluster_client::{Answer, ClusterClient};
 pub use cluster_load::{ClusterLoad, End};
@@ -59,7 +59,7 @@ pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
 };
 pub use modes::{judge_modes, Hold, Mode};
-pub use module::{caller_module_path, faulty_module_path, module_path};
+pub use module::{caller_module_path, faulty_module_path, module_path, root};
 pub use process::state as process_state;
 pub use sentinel::{Watched, PRIMARY};
 pub use server::Server;

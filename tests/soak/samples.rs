@@ -1,0 +1,270 @@
+//! Rules about what the server said of itself, all of it in one moment.
+//!
+//! What must not last is told when it was seen again and again, over a tenth of a second in which the server may write and took
+//! turns: its own view, so a slow machine is no excuse and no reason.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::history::{Asked, Deed, Lock, Op, Sample, Seen, Us};
+use crate::model::Model;
+
+/// How long what must not last may last.
+const LASTS_US: Us = 100_000;
+/// How often it must be seen at least.
+const LOOKS: usize = 6;
+/// What a pause between two looks counts at most: in a longer one the machine was busy with something else.
+const GAP_US: Us = 15_000;
+
+/// All of them.
+pub fn check(model: &Model) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for sample in &model.history.samples {
+        for (lock, seen) in &sample.locks {
+            if let Some(seen) = seen {
+                wrong.extend(beyond_limit(sample, lock, seen));
+                wrong.extend(cannot_hold(model, sample, lock, seen));
+            }
+        }
+    }
+    wrong.extend(vanished(model));
+    wrong.extend(granted_when_gone(model));
+    wrong.extend(lasting(model));
+    wrong
+}
+
+/// Never more holders than the smallest limit among them, and never one beside an exclusive one.
+fn beyond_limit(sample: &Sample, lock: &Lock, seen: &Seen) -> Option<String> {
+    let limit = seen.holders.iter().map(|holder| holder.limit).filter(|limit| *limit > 0).min();
+    let max = if seen.is_shared { limit } else { Some(1) };
+    let is_beyond = max.is_some_and(|max| seen.holders.len() as u64 > max);
+    is_beyond.then(|| format!("more holders of {lock} than may be, at {} us: {seen:?}", sample.call_us))
+}
+
+/// Whoever holds may hold by what is known.
+fn cannot_hold(model: &Model, sample: &Sample, lock: &Lock, seen: &Seen) -> Option<String> {
+    let cannot = seen.holders.iter().find(|holder| {
+        let of = |lock: &Lock| {
+            let fence = if model.may_be_inherited(0, sample.ret_us) { None } else { Some(holder.fence) };
+            model.may_have_held(lock, &holder.owner, fence, sample.call_us, sample.ret_us)
+        };
+        !of(lock)
+    })?;
+    Some(format!("{lock} is held by one who cannot hold it, at {} us: {cannot:?}", sample.call_us))
+}
+
+/// Whoever surely holds is among the holders.
+fn vanished(model: &Model) -> Vec<String> {
+    let samples = &model.history.samples;
+    let locks: HashSet<&Lock> = model.history.ops.iter().map(|op| &op.lock).collect();
+    let mut wrong = Vec::new();
+    for lock in locks {
+        for sure in model.sure(lock) {
+            let begin = samples.partition_point(|sample| sample.call_us < sure.from_us);
+            let meanwhile = samples[begin..].iter().take_while(|sample| sample.ret_us < sure.until_us);
+            let holds = |sample: &Sample| {
+                let seen = sample.locks.iter().find(|(one, _)| one == lock).and_then(|(_, seen)| seen.as_ref());
+                seen.is_some_and(|seen| {
+                    seen.holders.iter().any(|one| one.owner == sure.owner && one.fence >= sure.fence)
+                })
+            };
+            if let Some(sample) = meanwhile.into_iter().find(|sample| !holds(sample)) {
+                wrong.push(format!("{lock} is not held any more at {} us by {sure:?}", sample.call_us));
+            }
+        }
+    }
+    wrong
+}
+
+/// An owner all of whose connections are gone is not granted anything.
+fn granted_when_gone(model: &Model) -> Vec<String> {
+    // Owner, and the last moment at which any of its requests could still be granted.
+    let mut gone: HashMap<&str, Us> = HashMap::new();
+    for (n, op) in model.history.ops.iter().enumerate() {
+        if let Asked::Acquire { .. } = op.asked {
+            let last_us = gone.entry(&op.owner).or_default();
+            *last_us = (*last_us).max(model.latest_us[n]);
+        }
+    }
+    let mut holding: HashMap<&str, usize> = HashMap::new();
+    let mut free_when_gone: HashMap<&str, Us> = HashMap::new();
+    let mut wrong = Vec::new();
+    for sample in &model.history.samples {
+        let holders: HashSet<&str> = sample
+            .locks
+            .iter()
+            .filter_map(|(_, seen)| seen.as_ref())
+            .flat_map(|seen| seen.holders.iter().map(|holder| holder.owner.as_str()))
+            .collect();
+        for holder in &holders {
+            if let Some(at_us) = free_when_gone.get(holder) {
+                wrong.push(format!("{holder} is granted at {} us, and was gone at {at_us} us", sample.call_us));
+            }
+        }
+        let before: Vec<&str> = holding.keys().copied().collect();
+        for owner in before.into_iter().chain(gone.keys().copied()) {
+            let is_gone = gone.get(owner).is_some_and(|last_us| *last_us < sample.call_us);
+            // A failover or a swap may bring a hold back that was not to be seen.
+            let may_come_back = model.may_come_back(sample.call_us);
+            if is_gone && !holders.contains(owner) && !may_come_back {
+                free_when_gone.entry(owner).or_insert(sample.call_us);
+            }
+        }
+        gone.retain(|owner, _| !free_when_gone.contains_key(owner));
+        holding = holders.into_iter().map(|owner| (owner, sample.term)).collect();
+    }
+    wrong
+}
+
+/// Something that must not last: what, of whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Ill {
+    /// Nothing stands in the way of this waiter.
+    LostWakeUp(usize),
+    /// This wait ran out.
+    Overdue(usize),
+    /// A hold is bound to a client that is gone.
+    SessionGone(Lock, String, u64),
+    /// This owner was killed in line and granted all the same.
+    Undelivered(Lock, String),
+    /// There are more waiters than blocked clients.
+    Leaked,
+}
+
+/// Since when something was seen, how often, and for how long it counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Course {
+    since_us: Us,
+    looks: usize,
+    lasts_us: Us,
+}
+
+/// What lasted though it must not.
+fn lasting(model: &Model) -> Vec<String> {
+    let mut courses: HashMap<Ill, Course> = HashMap::new();
+    let mut told: HashSet<Ill> = HashSet::new();
+    let mut wrong = Vec::new();
+    let mut before: Option<&Sample> = None;
+    let view = Waits::of(model);
+    for sample in &model.history.samples {
+        let since_us = before.map_or(sample.call_us, |before| before.call_us);
+        let is_halted = model.history.halts.iter().any(|halt| halt.from_us <= sample.ret_us && halt.to_us >= since_us);
+        let is_same_term = before.is_some_and(|before| before.term == sample.term);
+        let superseded_us = model.history.terms[sample.term].superseded_us;
+        if is_halted || !is_same_term || superseded_us <= sample.ret_us {
+            courses.clear();
+        }
+        before = Some(sample);
+        if is_halted {
+            continue;
+        }
+        let ills = view.ills(model, sample);
+        courses.retain(|ill, _| ills.contains(ill));
+        for ill in ills {
+            let first = Course { since_us: sample.call_us, looks: 0, lasts_us: 0 };
+            let course = courses.entry(ill.clone()).or_insert(first);
+            if course.looks > 0 {
+                course.lasts_us += (sample.call_us - since_us).min(GAP_US);
+            }
+            course.looks += 1;
+            if course.lasts_us > LASTS_US && course.looks >= LOOKS && told.insert(ill.clone()) {
+                wrong.push(format!("{} since {} us", ill.say(model), course.since_us));
+            }
+        }
+    }
+    wrong
+}
+
+impl Ill {
+    fn say(&self, model: &Model) -> String {
+        let op = |n: &usize| format!("operation {n} {:?}", model.history.ops[*n]);
+        match self {
+            Ill::LostWakeUp(n) => format!("nothing is in the way of a waiter, and it waits: {}", op(n)),
+            Ill::Overdue(n) => format!("a wait ran out, and goes on: {}", op(n)),
+            Ill::SessionGone(lock, owner, id) => format!("{owner} holds {lock} with client {id}, which is gone"),
+            Ill::Undelivered(lock, owner) => format!("{owner} holds {lock}, but was killed while it waited"),
+            Ill::Leaked => "there are more waiters than blocked clients".to_owned(),
+        }
+    }
+}
+
+/// What each connection asked for, in order.
+struct Waits<'a>(HashMap<(usize, &'a str), Vec<usize>>);
+
+impl<'a> Waits<'a> {
+    fn of(model: &Model<'a>) -> Waits<'a> {
+        let mut all: HashMap<(usize, &str), Vec<usize>> = HashMap::new();
+        for (n, op) in model.history.ops.iter().enumerate() {
+            let connection = &model.history.connections[op.connection];
+            all.entry((connection.term, &connection.address)).or_default().push(n);
+        }
+        Waits(all)
+    }
+
+    /// The requests of clients that are blocked in this sample.
+    fn blocked(&self, model: &Model<'a>, sample: &Sample) -> Vec<usize> {
+        let blocked = sample.clients.iter().filter(|client| client.is_blocked);
+        let requests = blocked.filter_map(|client| {
+            let all = self.0.get(&(sample.term, client.address.as_str()))?;
+            let at = all.partition_point(|n| model.history.ops[*n].call_us < sample.call_us);
+            let n = *all.get(at.checked_sub(1)?)?;
+            let op = &model.history.ops[n];
+            (op.is_blocking() && op.ret_us > sample.call_us).then_some(n)
+        });
+        requests.collect()
+    }
+
+    fn ills(&self, model: &Model<'a>, sample: &Sample) -> Vec<Ill> {
+        let mut ills = Vec::new();
+        let blocked = self.blocked(model, sample);
+        let mut waiters = 0;
+        for (lock, seen) in &sample.locks {
+            let mut here = blocked.iter().copied().filter(|n| model.history.ops[*n].lock == *lock);
+            match seen {
+                None => ills.extend(here.map(Ill::LostWakeUp)),
+                Some(seen) => {
+                    waiters += seen.waiters;
+                    let head = seen.queue.first();
+                    let head = head.and_then(|owner| here.find(|n| model.history.ops[*n].owner == *owner));
+                    let is_alone = |owner: &String| seen.queue.iter().filter(|one| *one == owner).count() == 1;
+                    let head = head.filter(|n| is_alone(&model.history.ops[*n].owner));
+                    ills.extend(head.filter(|n| admits(seen, &model.history.ops[*n])).map(Ill::LostWakeUp));
+                    for holder in &seen.holders {
+                        let is_gone = sample.clients.iter().all(|client| client.id != holder.session);
+                        if holder.session > 0 && is_gone {
+                            ills.push(Ill::SessionGone(lock.clone(), holder.owner.clone(), holder.session));
+                        }
+                        if was_killed_in_line(model, lock, &holder.owner, sample.call_us) {
+                            ills.push(Ill::Undelivered(lock.clone(), holder.owner.clone()));
+                        }
+                    }
+                }
+            }
+        }
+        for n in &blocked {
+            let op = &model.history.ops[*n];
+            if let (Asked::Acquire { block_ms: Some(block_ms @ 1..), .. }, Some(at)) = (&op.asked, model.position[*n]) {
+                if model.history.heard[at].at_us + block_ms * 1000 < sample.call_us {
+                    ills.push(Ill::Overdue(*n));
+                }
+            }
+        }
+        if waiters > sample.clients.iter().filter(|client| client.is_blocked).count() as u64 {
+            ills.push(Ill::Leaked);
+        }
+        ills
+    }
+}
+
+/// Whether a lock that is held lets this request in as well.
+fn admits(seen: &Seen, op: &Op) -> bool {
+    let Asked::Acquire { is_shared: true, limit, .. } = op.asked else { return false };
+    let limits = seen.holders.iter().map(|holder| holder.limit).filter(|limit| *limit > 0).chain(limit);
+    seen.is_shared && limits.min().is_none_or(|limit| (seen.holders.len() as u64) < limit)
+}
+
+fn was_killed_in_line(model: &Model, lock: &Lock, owner: &str, by_us: Us) -> bool {
+    model.history.acts.iter().any(|act| match &act.deed {
+        Deed::KillInLine { lock: its, owner: whose } => its == lock && whose == owner && act.ret_us < by_us,
+        _ => false,
+    })
+}
