@@ -15,5 +15,6 @@
 
 mod engine;
 mod lock;
+mod planted;
 mod redis;
 mod wire;

@@ -10,6 +10,7 @@ use super::run::Task;
 use super::server::{Key, KeyId, KeyRef, Stored, Waiting};
 use super::{Engine, Scope};
 use crate::lock::{HoldId, Holders, Ticket};
+use crate::planted::{self, Fault};
 use crate::wire::{News, Told};
 
 impl<W: Waiting> Engine<W> {
@@ -62,7 +63,9 @@ impl<W: Waiting> Engine<W> {
     /// let go of. False if it does not wait: its answer is already on the way.
     pub fn leave(&mut self, client: W::Id) -> bool {
         let Some(ticket) = self.waiters.ticket(client) else { return false };
-        self.leave_parked(ticket);
+        if !planted::is(Fault::WaiterStays) {
+            self.leave_parked(ticket);
+        }
         self.waiters.abandon(ticket);
         self.stats.waits_abandoned += 1;
         true
@@ -100,7 +103,7 @@ impl<W: Waiting> Engine<W> {
                 self.sessions.unbind(session, at, &hold.owner);
             }
         }
-        self.lines.get(at).is_some()
+        self.lines.get(at).is_some() && !planted::is(Fault::RemovalUnnoticed)
     }
 
     /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set); the locks somebody still waits for are noted. How many

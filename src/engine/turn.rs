@@ -8,6 +8,7 @@ use super::run::Task;
 use super::server::{Found, Key, KeyEvent, KeyRef, Reply, Stored, Waiting};
 use super::{sessions, Engine, WrongType};
 use crate::lock::{Answer, Change, Effect, End, HoldId, Holders, Mode, Now, Ticket, Turn};
+use crate::planted::{self, Fault};
 use crate::wire::{EffectWriter, Told};
 
 impl<W: Waiting> Engine<W> {
@@ -116,7 +117,11 @@ impl<W: Waiting> Engine<W> {
         }
         match effect {
             Some(mut effect) => {
-                key.replicate(&effect);
+                let is_lost = (is_free && planted::is(Fault::ReleaseNotReplicated))
+                    || (!is_signalled && planted::is(Fault::ExtensionNotReplicated));
+                if !is_lost {
+                    key.replicate(&effect);
+                }
                 effect.shrink_to(EFFECT_KEPT);
                 self.effect = effect;
             }

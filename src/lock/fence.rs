@@ -7,6 +7,7 @@
 //! that still grants behind a network cut of up to a minute.
 
 use super::time::UnixMicros;
+use crate::planted::{self, Fault};
 
 /// How far a start or a promotion leaps ahead of the wall clock, and how far RAISE may lift a fence: 60 s.
 pub const LEAP_US: u64 = 60_000_000;
@@ -46,7 +47,8 @@ impl FenceClock {
     /// The next fence, larger than every one before it. Only a grant draws one (I3 of [`super`]).
     pub fn draw(&mut self, now: UnixMicros) -> Fence {
         // Wall time reaches 2^53 us in the year 2255; the bound only keeps the type's promise.
-        self.last = (self.last + 1).max(now.0).min(Fence::MAX.0);
+        let step = if planted::is(Fault::FenceNotRaised) { 0 } else { 1 };
+        self.last = (self.last + step).max(now.0).min(Fence::MAX.0);
         self.granted = true;
         Fence(self.last)
     }
@@ -59,7 +61,8 @@ impl FenceClock {
 
     /// At every start and every promotion: 60 s ahead of the wall clock.
     pub fn leap(&mut self, now: UnixMicros) {
-        self.last = self.last.max(now.0.saturating_add(LEAP_US)).min(Fence::MAX.0);
+        let leap_us = if planted::is(Fault::FenceNotLeapt) { 0 } else { LEAP_US };
+        self.last = self.last.max(now.0.saturating_add(leap_us)).min(Fence::MAX.0);
     }
 
     /// The largest number that was given or leapt to; the next one is above it. `None` before the first leap.

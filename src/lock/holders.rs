@@ -4,6 +4,7 @@ use super::crowd::Crowd;
 use super::hold::{Hold, HoldId, Limit, Mode};
 use super::owner::OwnerRef;
 use super::time::Steady;
+use crate::planted::{self, Fault};
 
 /// All holds on one lock: the part of its state that is saved and replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,8 @@ impl Holders {
             (Holders::Free, _) => true,
             (Holders::Exclusive(_), _) | (Holders::Shared(_), Mode::Exclusive) => false,
             (Holders::Shared(crowd), Mode::Shared(limit)) => {
-                least(crowd, limit).is_none_or(|least| crowd.len() < least.get() as usize)
+                let one_more = usize::from(planted::is(Fault::LimitOffByOne));
+                least(crowd, limit).is_none_or(|least| crowd.len() < least.get() as usize + one_more)
             }
         }
     }

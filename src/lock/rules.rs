@@ -8,6 +8,7 @@ use super::holders::Holders;
 use super::line::{Line, Loss, Ticket, Waiter};
 use super::owner::{Owner, OwnerRef};
 use super::time::{Millis, Now, Steady};
+use crate::planted::{self, Fault};
 
 /// How many waiters one step serves at most. Each costs the server some 10 us. Tests cross this line all the time.
 const SERVED_MAX: usize = if cfg!(test) { 2 } else { 128 };
@@ -165,7 +166,8 @@ impl Turn<'_> {
             return again.map_or(Acquired::Refused, |hold| Acquired::Granted(hold.fence));
         }
         // I4: whoever is in line comes first, also those that `advance` has not come to yet.
-        if self.line.is_empty() && self.holders.admit(asked.mode) {
+        let may_pass = self.line.is_empty() || planted::is(Fault::NewcomerPasses);
+        if may_pass && self.holders.admit(asked.mode) {
             if self.is_full() {
                 return Acquired::Full;
             }
@@ -188,8 +190,11 @@ impl Turn<'_> {
     /// duplicate must touch neither a newer hold nor a newer wait of the same owner. True if it held.
     pub fn release(&mut self, owner: OwnerRef, fence: Option<Fence>) -> bool {
         self.advance();
+        let anyone =
+            planted::is(Fault::ReleaseByAnyone).then(|| self.holders.iter().next().map(|(_, hold)| hold.owner.clone()));
+        let owner = anyone.as_ref().and_then(Option::as_ref).map_or(owner, |anyone| anyone.borrow());
         let held = self.holders.of(owner).map(|(id, ..)| id);
-        if fence.is_some() && held.map(|id| id.fence) != fence {
+        if fence.is_some() && held.map(|id| id.fence) != fence && !planted::is(Fault::ReleaseIgnoresFence) {
             return false;
         }
         if !self.line.is_empty() {
@@ -326,6 +331,7 @@ impl Turn<'_> {
         match self.line.undelivered(hold, ticket) {
             Loss::Nothing => {}
             Loss::OneOfSeveral(session) => self.rebind(hold, session),
+            Loss::LastHope if planted::is(Fault::UndeliveredGrantKept) => {}
             Loss::LastHope => self.end(hold, End::Undelivered),
         }
         self.advance();
@@ -339,7 +345,7 @@ impl Turn<'_> {
         if self.line.is_on_its_way(id, session) {
             return false;
         }
-        if hold.session == Some(session) {
+        if hold.session == Some(session) && !planted::is(Fault::SessionOutlivesConnection) {
             self.end(id, End::Closed);
             self.advance();
         }
@@ -364,7 +370,7 @@ impl Turn<'_> {
             if end > hold.end {
                 (hold.end, hold.lease, changed) = (end, lease, true);
             }
-            if hold.origin == Origin::Inherited {
+            if hold.origin == Origin::Inherited || planted::is(Fault::NewFenceWhenAskedAgain) {
                 // I3: numbers above the inherited one may have been given and lost.
                 (hold.fence, hold.origin, changed) = (fences.draw(now.unix), Origin::Granted, true);
             }
@@ -391,7 +397,9 @@ impl Turn<'_> {
     /// the same hold; the longest lease among them counts, and the last of them decides about the session. If its wait has
     /// run out it is told so instead.
     fn serve_first(&mut self) {
-        let Some((ticket, waiter)) = self.line.first() else { return };
+        let is_last = planted::is(Fault::GrantOutOfOrder);
+        let next = if is_last { self.line.iter().last() } else { self.line.first() };
+        let Some((ticket, waiter)) = next else { return };
         let (over, owner) = (waiter.is_over(self.now.steady), Rc::clone(&waiter.owner));
         // Only after something outside the rules: it must not be granted a second time.
         if !over && self.answer_holder((*owner).borrow()) {
@@ -426,7 +434,8 @@ impl Turn<'_> {
     fn grant(&mut self, wanted: Wanted, waited_since: Option<Steady>) -> HoldId {
         let Wanted { owner, mode, lease, session, user } = wanted;
         let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.draw(self.now.unix));
-        let hold = Hold { owner, fence, end: since + lease, lease, since, origin, session, user };
+        let end = since + if planted::is(Fault::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
+        let hold = Hold { owner, fence, end, lease, since, origin, session, user };
         let id = self.holders.put(mode, hold);
         self.effects.push(Effect::Granted(id, waited_since));
         id

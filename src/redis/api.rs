@@ -11,6 +11,7 @@ use redis_module::raw;
 
 use super::state::MainThread;
 use crate::lock::{Now, Steady, UnixMicros};
+use crate::planted::{self, Fault};
 
 pub use raw::{
     RedisModuleBlockedClient as RawBlocked, RedisModuleCtx as RawCtx, RedisModuleIO as RawIo, RedisModuleKey as RawKey,
@@ -112,6 +113,7 @@ pub fn now() -> Now {
     // SAFETY: the structure is there to be written; this clock exists everywhere, so the call cannot fail.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut unix) };
     let us = unix.tv_sec.saturating_mul(1_000_000).saturating_add(unix.tv_nsec / 1000);
+    let steady = if planted::is(Fault::LeaseByWallClock) { us.cast_unsigned() } else { steady };
     Now { steady: Steady(i64::try_from(steady).unwrap_or(i64::MAX)), unix: UnixMicros(u64::try_from(us).unwrap_or(0)) }
 }
 

@@ -6,12 +6,18 @@ use super::alarm;
 use super::blocked::BlockedClient;
 use super::call::{Answer, Answered, Call};
 use super::state::MainThread;
+use crate::planted;
 
 static TIMER: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
-/// `LOCK.__FAULT command | timer | block`: panics here, or when the timer rings next; or blocks the client for good and
-/// keeps nothing of it, to see what that alone costs the server.
+/// `LOCK.__FAULT command | timer | block | list`: panics here, or when the timer rings next; or blocks the client for good and
+/// keeps nothing of it, to see what that alone costs the server; or lists what `REDIS_LOCK_FAULT` may name.
 pub fn fault(call: &Call) -> Answered {
+    if call.at.name == b"list" {
+        call.ctx.reply_array(planted::ALL.len());
+        planted::ALL.iter().for_each(|(name, _)| call.ctx.reply_bytes(name.as_bytes()));
+        return Ok(Answer::Nothing);
+    }
     if call.at.name == b"block" {
         BlockedClient::block(call.ctx);
         return Ok(Answer::Nothing);

@@ -279,8 +279,8 @@ impl Operator {
             let kill = args!["CLIENT", "KILL", "ADDR", address];
             let release: Vec<Vec<u8>> = release.into_iter().map(String::into_bytes).collect();
             let look = args!["LOCK.INFO", lock.name];
-            let commands = [&args!["MULTI"][..], &look[..], &release[..], &kill[..], &args!["EXEC"][..]]
-                .map(<[Vec<u8>]>::to_vec);
+            let commands =
+                [&args!["MULTI"][..], &look[..], &release[..], &kill[..], &args!["EXEC"][..]].map(<[Vec<u8>]>::to_vec);
             let commands: Vec<&[Vec<u8>]> = commands.iter().map(Vec::as_slice).collect();
             let replies = client.pipeline(&commands);
             let Value::Array(exec) = &replies[4] else {
@@ -358,9 +358,8 @@ impl Operator {
             demote(self);
         }
         debug_assert_ne!(old_port, new_port);
-        let up = poll(OVER, || {
-            (self.servers[old].info_field("replication", "master_link_status") == "up").then_some(())
-        });
+        let up =
+            poll(OVER, || (self.servers[old].info_field("replication", "master_link_status") == "up").then_some(()));
         if up.is_none() {
             scene.recorder.wrong("the old primary did not become a replica".to_owned());
         }
@@ -412,4 +411,3 @@ impl Drop for Operator {
         }
     }
 }
-

@@ -411,9 +411,9 @@ impl Op {
     /// Whether it is about this hold of its owner's: it names no other fence.
     pub fn is_about(&self, fence: u64) -> bool {
         match self.asked {
-            Asked::Release { fence: asked } | Asked::Downgrade { fence: asked } | Asked::Extend { fence: asked, .. } => {
-                asked.is_none_or(|asked| asked == fence)
-            }
+            Asked::Release { fence: asked }
+            | Asked::Downgrade { fence: asked }
+            | Asked::Extend { fence: asked, .. } => asked.is_none_or(|asked| asked == fence),
             Asked::Acquire { .. } | Asked::Check => true,
         }
     }

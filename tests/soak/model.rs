@@ -135,7 +135,8 @@ impl<'a> Model<'a> {
     /// Whether a hold that nobody sees may come to light again: in a database that is not looked at, or at a server that has not
     /// heard of its end.
     pub fn may_come_back(&self, by_us: Us) -> bool {
-        self.acts_within(0, by_us).any(|act| matches!(act.deed, Deed::Swap)) || self.history.terms.iter().any(|term| term.server > 0)
+        self.acts_within(0, by_us).any(|act| matches!(act.deed, Deed::Swap))
+            || self.history.terms.iter().any(|term| term.server > 0)
     }
 
     /// Whether databases were swapped between the first that was heard of a fence and this moment.
@@ -287,7 +288,8 @@ impl<'a> Model<'a> {
             let mine = self.mays(lock, ops);
             found.entry(*lock).or_default().entry(*owner).or_default().extend(mine.clone());
             // What was swapped is looked for in both databases.
-            let swapped: Vec<May> = mine.into_iter().filter(|may| self.was_swapped(may.from_us, may.until_us)).collect();
+            let swapped: Vec<May> =
+                mine.into_iter().filter(|may| self.was_swapped(may.from_us, may.until_us)).collect();
             for ((other, _), _) in self.of.iter().filter(|_| !swapped.is_empty()) {
                 if other.name == lock.name && other.db != lock.db {
                     found.entry(*other).or_default().entry(*owner).or_default().extend(swapped.clone());
@@ -444,8 +446,7 @@ fn gone(history: &History) -> Vec<Us> {
         }
         let begin = history.samples.partition_point(|sample| sample.call_us < connection.closing_us);
         let after = history.samples[begin..].iter().filter(|sample| sample.term == connection.term);
-        let without =
-            after.filter(|sample| sample.clients.iter().all(|client| client.address != connection.address));
+        let without = after.filter(|sample| sample.clients.iter().all(|client| client.address != connection.address));
         without.map(|sample| sample.ret_us).nth(2).unwrap_or(NEVER).min(ended_us)
     };
     history.connections.iter().map(gone).collect()

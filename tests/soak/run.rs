@@ -140,7 +140,8 @@ pub struct Tally {
 
 impl Tally {
     fn of(history: &History) -> Tally {
-        let mut fences: Vec<_> = history.ops.iter().filter_map(|op| op.granted().map(|fence| (&op.lock, fence))).collect();
+        let mut fences: Vec<_> =
+            history.ops.iter().filter_map(|op| op.granted().map(|fence| (&op.lock, fence))).collect();
         fences.sort_unstable();
         fences.dedup();
         let accepted = history.uses.iter().filter(|one| one.is_accepted).count();
@@ -253,7 +254,10 @@ fn shown(history: &History) -> String {
         lines.push((0, format!("connection {n} {connection:?}")));
     }
     for heard in &history.heard {
-        lines.push((heard.at_us, format!("ran in term {} for {}: {}", heard.term, heard.address, heard.words.join(" "))));
+        lines.push((
+            heard.at_us,
+            format!("ran in term {} for {}: {}", heard.term, heard.address, heard.words.join(" ")),
+        ));
     }
     for one in &history.uses {
         lines.push((one.at_us, format!("{one:?}")));

@@ -82,11 +82,8 @@ fn granted(model: &Model, n: usize, op: &Op, fence: u64) -> Option<String> {
         return Some(format!("two hold at once: operation {n} {op:?} beside {other:?}"));
     }
     let before = model.surely_held(&op.lock, &op.owner, op.call_us, op.ret_us)?;
-    let is_other = if model.may_be_inherited(before.call_us, op.ret_us) {
-        fence < before.fence
-    } else {
-        fence != before.fence
-    };
+    let is_other =
+        if model.may_be_inherited(before.call_us, op.ret_us) { fence < before.fence } else { fence != before.fence };
     is_other.then(|| format!("asked again, and got another fence than {before:?}: operation {n} {op:?}"))
 }
 
