@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use support::{args, poll, Server, Value, WallClock};
 
 use crate::chance::Chance;
-use crate::history::{Act, Asked, Deed, Halt, Lock, Origin, Reply, Term, NEVER};
+use crate::history::{Act, Asked, Deed, Halt, Lock, Reply, Term, NEVER};
 use crate::run::{settings, Place, Plan, Scene};
 use crate::traffic::{understood, words};
 use crate::view::{described, listen};
@@ -110,14 +110,14 @@ impl Operator {
             primary: 0,
             term: 0,
         };
-        operator.begin_term(0, Origin::Fresh);
+        operator.begin_term(0);
         operator
     }
 
     /// Something fails, and again, until the time is over.
     pub fn break_things(&mut self, end: Instant) {
         loop {
-            let pause = Duration::from_millis(self.chance.from(50, 500));
+            let pause = Duration::from_millis(self.chance.from(20, 350));
             if self.failures.is_empty() {
                 thread::sleep(end.saturating_duration_since(Instant::now()));
             }
@@ -212,10 +212,10 @@ impl Operator {
         self.scene.recorder.act(Deed::Other(what.to_owned()), body);
     }
 
-    fn begin_term(&mut self, server: usize, origin: Origin) {
+    fn begin_term(&mut self, server: usize) {
         let recorder = &self.scene.recorder;
         self.primary = server;
-        let term = Term { server, origin, ended_us: NEVER, superseded_us: NEVER };
+        let term = Term { server, ended_us: NEVER, superseded_us: NEVER };
         self.term = {
             let mut notes = recorder.notes();
             notes.terms.push(term);
@@ -241,7 +241,7 @@ impl Operator {
                 self.server().restart();
             });
         });
-        self.begin_term(self.primary, Origin::Restart);
+        self.begin_term(self.primary);
     }
 
     fn kill_client(&mut self) {
@@ -263,43 +263,43 @@ impl Operator {
     /// In one transaction: looks at a lock, releases it for its holder, and kills the next in line. The grant that the release
     /// made finds nobody.
     fn kill_in_line(&mut self) {
-        for lock in self.locks.clone() {
-            let Some(seen) = described(&self.say(lock.db, &args!["LOCK.INFO", lock.name])) else { continue };
-            let (Some(holder), Some(next)) = (seen.holders.first(), seen.queue.first()) else { continue };
-            let Some((connection, address)) = self.only_request_of(&lock, next) else { continue };
-            let mut client = self.server().client();
-            if client.try_cmd(&args!["SELECT", lock.db]).is_err() {
-                return;
-            }
-            let number = self.scene.recorder.connected(client.address(), self.term);
-            let asked = Asked::Release { fence: Some(holder.fence) };
-            let release = words(&lock, &holder.owner, &asked);
-            let op = self.scene.recorder.called("operator", number, &lock, &holder.owner, asked);
-            let call_us = self.scene.recorder.now_us();
-            let kill = args!["CLIENT", "KILL", "ADDR", address];
-            let release: Vec<Vec<u8>> = release.into_iter().map(String::into_bytes).collect();
-            let look = args!["LOCK.INFO", lock.name];
-            let commands =
-                [&args!["MULTI"][..], &look[..], &release[..], &kill[..], &args!["EXEC"][..]].map(<[Vec<u8>]>::to_vec);
-            let commands: Vec<&[Vec<u8>]> = commands.iter().map(Vec::as_slice).collect();
-            let replies = client.pipeline(&commands);
-            let Value::Array(exec) = &replies[4] else {
-                self.scene.recorder.closed(number);
-                return;
-            };
-            self.scene.recorder.returned(op, understood(&exec[1]));
-            let (was_in_line, was_killed) = (described(&exec[0]), exec[2] == 1);
-            if was_killed {
-                self.scene.recorder.notes().connections[connection].closing_us = call_us;
-            }
-            if was_killed && was_in_line.is_some_and(|seen| seen.queue.contains(next)) {
-                let deed = Deed::KillInLine { lock, owner: next.clone() };
-                let ret_us = self.scene.recorder.now_us();
-                self.scene.recorder.notes().acts.push(Act { deed, call_us, ret_us });
-            }
-            self.scene.recorder.closed(number);
-            return;
+        // Somebody must be in line for it.
+        let locks = self.locks.clone();
+        let _ = poll(Duration::from_millis(500), || locks.iter().any(|lock| self.kills_in_line(lock)).then_some(()));
+    }
+
+    /// True if it was tried.
+    fn kills_in_line(&self, lock: &Lock) -> bool {
+        let Some(seen) = described(&self.say(lock.db, &args!["LOCK.INFO", lock.name])) else { return false };
+        let (Some(holder), Some(next)) = (seen.holders.first(), seen.queue.first()) else { return false };
+        let Some((connection, address)) = self.only_request_of(lock, next) else { return false };
+        let mut client = self.server().client();
+        if lock.db > 0 {
+            client.select(lock.db);
         }
+        let recorder = &self.scene.recorder;
+        let number = recorder.connected(client.address(), self.term);
+        let asked = Asked::Release { fence: Some(holder.fence) };
+        let release: Vec<Vec<u8>> = words(lock, &holder.owner, &asked).into_iter().map(String::into_bytes).collect();
+        let op = recorder.called("operator", number, lock, &holder.owner, asked);
+        let call_us = recorder.now_us();
+        let (look, kill) = (args!["LOCK.INFO", lock.name], args!["CLIENT", "KILL", "ADDR", address]);
+        let (multi, exec) = (args!["MULTI"], args!["EXEC"]);
+        let replies = client.pipeline(&[&multi[..], &look[..], &release[..], &kill[..], &exec[..]]);
+        if let Value::Array(exec) = &replies[4] {
+            recorder.returned(op, understood(&exec[1]));
+            let was_in_line = described(&exec[0]).is_some_and(|seen| seen.queue.contains(next));
+            if exec[2] == 1 {
+                recorder.notes().connections[connection].closing_us = call_us;
+            }
+            if exec[2] == 1 && was_in_line {
+                let deed = Deed::KillInLine { lock: lock.clone(), owner: next.clone() };
+                let ret_us = recorder.now_us();
+                recorder.notes().acts.push(Act { deed, call_us, ret_us });
+            }
+        }
+        recorder.closed(number);
+        true
     }
 
     /// The connection of the only request that this owner ever made, if it is open.
@@ -334,6 +334,8 @@ impl Operator {
         let demote = |operator: &Operator| {
             let command = args!["REPLICAOF", "127.0.0.1", new_port];
             operator.servers[old].cmd(&command);
+            // As Sentinel does: who is connected looks for the new primary.
+            operator.servers[old].cmd(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
             operator.servers[old].reconfigure(|settings| settings.config(format!("replicaof 127.0.0.1 {new_port}")));
             let now = scene.recorder.now_us();
             scene.recorder.notes().terms[old_term].ended_us = now;
@@ -350,7 +352,7 @@ impl Operator {
                 self.servers[new].cmd(&["REPLICAOF", "NO", "ONE"]);
                 self.servers[new].reconfigure(|settings| settings.config("replicaof no one"));
             });
-            self.begin_term(new, Origin::Promotion);
+            self.begin_term(new);
         });
         if !is_planned {
             // For a moment both grant.

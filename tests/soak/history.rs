@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::traffic::words;
+
 /// Microseconds since the start of the run.
 pub type Us = u64;
 /// Later than everything.
@@ -127,23 +129,10 @@ pub struct Connection {
 pub struct Term {
     /// Which server.
     pub server: usize,
-    /// How it began.
-    pub origin: Origin,
     /// When the process ended, or ceased to be a primary.
     pub ended_us: Us,
     /// From when on another server may have been promoted beside it.
     pub superseded_us: Us,
-}
-
-/// How a term began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A new server.
-    Fresh,
-    /// The process was killed and started again with its AOF.
-    Restart,
-    /// A replica was promoted. What the old primary wrote last may be lost.
-    Promotion,
 }
 
 /// What somebody who may do so did to the data.
@@ -377,10 +366,16 @@ impl Recorder {
     pub fn wrong(&self, what: String) {
         self.notes().wrong.push(what);
     }
+}
 
-    /// All that was taken down.
-    pub fn into_history(self) -> History {
-        self.history.into_inner().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Display for Op {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let words = words(&self.lock, &self.owner, &self.asked).join(" ");
+        write!(out, "{} on connection {}: {words} (database {})", self.client, self.connection, self.lock.db)?;
+        match self.ret_us {
+            NEVER => write!(out, " at {} us, nobody knows what came of it", self.call_us),
+            ret_us => write!(out, " from {} to {ret_us} us: {:?}", self.call_us, self.reply),
+        }
     }
 }
 
@@ -408,12 +403,13 @@ impl Op {
         matches!(self.asked, Asked::Acquire { block_ms: Some(_), .. })
     }
 
-    /// Whether it is about this hold of its owner's: it names no other fence.
+    /// Whether it may be about the hold of its owner's that once bore this fence: it names none, or a later one. (A hold that was
+    /// loaded bears another one as soon as its owner asks again.)
     pub fn is_about(&self, fence: u64) -> bool {
         match self.asked {
             Asked::Release { fence: asked }
             | Asked::Downgrade { fence: asked }
-            | Asked::Extend { fence: asked, .. } => asked.is_none_or(|asked| asked == fence),
+            | Asked::Extend { fence: asked, .. } => asked.is_none_or(|asked| asked >= fence),
             Asked::Acquire { .. } | Asked::Check => true,
         }
     }

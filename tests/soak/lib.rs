@@ -30,10 +30,3 @@ mod view;
 
 pub use failures::Failure;
 pub use run::{run, Outcome, Plan, Tally};
-
-use std::path::Path;
-
-/// The project's directory.
-fn root() -> &'static Path {
-    support::root()
-}

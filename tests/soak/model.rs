@@ -30,6 +30,8 @@ pub struct Sure {
     pub call_us: Us,
     /// That operation.
     pub op: usize,
+    /// In which term that was. An old primary may know nothing of what its successor granted.
+    pub term: usize,
 }
 
 /// A hold that may have run in this time.
@@ -81,9 +83,20 @@ impl<'a> Model<'a> {
         self.sure.get(lock).map_or(&[], Vec::as_slice)
     }
 
-    /// A hold of this owner that surely ran all the time from `from_us` to `to_us`.
-    pub fn surely_held(&self, lock: &Lock, owner: &str, from_us: Us, to_us: Us) -> Option<&Sure> {
-        self.sure_at(lock, from_us, to_us).find(|sure| sure.owner == owner)
+    /// In which term an operation was asked.
+    pub fn term(&self, op: &Op) -> usize {
+        self.history.connections[op.connection].term
+    }
+
+    /// A hold of this operation's owner that surely ran all the time while it was asked.
+    pub fn surely_held(&self, op: &Op) -> Option<&Sure> {
+        self.sure_while(op).find(|sure| sure.owner == op.owner)
+    }
+
+    /// The holds that surely ran all the time while this was asked.
+    pub fn sure_while(&self, op: &Op) -> impl Iterator<Item = &Sure> {
+        let term = self.term(op);
+        self.sure_at(&op.lock, op.call_us, op.ret_us).filter(move |sure| sure.term <= term)
     }
 
     /// The holds that surely ran all the time from `from_us` to `to_us`.
@@ -235,8 +248,17 @@ impl<'a> Model<'a> {
         until_us = until_us.min(self.closing_us(n, ops)).min(self.acted_us(op, until_us));
         exclusive_until_us = exclusive_until_us.min(until_us);
         let (from_us, call_us) = (op.ret_us, op.call_us);
-        let owner = owner.to_owned();
-        (until_us > from_us).then_some(Sure { owner, fence, from_us, until_us, exclusive_until_us, call_us, op: n })
+        let (owner, term) = (owner.to_owned(), self.term(op));
+        (until_us > from_us).then_some(Sure {
+            owner,
+            fence,
+            from_us,
+            until_us,
+            exclusive_until_us,
+            call_us,
+            op: n,
+            term,
+        })
     }
 
     /// The first moment at which the hold may have been made a shared one.
@@ -355,19 +377,21 @@ impl<'a> Model<'a> {
             until_us = loads.map(|act| act.ret_us + LEASE_MAX_MS * 1000).max().unwrap_or(0).max(until_us);
         }
         until_us = until_us.saturating_add(ROUNDING_US);
-        let is_promoted = self.acts_within(from_us, until_us).any(|act| act.deed == Deed::Promote);
-        if !is_promoted && !self.was_swapped(from_us, until_us) {
-            until_us = until_us.min(self.told_over_us(lock, fence, known_us, ops));
+        // Of two primaries neither knows what the other was told, and what was told last may be lost.
+        let term = group.iter().map(|n| self.term(op(n))).min().unwrap_or(0);
+        let is_superseded = self.history.terms[term].superseded_us <= until_us;
+        if !is_superseded && !self.was_swapped(from_us, until_us) {
+            until_us = until_us.min(self.told_over_us(lock, fence, (known_us, term), ops));
         }
         May { fence, from_us, until_us }
     }
 
-    /// When it was known that a hold that was known to have begun at `known_us` is over.
-    fn told_over_us(&self, lock: &Lock, fence: Option<u64>, known_us: Us, ops: &[usize]) -> Us {
+    /// When it was known that a hold that was known to have begun, at that time and in that term, is over.
+    fn told_over_us(&self, lock: &Lock, fence: Option<u64>, (known_us, term): (Us, usize), ops: &[usize]) -> Us {
         let mut over_us = NEVER;
         for n in ops {
             let op = &self.history.ops[*n];
-            if op.call_us < known_us || op.ret_us == NEVER {
+            if op.call_us < known_us || op.ret_us == NEVER || self.term(op) < term {
                 continue;
             }
             let is_about = match op.asked {

@@ -29,17 +29,13 @@ fn grants_of(model: &Model, lock: &Lock) -> Vec<(usize, u64)> {
     all.filter_map(|(n, op)| Some((n, op.granted()?))).collect()
 }
 
-fn term(model: &Model, op: &Op) -> usize {
-    model.history.connections[op.connection].term
-}
-
 fn given_twice(model: &Model, grants: &[(usize, u64)]) -> Option<String> {
     let mut owners: HashMap<u64, &Op> = HashMap::new();
     for (n, fence) in grants {
         let op = &model.history.ops[*n];
         let first = *owners.entry(*fence).or_insert(op);
         if first.owner != op.owner {
-            return Some(format!("one fence for two owners: {first:?} {op:?}"));
+            return Some(format!("one fence for two owners: {first}; {op}"));
         }
     }
     None
@@ -62,7 +58,7 @@ fn fell_in_time(model: &Model, grants: &[(usize, u64)]) -> Vec<String> {
         }
         let Some((earlier, its)) = highest.filter(|(_, its)| *its > fence) else { continue };
         let (earlier, later) = (&ops[earlier], &ops[n]);
-        let (from, to) = (term(model, earlier), term(model, later));
+        let (from, to) = (model.term(earlier), model.term(later));
         // An old primary may still grant beside the new one; the next rule is about them.
         if model.history.terms[from].server != model.history.terms[to].server && to < from {
             continue;
@@ -71,7 +67,7 @@ fn fell_in_time(model: &Model, grants: &[(usize, u64)]) -> Vec<String> {
         if may_be_older(model, n, fence, earlier.ret_us) {
             continue;
         }
-        wrong.push(format!("fences fell from {its}: {earlier:?} to {later:?}"));
+        wrong.push(format!("fences fell from {its}: {earlier}; to {later}"));
     }
     wrong
 }
@@ -89,7 +85,7 @@ fn may_be_older(model: &Model, n: usize, fence: u64, by_us: Us) -> bool {
 
 fn fell_over_terms(model: &Model, grants: &[(usize, u64)]) -> Option<String> {
     let mut by_term: Vec<(usize, u64, usize)> =
-        grants.iter().map(|(n, fence)| (term(model, &model.history.ops[*n]), *fence, *n)).collect();
+        grants.iter().map(|(n, fence)| (model.term(&model.history.ops[*n]), *fence, *n)).collect();
     by_term.sort_unstable();
     let mut highest: Option<(usize, u64, usize)> = None;
     let mut before: Option<(usize, u64, usize)> = None;
@@ -99,7 +95,7 @@ fn fell_over_terms(model: &Model, grants: &[(usize, u64)]) -> Option<String> {
         }
         if let Some(earlier) = highest.filter(|earlier| earlier.1 >= one.1) {
             let ops = &model.history.ops;
-            return Some(format!("a later primary gave a fence below: {:?}, {:?}", ops[earlier.2], ops[one.2]));
+            return Some(format!("a later primary gave a fence below: {}; {}", ops[earlier.2], ops[one.2]));
         }
         before = Some(one);
     }
@@ -123,7 +119,7 @@ pub fn first_come_first_served(model: &Model) -> Vec<String> {
         let mut by_term: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
         for (n, op) in model.history.ops.iter().enumerate().filter(|(_, op)| op.lock == *lock) {
             if let (Asked::Acquire { .. }, Some(at)) = (&op.asked, model.position[n]) {
-                by_term.entry(term(model, op)).or_default().push((at, n));
+                by_term.entry(model.term(op)).or_default().push((at, n));
             }
         }
         for (_, mut all) in by_term {
@@ -148,7 +144,7 @@ fn passed(model: &Model, all: &[(usize, usize)]) -> Vec<String> {
             for before in by_grant.into_iter().chain(in_vain) {
                 let passed = &model.history.ops[before];
                 if passed.owner != op.owner && !held_already(model, all, *n, before) {
-                    wrong.push(format!("passed one who came before: {passed:?} by {op:?}"));
+                    wrong.push(format!("passed one who came before: {passed}; by {op}"));
                 }
             }
             if granted.is_none_or(|(_, highest)| fence > highest) {

@@ -44,11 +44,6 @@ impl Resources {
         lost.map(|(lock, one)| format!("{lock} counted {} of {} writes", one.count, one.accepted)).collect()
     }
 
-    /// How many writes were accepted in all.
-    pub fn accepted(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(|resource| resource.accepted).sum()
-    }
-
     fn with<R>(&self, lock: &Lock, fence: u64, body: impl FnOnce(&mut Resource) -> R) -> Result<R, Stale> {
         let mut resources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let resource = resources.entry(lock.clone()).or_default();

@@ -215,9 +215,11 @@ fn judge(plan: &Plan, history: &History) -> Outcome {
     let mut outcome = Outcome { seed: plan.seed, violations, tally, file: None, tail: String::new() };
     if !outcome.violations.is_empty() {
         let whole = shown(history);
-        let lines: Vec<&str> = whole.lines().collect();
+        let lines: Vec<&str> =
+            whole.lines().filter(|line| line.contains(" operation ") || line.contains("Act {")).collect();
         outcome.tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
-        let file = crate::root().join(format!("target/soak/seed-{}.txt", plan.seed));
+        let name = plan.planted.as_ref().map_or_else(|| "seed".to_owned(), |planted| format!("{planted}-seed"));
+        let file = support::root().join(format!("target/soak/{name}-{}.txt", plan.seed));
         let text = format!("{plan:?}\n{}\n\n{whole}\n", outcome.violations.join("\n"));
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, text).unwrap();
@@ -239,7 +241,7 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 fn shown(history: &History) -> String {
     let mut lines: Vec<(Us, String)> = Vec::new();
     for (n, op) in history.ops.iter().enumerate() {
-        lines.push((op.call_us, format!("op {n} {op:?}")));
+        lines.push((op.call_us, format!("operation {n} {op}")));
     }
     for act in &history.acts {
         lines.push((act.call_us, format!("{act:?}")));

@@ -67,7 +67,8 @@ fn vanished(model: &Model) -> Vec<String> {
                     seen.holders.iter().any(|one| one.owner == sure.owner && one.fence >= sure.fence)
                 })
             };
-            if let Some(sample) = meanwhile.into_iter().find(|sample| !holds(sample)) {
+            let mut missing = meanwhile.filter(|sample| sample.term >= sure.term && !holds(sample));
+            if let Some(sample) = missing.next() {
                 wrong.push(format!("{lock} is not held any more at {} us by {sure:?}", sample.call_us));
             }
         }
@@ -122,8 +123,8 @@ enum Ill {
     LostWakeUp(usize),
     /// This wait ran out.
     Overdue(usize),
-    /// A hold is bound to a client that is gone.
-    SessionGone(Lock, String, u64),
+    /// A hold is bound to a connection that is gone.
+    SessionGone(Lock, String),
     /// This owner was killed in line and granted all the same.
     Undelivered(Lock, String),
     /// There are more waiters than blocked clients.
@@ -176,19 +177,22 @@ fn lasting(model: &Model) -> Vec<String> {
 
 impl Ill {
     fn say(&self, model: &Model) -> String {
-        let op = |n: &usize| format!("operation {n} {:?}", model.history.ops[*n]);
+        let op = |n: &usize| format!("operation {n} {}", model.history.ops[*n]);
         match self {
             Ill::LostWakeUp(n) => format!("nothing is in the way of a waiter, and it waits: {}", op(n)),
             Ill::Overdue(n) => format!("a wait ran out, and goes on: {}", op(n)),
-            Ill::SessionGone(lock, owner, id) => format!("{owner} holds {lock} with client {id}, which is gone"),
+            Ill::SessionGone(lock, owner) => format!("{owner} holds {lock} with a connection that is gone"),
             Ill::Undelivered(lock, owner) => format!("{owner} holds {lock}, but was killed while it waited"),
             Ill::Leaked => "there are more waiters than blocked clients".to_owned(),
         }
     }
 }
 
-/// What each connection asked for, in order.
-struct Waits<'a>(HashMap<(usize, &'a str), Vec<usize>>);
+/// What each connection asked for, in order; and the connections that holds of an owner are to end with, if that is only one.
+struct Waits<'a> {
+    of: HashMap<(usize, &'a str), Vec<usize>>,
+    sessions: HashMap<&'a str, (Us, usize)>,
+}
 
 impl<'a> Waits<'a> {
     fn of(model: &Model<'a>) -> Waits<'a> {
@@ -197,14 +201,23 @@ impl<'a> Waits<'a> {
             let connection = &model.history.connections[op.connection];
             all.entry((connection.term, &connection.address)).or_default().push(n);
         }
-        Waits(all)
+        Waits { of: all, sessions: sessions(model) }
+    }
+
+    /// Whether this owner's holds were to end with a connection that was gone long before.
+    fn is_session_gone(&self, model: &Model, owner: &str, sample: &Sample) -> bool {
+        let Some((call_us, connection)) = self.sessions.get(owner) else { return false };
+        let is_gone = model.gone_us[*connection] < sample.call_us;
+        is_gone
+            && model.history.connections[*connection].term == sample.term
+            && !model.may_be_inherited(*call_us, sample.ret_us)
     }
 
     /// The requests of clients that are blocked in this sample.
     fn blocked(&self, model: &Model<'a>, sample: &Sample) -> Vec<usize> {
         let blocked = sample.clients.iter().filter(|client| client.is_blocked);
         let requests = blocked.filter_map(|client| {
-            let all = self.0.get(&(sample.term, client.address.as_str()))?;
+            let all = self.of.get(&(sample.term, client.address.as_str()))?;
             let at = all.partition_point(|n| model.history.ops[*n].call_us < sample.call_us);
             let n = *all.get(at.checked_sub(1)?)?;
             let op = &model.history.ops[n];
@@ -230,8 +243,8 @@ impl<'a> Waits<'a> {
                     ills.extend(head.filter(|n| admits(seen, &model.history.ops[*n])).map(Ill::LostWakeUp));
                     for holder in &seen.holders {
                         let is_gone = sample.clients.iter().all(|client| client.id != holder.session);
-                        if holder.session > 0 && is_gone {
-                            ills.push(Ill::SessionGone(lock.clone(), holder.owner.clone(), holder.session));
+                        if (holder.session > 0 && is_gone) || self.is_session_gone(model, &holder.owner, sample) {
+                            ills.push(Ill::SessionGone(lock.clone(), holder.owner.clone()));
                         }
                         if was_killed_in_line(model, lock, &holder.owner, sample.call_us) {
                             ills.push(Ill::Undelivered(lock.clone(), holder.owner.clone()));
@@ -253,6 +266,18 @@ impl<'a> Waits<'a> {
         }
         ills
     }
+}
+
+/// The owners whose every request was for a hold that ends with one and the same connection: since when, and which.
+fn sessions<'a>(model: &Model<'a>) -> HashMap<&'a str, (Us, usize)> {
+    let mut all: HashMap<&str, Option<(Us, usize)>> = HashMap::new();
+    for op in &model.history.ops {
+        if let Asked::Acquire { is_session, .. } = op.asked {
+            let known = all.entry(&op.owner).or_insert(Some((op.call_us, op.connection)));
+            *known = known.filter(|(_, connection)| is_session && *connection == op.connection);
+        }
+    }
+    all.into_iter().filter_map(|(owner, session)| Some((owner, session?))).collect()
 }
 
 /// Whether a lock that is held lets this request in as well.

@@ -10,9 +10,9 @@ use crate::history::{Asked, Lock, Reply, Use};
 use crate::run::Scene;
 
 /// The longest lease that is asked for, in milliseconds.
-pub const LEASE_MAX_MS: u64 = 2500;
+pub const LEASE_MAX_MS: u64 = 1800;
 /// How long a client waits at most before it hangs up, in milliseconds.
-const WAIT_MAX_MS: u64 = 2500;
+const WAIT_MAX_MS: u64 = 2000;
 /// A reply that takes longer than this beyond the wait asked for is one that never comes.
 const HANGS: Duration = Duration::from_secs(30);
 /// Owners that several clients use.
@@ -89,7 +89,7 @@ impl Customer<'_> {
     fn request(&mut self) -> Asked {
         let lease_ms = match self.chance.from(0, 9) {
             0 | 1 => self.chance.from(1, 20),
-            2..=6 => self.chance.from(50, 300),
+            2..=7 => self.chance.from(50, 300),
             _ => self.chance.from(800, LEASE_MAX_MS),
         };
         let block_ms = match self.chance.from(0, 9) {

@@ -1,7 +1,7 @@
 //! The verdict: every rule, over the whole history. The first rules are about single operations: what each was answered must be
 //! possible, given what else is known.
 
-use crate::history::{Asked, History, Op, Reply, Us};
+use crate::history::{Asked, History, Op, Reply};
 use crate::model::{Model, Sure};
 use crate::{order, samples};
 
@@ -26,9 +26,9 @@ pub fn validate(history: &History) -> Vec<String> {
 /// What is wrong with one operation.
 fn operation(model: &Model, n: usize) -> Option<String> {
     let op = &model.history.ops[n];
-    let says = |what: &str| Some(format!("{what}: operation {n} {op:?}"));
+    let says = |what: &str| Some(format!("{what}: operation {n} {op}"));
     let (call_us, ret_us) = (op.call_us, op.ret_us);
-    let held = || model.surely_held(&op.lock, &op.owner, call_us, ret_us);
+    let held = || model.surely_held(op);
     let may_hold = |fence| model.may_have_held(&op.lock, &op.owner, fence, call_us, ret_us);
     match (&op.asked, &op.reply) {
         (_, Reply::Unknown) => None,
@@ -69,22 +69,28 @@ fn operation(model: &Model, n: usize) -> Option<String> {
 /// What is wrong with a grant.
 fn granted(model: &Model, n: usize, op: &Op, fence: u64) -> Option<String> {
     if fence >= 1 << 53 {
-        return Some(format!("a double does not hold this fence: operation {n} {op:?}"));
+        return Some(format!("a double does not hold this fence: operation {n} {op}"));
     }
     let is_shared = matches!(op.asked, Asked::Acquire { is_shared: true, .. });
-    let is_beside = |sure: &&Sure, at_us: Us| sure.owner != op.owner && (!is_shared || sure.exclusive_until_us > at_us);
-    // Whoever held all the time, held at the moment of the grant; whoever holds when the reply comes, holds beside this one if
-    // this one still holds.
-    let all_the_time = model.sure_at(&op.lock, op.call_us, op.ret_us).find(|sure| is_beside(sure, op.ret_us));
-    let mine = model.sure_at(&op.lock, op.ret_us, op.ret_us).any(|sure| sure.owner == op.owner && sure.fence == fence);
-    let now = || model.sure_at(&op.lock, op.ret_us, op.ret_us).find(|sure| is_beside(sure, op.ret_us));
-    if let Some(other) = all_the_time.or_else(|| now().filter(|_| mine)) {
-        return Some(format!("two hold at once: operation {n} {op:?} beside {other:?}"));
+    let at_us = op.ret_us;
+    // Whoever held all the time, held at the moment of the grant.
+    let mut others = model.sure_while(op).filter(|sure| sure.owner != op.owner);
+    let all_the_time = others.find(|sure| !is_shared || sure.exclusive_until_us > at_us);
+    // Whoever holds when the reply comes, holds beside this one if this one still does.
+    let term = model.term(op);
+    let then = || model.sure_at(&op.lock, at_us, at_us).filter(move |sure| sure.term <= term);
+    let mine = then().find(|sure| sure.owner == op.owner && sure.fence == fence);
+    let beside = mine.and_then(|mine| {
+        let is_alone = |sure: &Sure| mine.exclusive_until_us > at_us || sure.exclusive_until_us > at_us;
+        then().find(|sure| sure.owner != op.owner && is_alone(sure))
+    });
+    if let Some(other) = all_the_time.or(beside) {
+        return Some(format!("two hold at once: operation {n} {op} beside {other:?}"));
     }
-    let before = model.surely_held(&op.lock, &op.owner, op.call_us, op.ret_us)?;
+    let before = model.surely_held(op)?;
     let is_other =
         if model.may_be_inherited(before.call_us, op.ret_us) { fence < before.fence } else { fence != before.fence };
-    is_other.then(|| format!("asked again, and got another fence than {before:?}: operation {n} {op:?}"))
+    is_other.then(|| format!("asked again, and got another fence than {before:?}: operation {n} {op}"))
 }
 
 /// Whether somebody may have been in the way of a request that was refused.
@@ -128,7 +134,7 @@ fn error(model: &Model, op: &Op, text: &str) -> Option<String> {
 fn uses(model: &Model) -> Vec<String> {
     let rejected = model.history.uses.iter().filter(|one| !one.is_accepted);
     let wrong = rejected.filter_map(|one| {
-        let sure = model.surely_held(&one.lock, &one.owner, one.at_us, one.at_us)?;
+        let sure = model.sure_at(&one.lock, one.at_us, one.at_us).find(|sure| sure.owner == one.owner)?;
         // What came by SWAPDB brought its old fence along.
         let is_brought = model.was_swapped_before(sure.call_us, one.fence);
         (sure.fence == one.fence && !is_brought).then(|| format!("a holder was rejected: {one:?} {sure:?}"))
