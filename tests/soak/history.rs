@@ -388,9 +388,13 @@ impl Op {
         }
     }
 
-    /// Whether nobody knows what became of it.
+    /// Whether nobody knows what became of it. A primary that becomes a replica says UNBLOCKED also to one whose grant was on its way.
     pub fn is_unknown(&self) -> bool {
-        self.reply == Reply::Unknown
+        match &self.reply {
+            Reply::Unknown => true,
+            Reply::Error(text) => text.starts_with("UNBLOCKED"),
+            Reply::Fence(_) | Reply::Null | Reply::Yes | Reply::No | Reply::Held { .. } => false,
+        }
     }
 
     /// Whether it asks for a hold that may have come of it.

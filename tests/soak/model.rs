@@ -5,7 +5,7 @@
 //! moment at which its lease can be over, or until somebody was told that it is. The rules that use them have no false alarms,
 //! however slow the machine, and the more replies there are, the less lies between the two.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::history::{Act, Asked, Deed, History, Lock, Op, Reply, Us, NEVER};
 use crate::traffic::{words, LEASE_MAX_MS};
@@ -57,6 +57,12 @@ pub struct Model<'a> {
     pub gone_us: Vec<Us>,
     /// The operations on each lock by each owner.
     pub of: HashMap<(&'a Lock, &'a str), Vec<usize>>,
+    /// The operations of each owner.
+    pub by_owner: HashMap<&'a str, Vec<usize>>,
+    /// The requests for each lock that could wait.
+    blocking: HashMap<&'a Lock, Vec<usize>>,
+    /// When each fence may have been given first.
+    first_us: HashMap<u64, Us>,
     sure: HashMap<&'a Lock, Vec<Sure>>,
     may: HashMap<&'a Lock, HashMap<&'a str, Vec<May>>>,
 }
@@ -68,11 +74,20 @@ impl<'a> Model<'a> {
         let gone_us = gone(history);
         let latest_us = (0..history.ops.len()).map(|n| latest(history, &position, &gone_us, n)).collect();
         let mut of: HashMap<(&Lock, &str), Vec<usize>> = HashMap::new();
+        let (mut by_owner, mut blocking, mut first_us) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (n, op) in history.ops.iter().enumerate() {
             of.entry((&op.lock, &op.owner)).or_default().push(n);
+            by_owner.entry(op.owner.as_str()).or_insert_with(Vec::new).push(n);
+            if op.is_blocking() {
+                blocking.entry(&op.lock).or_insert_with(Vec::new).push(n);
+            }
+            if let Some(fence) = op.granted() {
+                // They are in the order of their calls.
+                first_us.entry(fence).or_insert(op.call_us);
+            }
         }
         let (sure, may) = (HashMap::new(), HashMap::new());
-        let mut model = Model { history, position, latest_us, gone_us, of, sure, may };
+        let mut model = Model { history, position, latest_us, gone_us, of, by_owner, blocking, first_us, sure, may };
         model.find_sure();
         model.find_may();
         model
@@ -125,9 +140,8 @@ impl<'a> Model<'a> {
 
     /// Whether anybody else than this request may have stood in line while it was asked.
     pub fn others_may_have_waited(&self, op: &Op) -> bool {
-        let all = self.history.ops.iter().enumerate();
-        let mut others = all.filter(|(_, other)| other.lock == op.lock && other.is_blocking());
-        others.any(|(n, other)| other.call_us <= op.ret_us && self.latest_us[n] >= op.call_us)
+        let mut others = self.blocking.get(&op.lock).into_iter().flatten();
+        others.any(|n| self.history.ops[*n].call_us <= op.ret_us && self.latest_us[*n] >= op.call_us)
     }
 
     /// Whether its owner may have withdrawn a request.
@@ -154,8 +168,7 @@ impl<'a> Model<'a> {
 
     /// Whether databases were swapped between the first that was heard of a fence and this moment.
     pub fn was_swapped_before(&self, at_us: Us, fence: u64) -> bool {
-        let first = self.history.ops.iter().filter(|op| op.granted() == Some(fence)).map(|op| op.call_us).min();
-        self.was_swapped(first.unwrap_or(0), at_us)
+        self.was_swapped(self.first_us.get(&fence).copied().unwrap_or(0), at_us)
     }
 
     /// Whether an operation surely ran before another, which began to wait then if it does.
@@ -245,7 +258,7 @@ impl<'a> Model<'a> {
         if exclusive_until_us > 0 {
             exclusive_until_us = self.downgraded_us(fence, ops).min(until_us);
         }
-        until_us = until_us.min(self.closing_us(n, ops)).min(self.acted_us(op, until_us));
+        until_us = until_us.min(self.closing_us(fence, ops)).min(self.acted_us(op, until_us));
         exclusive_until_us = exclusive_until_us.min(until_us);
         let (from_us, call_us) = (op.ret_us, op.call_us);
         let (owner, term) = (owner.to_owned(), self.term(op));
@@ -274,20 +287,17 @@ impl<'a> Model<'a> {
         ops.iter().filter_map(|n| lease_us(&self.history.ops[*n])).min().unwrap_or(0)
     }
 
-    /// From when on a connection may have ended the hold by closing.
-    fn closing_us(&self, n: usize, ops: &[usize]) -> Us {
-        let op = &self.history.ops[n];
-        let binding = ops.iter().filter(|other| {
-            let other = &self.history.ops[**other];
-            matches!(other.asked, Asked::Acquire { is_session: true, .. }) && other.may_have_been_granted()
+    /// From when on a connection may have ended the hold by closing; perhaps much later, if the server may not write then.
+    fn closing_us(&self, fence: u64, ops: &[usize]) -> Us {
+        let op = |n: &usize| &self.history.ops[*n];
+        let began_us = ops.iter().filter(|n| op(n).granted() == Some(fence)).map(|n| op(n).call_us).min().unwrap_or(0);
+        let binding = ops.iter().filter(|n| match op(n).asked {
+            Asked::Acquire { is_session: true, .. } => {
+                op(n).granted() == Some(fence) || (op(n).is_unknown() && self.latest_us[**n] >= began_us)
+            }
+            _ => false,
         });
-        let closing = binding.filter_map(|other| {
-            let connection = self.history.ops[*other].connection;
-            let closing_us = self.history.connections[connection].closing_us;
-            // One that was gone before has done what it could.
-            (self.gone_us[connection] >= op.call_us).then_some(closing_us)
-        });
-        closing.min().unwrap_or(NEVER)
+        binding.map(|n| self.history.connections[op(n).connection].closing_us).min().unwrap_or(NEVER)
     }
 
     /// From when on somebody else may have ended the hold.
@@ -306,17 +316,16 @@ impl<'a> Model<'a> {
 
     fn find_may(&mut self) {
         let mut found: HashMap<&Lock, HashMap<&str, Vec<May>>> = HashMap::new();
+        let locks: HashSet<&Lock> = self.of.keys().map(|(lock, _)| *lock).collect();
         for ((lock, owner), ops) in &self.of {
             let mine = self.mays(lock, ops);
             found.entry(*lock).or_default().entry(*owner).or_default().extend(mine.clone());
             // What was swapped is looked for in both databases.
             let swapped: Vec<May> =
                 mine.into_iter().filter(|may| self.was_swapped(may.from_us, may.until_us)).collect();
-            for ((other, _), _) in self.of.iter().filter(|_| !swapped.is_empty()) {
-                if other.name == lock.name && other.db != lock.db {
-                    found.entry(*other).or_default().entry(*owner).or_default().extend(swapped.clone());
-                    break;
-                }
+            let others = locks.iter().filter(|other| other.name == lock.name && other.db != lock.db);
+            for other in others.filter(|_| !swapped.is_empty()) {
+                found.entry(*other).or_default().entry(*owner).or_default().extend(swapped.clone());
             }
         }
         self.may = found;

@@ -76,10 +76,11 @@ fn fell_in_time(model: &Model, grants: &[(usize, u64)]) -> Vec<String> {
 /// database.
 fn may_be_older(model: &Model, n: usize, fence: u64, by_us: Us) -> bool {
     let op = &model.history.ops[n];
-    let mut theirs = model.history.ops.iter().enumerate().filter(|(other, _)| *other != n);
-    theirs.any(|(_, other)| {
+    let mut theirs = model.by_owner[op.owner.as_str()].iter().filter(|other| **other != n);
+    theirs.any(|other| {
+        let other = &model.history.ops[*other];
         let is_cause = other.granted() == Some(fence) || (other.is_unknown() && other.may_have_been_granted());
-        is_cause && other.owner == op.owner && other.lock.name == op.lock.name && other.call_us <= by_us
+        is_cause && other.lock.name == op.lock.name && other.call_us <= by_us
     })
 }
 
@@ -170,9 +171,9 @@ fn ran_out_us(op: &Op) -> Us {
 fn held_already(model: &Model, all: &[(usize, usize)], n: usize, before: usize) -> bool {
     let (op, passed) = (&model.history.ops[n], &model.history.ops[before]);
     let came_before: HashSet<usize> = all.iter().take_while(|(_, one)| *one != before).map(|(_, one)| *one).collect();
-    let mut theirs = model.history.ops.iter().enumerate().filter(|(one, other)| {
-        *one != n && other.owner == op.owner && other.lock.name == op.lock.name && other.may_have_been_granted()
-    });
+    let theirs = model.by_owner[op.owner.as_str()].iter().map(|one| (*one, &model.history.ops[*one]));
+    let mut theirs =
+        theirs.filter(|(one, other)| *one != n && other.lock.name == op.lock.name && other.may_have_been_granted());
     theirs.any(|(one, other)| {
         let is_before = came_before.contains(&one) || other.call_us <= passed.call_us || model.position[one].is_none();
         let lasts_us = model.latest_us[one].saturating_add(LEASE_MAX_MS * 1000 + 50_000);

@@ -86,32 +86,35 @@ fn granted_when_gone(model: &Model) -> Vec<String> {
             *last_us = (*last_us).max(model.latest_us[n]);
         }
     }
-    let mut holding: HashMap<&str, usize> = HashMap::new();
-    let mut free_when_gone: HashMap<&str, Us> = HashMap::new();
+    let mut leaving: Vec<(Us, &str)> = gone.into_iter().map(|(owner, last_us)| (last_us, owner)).collect();
+    leaving.sort_unstable();
+    let mut leaving = leaving.into_iter().peekable();
+    // Those that are gone, but held when they went; and those that did not.
+    let mut holding: HashSet<&str> = HashSet::new();
+    let mut free_since: HashMap<&str, Us> = HashMap::new();
     let mut wrong = Vec::new();
     for sample in &model.history.samples {
-        let holders: HashSet<&str> = sample
-            .locks
-            .iter()
-            .filter_map(|(_, seen)| seen.as_ref())
-            .flat_map(|seen| seen.holders.iter().map(|holder| holder.owner.as_str()))
-            .collect();
+        // A failover or a swap may bring a hold back that was not to be seen.
+        if model.may_come_back(sample.ret_us) {
+            break;
+        }
+        let seen = sample.locks.iter().filter_map(|(_, seen)| seen.as_ref());
+        let holders: HashSet<&str> = seen.flat_map(|seen| seen.holders.iter().map(|one| one.owner.as_str())).collect();
         for holder in &holders {
-            if let Some(at_us) = free_when_gone.get(holder) {
+            if let Some(at_us) = free_since.get(holder) {
                 wrong.push(format!("{holder} is granted at {} us, and was gone at {at_us} us", sample.call_us));
             }
         }
-        let before: Vec<&str> = holding.keys().copied().collect();
-        for owner in before.into_iter().chain(gone.keys().copied()) {
-            let is_gone = gone.get(owner).is_some_and(|last_us| *last_us < sample.call_us);
-            // A failover or a swap may bring a hold back that was not to be seen.
-            let may_come_back = model.may_come_back(sample.call_us);
-            if is_gone && !holders.contains(owner) && !may_come_back {
-                free_when_gone.entry(owner).or_insert(sample.call_us);
-            }
+        while let Some((_, owner)) = leaving.next_if(|(last_us, _)| *last_us < sample.call_us) {
+            holding.insert(owner);
         }
-        gone.retain(|owner, _| !free_when_gone.contains_key(owner));
-        holding = holders.into_iter().map(|owner| (owner, sample.term)).collect();
+        holding.retain(|owner| {
+            let holds = holders.contains(owner);
+            if !holds {
+                free_since.insert(owner, sample.call_us);
+            }
+            holds
+        });
     }
     wrong
 }

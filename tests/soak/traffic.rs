@@ -42,6 +42,7 @@ pub fn live(scene: &Scene, locks: &[Lock], seed: u64, n: u64) {
     while !scene.is_stopped() {
         let lock = customer.chance.one_of(locks).clone();
         customer.visit(&lock);
+        customer.rest(4);
     }
     customer.hang_up();
 }
