@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-matrix examples nightly memcheck bench servers check clean
+.PHONY: help setup build run test test-matrix examples soak planted-faults nightly memcheck bench servers check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ test: build ## run every test
 	@tools/fetch-servers.sh || echo 'make test: the module is not tried on newer servers.'
 	cargo test --release --locked --no-fail-fast --lib
 	cargo test --locked --no-fail-fast --test '*'
-	cargo test --locked --no-fail-fast -p redis-lock-client -p redis-lock-test-support
+	cargo test --locked --no-fail-fast -p redis-lock-client -p redis-lock-soak -p redis-lock-test-support
 
 test-matrix: build ## run the black-box tests on every server that can be had, and print a table
 	@tools/test-matrix.sh
@@ -40,6 +40,12 @@ nightly: build servers ## what takes too long for every change (PARTS="machines"
 
 memcheck: build ## the black-box tests under a memory checker (TOOL=valgrind or asan)
 	@tools/memcheck.sh $(or $(TOOL),valgrind)
+
+soak: build ## random clients and failures against a checker (SECONDS=60 SEED=1 SEEDS=1)
+	SOAK_SECONDS=$(or $(SECONDS),60) SOAK_SEED=$(or $(SEED),1) SOAK_SEEDS=$(or $(SEEDS),1) cargo test --locked --test soak -- --nocapture
+
+planted-faults: build ## plant each fault in the module and let the tests find it: two minutes, and the table of docs/robustness.md
+	cargo test --locked --test planted_faults -- --nocapture --include-ignored
 
 bench: build ## measure what locks cost (QUICK=1: three minutes), into docs/benchmarks
 	cargo bench --locked --bench part1 --bench part2

@@ -132,5 +132,9 @@ fn released_module_has_no_planted_faults() {
         assert!(answer.err_text().starts_with("ERR unknown command"), "{answer:?}");
     }
     assert!(server.cmd(&["COMMAND", "INFO", "LOCK.__FAULT"]).array()[0].is_nil());
+    // Nor does it know how to choose one.
+    let module = std::fs::read(support::module_path()).unwrap();
+    let knows = |word: &[u8]| module.windows(word.len()).any(|part| part == word);
+    assert!(knows(b"LOCK.__APPLY") && !knows(b"REDIS_LOCK_FAULT") && !knows(b"grant-out-of-order"));
     server.assert_clean();
 }

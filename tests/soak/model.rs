@@ -388,7 +388,7 @@ impl<'a> Model<'a> {
         until_us = until_us.saturating_add(ROUNDING_US);
         // Of two primaries neither knows what the other was told, and what was told last may be lost.
         let term = group.iter().map(|n| self.term(op(n))).min().unwrap_or(0);
-        let is_superseded = self.history.terms[term].superseded_us <= until_us;
+        let is_superseded = self.history.terms[term..].iter().any(|term| term.superseded_us <= until_us);
         if !is_superseded && !self.was_swapped(from_us, until_us) {
             until_us = until_us.min(self.told_over_us(lock, fence, (known_us, term), ops));
         }
@@ -411,11 +411,12 @@ impl<'a> Model<'a> {
                 Asked::Check => true,
                 Asked::Acquire { .. } | Asked::Downgrade { .. } => false,
             };
-            let is_over = match (&op.asked, &op.reply) {
-                (Asked::Release { .. }, Reply::Yes | Reply::No) => true,
-                (Asked::Extend { .. }, Reply::No) | (Asked::Check, Reply::Null) => true,
-                _ => false,
-            };
+            let is_over = matches!(
+                (&op.asked, &op.reply),
+                (Asked::Release { .. }, Reply::Yes | Reply::No)
+                    | (Asked::Extend { .. }, Reply::No)
+                    | (Asked::Check, Reply::Null)
+            );
             if is_about && is_over {
                 over_us = over_us.min(op.ret_us);
             }

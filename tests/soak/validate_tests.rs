@@ -58,12 +58,12 @@ impl History {
     }
 
     #[track_caller]
-    fn is_right(self) {
+    fn must_be_right(self) {
         assert_eq!(validate(&self), Vec::<String>::new());
     }
 
     #[track_caller]
-    fn is_wrong(self, because: &str) {
+    fn must_be_wrong(self, because: &str) {
         let wrong = validate(&self);
         assert!(wrong.iter().any(|one| one.contains(because)), "{because}: {wrong:#?}");
     }
@@ -94,18 +94,21 @@ fn a_right_history_is_right() {
         .op("2", shared(100, Some(2)), (100, 101), Reply::Fence(13))
         .op("3", shared(100, Some(2)), (100, 102), Reply::Fence(14))
         .looks((110, 120), Some(&seen(true, &[("2", 13, 2), ("3", 14, 2)])), &[])
-        .is_right();
+        .must_be_right();
 }
 
 #[test]
 fn two_holders_are_found() {
     let held = || start().op("0", acquire(1000, None), (0, 1), Reply::Fence(10));
-    held().op("1", acquire(1000, None), (2, 3), Reply::Fence(11)).is_wrong("two hold at once");
-    held().op("1", shared(1000, None), (2, 3), Reply::Fence(11)).is_wrong("two hold at once");
-    held().op("0", NO_FENCE, (2, 9), Reply::Yes).op("1", acquire(1000, None), (2, 3), Reply::Fence(11)).is_right();
+    held().op("1", acquire(1000, None), (2, 3), Reply::Fence(11)).must_be_wrong("two hold at once");
+    held().op("1", shared(1000, None), (2, 3), Reply::Fence(11)).must_be_wrong("two hold at once");
+    held().op("0", NO_FENCE, (2, 9), Reply::Yes).op("1", acquire(1000, None), (2, 3), Reply::Fence(11)).must_be_right();
     // Nobody knows whether it was released.
-    held().op("0", NO_FENCE, (2, 3), Reply::Unknown).op("1", acquire(1000, None), (4, 5), Reply::Fence(11)).is_right();
-    held().act(Deed::Remove(lock()), (2, 3)).op("1", acquire(1000, None), (4, 5), Reply::Fence(11)).is_right();
+    held()
+        .op("0", NO_FENCE, (2, 3), Reply::Unknown)
+        .op("1", acquire(1000, None), (4, 5), Reply::Fence(11))
+        .must_be_right();
+    held().act(Deed::Remove(lock()), (2, 3)).op("1", acquire(1000, None), (4, 5), Reply::Fence(11)).must_be_right();
 }
 
 #[test]
@@ -115,45 +118,48 @@ fn one_shared_holder_too_many_is_found() {
         .op("0", shared(100, Some(1)), (0, 1), Reply::Fence(10))
         .op("1", shared(100, None), (0, 1), Reply::Fence(11))
         .looks((5, 5), Some(&beyond), &[])
-        .is_wrong("more holders");
+        .must_be_wrong("more holders");
 }
 
 #[test]
 fn a_release_by_one_who_cannot_hold_is_found() {
     let held = || start().op("0", acquire(100, None), (0, 1), Reply::Fence(10));
-    held().op("1", NO_FENCE, (2, 3), Reply::Yes).is_wrong("cannot have held");
-    held().op("0", NO_FENCE, (2, 3), Reply::No).is_wrong("it held all the time");
-    held().op("0", NO_FENCE, (120, 121), Reply::Yes).is_wrong("cannot have held");
-    held().op("0", Asked::Release { fence: Some(9) }, (2, 3), Reply::Yes).is_wrong("cannot have held");
-    held().op("0", Asked::Release { fence: Some(9) }, (2, 3), Reply::No).is_right();
-    held().op("0", NO_FENCE, (2, 3), Reply::Yes).op("0", NO_FENCE, (4, 5), Reply::Yes).is_wrong("cannot have held");
-    held().act(Deed::Flush, (2, 3)).op("0", NO_FENCE, (4, 5), Reply::Yes).is_wrong("cannot have held");
+    held().op("1", NO_FENCE, (2, 3), Reply::Yes).must_be_wrong("cannot have held");
+    held().op("0", NO_FENCE, (2, 3), Reply::No).must_be_wrong("it held all the time");
+    held().op("0", NO_FENCE, (120, 121), Reply::Yes).must_be_wrong("cannot have held");
+    held().op("0", Asked::Release { fence: Some(9) }, (2, 3), Reply::Yes).must_be_wrong("cannot have held");
+    held().op("0", Asked::Release { fence: Some(9) }, (2, 3), Reply::No).must_be_right();
+    held()
+        .op("0", NO_FENCE, (2, 3), Reply::Yes)
+        .op("0", NO_FENCE, (4, 5), Reply::Yes)
+        .must_be_wrong("cannot have held");
+    held().act(Deed::Flush, (2, 3)).op("0", NO_FENCE, (4, 5), Reply::Yes).must_be_wrong("cannot have held");
 }
 
 #[test]
 fn a_lease_that_ends_early_or_late_is_found() {
     let held = || start().op("0", acquire(100, None), (0, 1), Reply::Fence(10));
-    held().op("0", Asked::Check, (50, 51), Reply::Null).is_wrong("it held all the time");
-    held().op("0", Asked::Check, (98, 104), Reply::Null).is_right();
-    held().op("0", Asked::Check, (120, 121), Reply::Held { fence: 10, ttl_ms: 1 }).is_wrong("cannot have held");
-    held().looks((50, 50), None, &[]).is_wrong("not held any more");
-    held().looks((120, 120), Some(&seen(false, &[("0", 10, 0)])), &[]).is_wrong("cannot hold");
-    held().op("1", acquire(100, None), (150, 151), Reply::Null).is_wrong("nobody can have held");
+    held().op("0", Asked::Check, (50, 51), Reply::Null).must_be_wrong("it held all the time");
+    held().op("0", Asked::Check, (98, 104), Reply::Null).must_be_right();
+    held().op("0", Asked::Check, (120, 121), Reply::Held { fence: 10, ttl_ms: 1 }).must_be_wrong("cannot have held");
+    held().looks((50, 50), None, &[]).must_be_wrong("not held any more");
+    held().looks((120, 120), Some(&seen(false, &[("0", 10, 0)])), &[]).must_be_wrong("cannot hold");
+    held().op("1", acquire(100, None), (150, 151), Reply::Null).must_be_wrong("nobody can have held");
 }
 
 #[test]
 fn fences_that_do_not_rise_are_found() {
     let first = || start().op("0", acquire(10, None), (0, 1), Reply::Fence(10));
-    first().op("1", acquire(10, None), (50, 51), Reply::Fence(9)).is_wrong("fences fell");
-    first().op("1", acquire(10, None), (50, 51), Reply::Fence(10)).is_wrong("one fence for two owners");
-    first().act(Deed::Flush, (3, 4)).op("1", acquire(10, None), (5, 6), Reply::Fence(9)).is_wrong("fences fell");
+    first().op("1", acquire(10, None), (50, 51), Reply::Fence(9)).must_be_wrong("fences fell");
+    first().op("1", acquire(10, None), (50, 51), Reply::Fence(10)).must_be_wrong("one fence for two owners");
+    first().act(Deed::Flush, (3, 4)).op("1", acquire(10, None), (5, 6), Reply::Fence(9)).must_be_wrong("fences fell");
     // Asked at the same time: either may have been first.
     start()
         .op("0", shared(10, None), (0, 5), Reply::Fence(11))
         .op("1", shared(10, None), (1, 4), Reply::Fence(10))
-        .is_wrong("passed");
-    first().op("0", acquire(10, None), (2, 3), Reply::Fence(11)).is_wrong("got another fence");
-    first().act(Deed::Load, (2, 3)).op("0", acquire(10, None), (4, 5), Reply::Fence(11)).is_right();
+        .must_be_wrong("passed");
+    first().op("0", acquire(10, None), (2, 3), Reply::Fence(11)).must_be_wrong("got another fence");
+    first().act(Deed::Load, (2, 3)).op("0", acquire(10, None), (4, 5), Reply::Fence(11)).must_be_right();
 }
 
 #[test]
@@ -162,7 +168,7 @@ fn a_later_life_of_the_server_gives_larger_fences() {
     history.terms[0].ended_us = 5_000;
     history.terms.push(Term { server: 0, ended_us: NEVER, superseded_us: NEVER });
     history.connections[1].term = 1;
-    history.op("1", acquire(10, None), (50, 51), Reply::Fence(10)).is_wrong("a later primary gave a fence below");
+    history.op("1", acquire(10, None), (50, 51), Reply::Fence(10)).must_be_wrong("a later primary gave a fence below");
 }
 
 #[test]
@@ -174,7 +180,7 @@ fn who_passes_a_waiter_is_found() {
             .op("1", wait.clone(), (2, 30), Reply::Fence(12))
             .op("2", wait.clone(), (4, 20), Reply::Fence(11))
     };
-    line().op("0", NO_FENCE, (15, 16), Reply::Yes).op("2", NO_FENCE, (21, 22), Reply::Yes).is_wrong("passed");
+    line().op("0", NO_FENCE, (15, 16), Reply::Yes).op("2", NO_FENCE, (21, 22), Reply::Yes).must_be_wrong("passed");
     // The owner of the second had asked before the first, by a request that nobody knows about.
     let mut history = start()
         .op("0", acquire(1000, None), (0, 1), Reply::Fence(10))
@@ -184,20 +190,23 @@ fn who_passes_a_waiter_is_found() {
     history.ops[1].connection = 3;
     history.heard[1].address = address(3);
     let history = history.op("2", wait.clone(), (4, 20), Reply::Fence(11));
-    history.op("0", NO_FENCE, (15, 16), Reply::Yes).op("2", NO_FENCE, (21, 22), Reply::Yes).is_right();
+    history.op("0", NO_FENCE, (15, 16), Reply::Yes).op("2", NO_FENCE, (21, 22), Reply::Yes).must_be_right();
     // In vain.
     start()
         .op("0", acquire(10, None), (0, 1), Reply::Fence(10))
         .op("1", acquire(10, Some(500)), (2, 503), Reply::Null)
         .op("2", acquire(10, None), (50, 51), Reply::Fence(11))
-        .is_wrong("passed");
+        .must_be_wrong("passed");
 }
 
 #[test]
 fn a_wait_that_ends_too_soon_is_found() {
     let held = || start().op("0", acquire(1000, None), (0, 1), Reply::Fence(10));
-    held().op("1", acquire(10, Some(500)), (2, 100), Reply::Null).is_wrong("before its time");
-    held().op("1", acquire(10, Some(500)), (2, 100), Reply::Null).op("1", NO_FENCE, (50, 99), Reply::No).is_right();
+    held().op("1", acquire(10, Some(500)), (2, 100), Reply::Null).must_be_wrong("before its time");
+    held()
+        .op("1", acquire(10, Some(500)), (2, 100), Reply::Null)
+        .op("1", NO_FENCE, (50, 99), Reply::No)
+        .must_be_right();
 }
 
 #[test]
@@ -211,9 +220,9 @@ fn a_lost_wake_up_is_found() {
         )
     };
     let held = seen(false, &[("0", 10, 0)]);
-    waits().looks((20, 40), Some(&held), &[1]).looks((60, 300), None, &[1]).is_wrong("nothing is in the way");
+    waits().looks((20, 40), Some(&held), &[1]).looks((60, 300), None, &[1]).must_be_wrong("nothing is in the way");
     // For a moment it may be so.
-    waits().looks((20, 40), Some(&held), &[1]).looks((60, 120), None, &[1]).is_right();
+    waits().looks((20, 40), Some(&held), &[1]).looks((60, 120), None, &[1]).must_be_right();
 }
 
 #[test]
@@ -229,7 +238,7 @@ fn a_grant_to_one_who_is_gone_is_found() {
     for sample in &mut history.samples[2..] {
         sample.clients.remove(1);
     }
-    history.is_wrong("was gone");
+    history.must_be_wrong("was gone");
 }
 
 #[test]
@@ -240,7 +249,7 @@ fn a_grant_that_was_never_delivered_and_goes_on_is_found() {
         .act(Deed::KillInLine { lock: lock(), owner: "1".to_owned() }, (10, 11))
         .op("0", NO_FENCE, (10, 11), Reply::Yes)
         .looks((15, 200), Some(&seen(false, &[("1", 11, 0)])), &[])
-        .is_wrong("was killed while it waited");
+        .must_be_wrong("was killed while it waited");
 }
 
 #[test]
@@ -252,20 +261,20 @@ fn a_session_that_outlives_its_connection_is_found() {
     for sample in &mut history.samples {
         sample.clients.remove(0);
     }
-    history.is_wrong("with a connection that is gone");
+    history.must_be_wrong("with a connection that is gone");
 }
 
 #[test]
 fn a_holder_that_the_resource_rejects_is_found() {
     let mut history = start().op("0", acquire(1000, None), (0, 1), Reply::Fence(10));
     history.uses.push(Use { lock: lock(), owner: "0".to_owned(), fence: 10, at_us: 5_000, is_accepted: false });
-    history.is_wrong("a holder was rejected");
+    history.must_be_wrong("a holder was rejected");
 }
 
 #[test]
 fn an_error_out_of_place_is_found() {
     let asks = |text: &str| start().op("0", acquire(10, None), (0, 1), Reply::Error(text.to_owned()));
-    asks("ERR internal error").is_wrong("an unexpected error");
-    asks("NOREPLICAS Not enough good replicas to write.").is_wrong("an unexpected error");
-    asks("DEADLOCK").is_wrong("an unexpected error");
+    asks("ERR internal error").must_be_wrong("an unexpected error");
+    asks("NOREPLICAS Not enough good replicas to write.").must_be_wrong("an unexpected error");
+    asks("DEADLOCK").must_be_wrong("an unexpected error");
 }

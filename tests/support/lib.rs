@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `server.rs`, `builder.rs` | one server: its directory, port, log and life |
 //! | `watch.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
-//! | `clock.rs`, `clock.c` | a wall clock that is wrong |
+//! | `clock.rs`, `clock.c` | a wall clock that is wrong, or set while servers run |
 //! | `sentinel.rs` | a primary, replicas and the Sentinels that watch them |
 //! | `link.rs` | a network that can be cut |
 //! | `load.rs` | clients that take a lock again and again |
