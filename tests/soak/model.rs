@@ -195,7 +195,12 @@ impl<'a> Model<'a> {
         let samples = &self.history.samples;
         let begin = samples.partition_point(|sample| sample.call_us < op.call_us);
         let meanwhile = samples[begin..].iter().take_while(|sample| sample.ret_us <= op.ret_us);
-        let in_line = meanwhile.filter(|sample| {
+        // The owner is in line by this request, and not by another one of its own, which came after.
+        let theirs = self.of[&(&op.lock, op.owner.as_str())].iter();
+        let others = theirs.filter(|other| **other != n && self.history.ops[**other].is_blocking());
+        let others_us = others.filter(|other| self.latest_us[**other] >= op.call_us);
+        let first_other_us = others_us.map(|other| self.history.ops[*other].call_us).min().unwrap_or(NEVER);
+        let in_line = meanwhile.take_while(|sample| sample.ret_us < first_other_us).filter(|sample| {
             let seen = sample.locks.iter().find(|(lock, _)| *lock == op.lock).and_then(|(_, seen)| seen.as_ref());
             sample.term == term
                 && seen.is_some_and(|seen| {
