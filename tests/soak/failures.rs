@@ -55,13 +55,15 @@ pub enum Failure {
 
 impl Failure {
     /// What can fail at a server without a replica.
-    pub const ALONE: [Failure; 13] = [
+    pub const ALONE: [Failure; 15] = [
+        Failure::Kill,
         Failure::Kill,
         Failure::Stop,
         Failure::KillClient,
         Failure::KillInLine,
         Failure::PauseWrites,
         Failure::PauseAll,
+        Failure::Remove,
         Failure::Remove,
         Failure::Flush,
         Failure::Swap,

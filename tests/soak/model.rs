@@ -154,6 +154,17 @@ impl<'a> Model<'a> {
         })
     }
 
+    /// Whether its owner may have asked for another end of a hold between these moments.
+    pub fn may_have_been_extended(&self, lock: &Lock, owner: &str, from_us: Us, to_us: Us) -> bool {
+        let mut theirs = self.of.get(&(lock, owner)).into_iter().flatten();
+        theirs.any(|n| {
+            let op = &self.history.ops[*n];
+            let may_extend = op.may_have_been_granted()
+                || (matches!(op.asked, Asked::Extend { .. }) && matches!(op.reply, Reply::Yes | Reply::Unknown));
+            may_extend && op.call_us <= to_us && self.latest_us[*n] >= from_us
+        })
+    }
+
     /// Whether a hold that ran at `from_us` may have come out of a file or from another server by `to_us`.
     pub fn may_be_inherited(&self, from_us: Us, to_us: Us) -> bool {
         self.acts_within(from_us, to_us).any(|act| matches!(act.deed, Deed::Load | Deed::Promote))
@@ -366,20 +377,26 @@ impl<'a> Model<'a> {
         let could_be = |n: &&usize| group.contains(n) || (op(n).may_have_been_granted() && op(n).is_unknown());
         let began = ops.iter().filter(could_be).map(|n| op(n).call_us).filter(|call_us| *call_us <= known_us);
         let from_us = began.min().unwrap_or(known_us);
+        let was_renewed =
+            |earlier: &Op, its: u64, fence: u64| its < fence && self.may_be_inherited(earlier.call_us, known_us);
         // Each request that may have set its lease, as long as there was something to set.
         let mut until_us = 0;
         for n in group {
             until_us = until_us.max(self.latest_us[*n].saturating_add(lease_us(op(n)).unwrap_or(0)));
         }
         for n in ops {
+            // The same hold may have had another fence before it was loaded.
+            let is_same = |its: u64| fence.is_none_or(|fence| its == fence || was_renewed(op(n), its, fence));
             let longer = match (&op(n).asked, &op(n).reply) {
-                (Asked::Extend { lease_ms, .. }, Reply::Yes | Reply::Unknown)
-                    if fence.is_none_or(|fence| op(n).is_about(fence)) =>
+                (Asked::Extend { lease_ms, fence: asked }, Reply::Yes | Reply::Unknown)
+                    if asked.is_none_or(is_same) =>
                 {
                     lease_ms.unwrap_or(LEASE_MAX_MS) * 1000
                 }
-                (Asked::Acquire { lease_ms, .. }, Reply::Unknown) => lease_ms * 1000,
-                (Asked::Acquire { lease_ms, .. }, Reply::Fence(_)) if fence.is_none() => lease_ms * 1000,
+                (Asked::Acquire { lease_ms, .. }, Reply::Fence(its)) if is_same(*its) => lease_ms * 1000,
+                (Asked::Acquire { lease_ms, .. }, _) if op(n).may_have_been_granted() && op(n).is_unknown() => {
+                    lease_ms * 1000
+                }
                 _ => continue,
             };
             if op(n).call_us <= until_us {

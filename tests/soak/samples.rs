@@ -5,13 +5,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::history::{Asked, Deed, Lock, Op, Sample, Seen, Us};
+use crate::history::{Asked, Deed, Holder, Lock, Op, Sample, Seen, Us};
 use crate::model::Model;
 
 /// How long what must not last may last.
 const LASTS_US: Us = 100_000;
 /// How often it must be seen at least.
 const LOOKS: usize = 6;
+/// How far an end may seem to move, by rounding here and in the AOF.
+const MOVES_US: Us = 10_000;
 /// What a pause between two looks counts at most: in a longer one the machine was busy with something else.
 const GAP_US: Us = 15_000;
 
@@ -27,6 +29,7 @@ pub fn check(model: &Model) -> Vec<String> {
         }
     }
     wrong.extend(vanished(model));
+    wrong.extend(moved(model));
     wrong.extend(granted_when_gone(model));
     wrong.extend(lasting(model));
     wrong
@@ -70,6 +73,47 @@ fn vanished(model: &Model) -> Vec<String> {
             let mut missing = meanwhile.filter(|sample| sample.term >= sure.term && !holds(sample));
             if let Some(sample) = missing.next() {
                 wrong.push(format!("{lock} is not held any more at {} us by {sure:?}", sample.call_us));
+            }
+        }
+    }
+    wrong
+}
+
+/// The end of a hold moves only when its owner asks for that; not when the server crashes and loads its data.
+fn moved(model: &Model) -> Vec<String> {
+    let acts = &model.history.acts;
+    if acts.iter().any(|act| act.deed == Deed::SetClock) {
+        return Vec::new();
+    }
+    let mut wrong = Vec::new();
+    for pair in model.history.samples.windows(2) {
+        let [before, after] = pair else { continue };
+        let is_moved_by_act = acts.iter().any(|act| {
+            let may_move = matches!(act.deed, Deed::Swap | Deed::Promote);
+            may_move && act.ret_us >= before.call_us && act.call_us <= after.ret_us
+        });
+        let is_lossy = model.history.terms[before.term..=after.term.max(before.term)]
+            .iter()
+            .any(|term| term.superseded_us <= after.ret_us);
+        if is_moved_by_act || is_lossy {
+            continue;
+        }
+        for ((lock, one), (_, other)) in before.locks.iter().zip(&after.locks) {
+            let (Some(one), Some(other)) = (one, other) else { continue };
+            for holder in &one.holders {
+                let same = |other: &&Holder| other.owner == holder.owner && other.fence == holder.fence;
+                let Some(later) = other.holders.iter().find(same) else { continue };
+                let ends_us = |sample: &Sample, holder: &Holder| {
+                    (sample.call_us + holder.ttl_ms * 1000, sample.ret_us + holder.ttl_ms * 1000)
+                };
+                let ((from_us, to_us), (later_from_us, later_to_us)) = (ends_us(before, holder), ends_us(after, later));
+                let is_moved = later_to_us + MOVES_US < from_us || later_from_us > to_us + MOVES_US;
+                if is_moved && !model.may_have_been_extended(lock, &holder.owner, before.call_us, after.ret_us) {
+                    wrong.push(format!(
+                        "the end of a hold of {lock} moved between {} and {} us: {holder:?} {later:?}",
+                        before.call_us, after.call_us
+                    ));
+                }
             }
         }
     }

@@ -53,6 +53,9 @@ fn operation(model: &Model, n: usize) -> Option<String> {
         (Asked::Release { fence } | Asked::Downgrade { fence } | Asked::Extend { fence, .. }, Reply::No) => {
             let sure = held().filter(|sure| fence.is_none_or(|fence| sure.fence == fence))?;
             // A hold that was loaded has another fence as soon as its owner asks again.
+            if fence.is_some() && model.may_be_inherited(sure.call_us, ret_us) {
+                return None;
+            }
             says(&format!("it held all the time ({sure:?})"))
         }
         (Asked::Check, Reply::Null) => says(&format!("it held all the time ({:?})", held()?)),

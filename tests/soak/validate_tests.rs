@@ -147,6 +147,39 @@ fn a_lease_that_ends_early_or_late_is_found() {
     held().op("1", acquire(100, None), (150, 151), Reply::Null).must_be_wrong("nobody can have held");
 }
 
+/// After a load its owner asks again, for a shorter lease: another fence, and the end stays where it was.
+#[test]
+fn a_hold_that_was_loaded_goes_on_under_another_fence() {
+    let renewed = || {
+        start().op("0", acquire(1000, None), (0, 1), Reply::Fence(10)).act(Deed::Load, (5, 6)).op(
+            "0",
+            acquire(50, None),
+            (7, 8),
+            Reply::Fence(11),
+        )
+    };
+    renewed().op("0", Asked::Release { fence: Some(10) }, (9, 10), Reply::No).must_be_right();
+    renewed().op("0", Asked::Extend { lease_ms: None, fence: Some(11) }, (500, 501), Reply::Yes).must_be_right();
+    renewed().op("0", Asked::Release { fence: Some(11) }, (1200, 1201), Reply::Yes).must_be_wrong("cannot have held");
+}
+
+#[test]
+fn an_end_that_moves_by_itself_is_found() {
+    let at = |ttl_ms| {
+        let mut seen = seen(false, &[("0", 10, 0)]);
+        seen.holders[0].ttl_ms = ttl_ms;
+        seen
+    };
+    let held = || start().op("0", acquire(1000, None), (0, 1), Reply::Fence(10)).looks((10, 10), Some(&at(990)), &[]);
+    held().act(Deed::Load, (20, 30)).looks((40, 40), Some(&at(960)), &[]).must_be_right();
+    held().act(Deed::Load, (20, 30)).looks((40, 40), Some(&at(990)), &[]).must_be_wrong("the end of a hold");
+    held().act(Deed::Load, (20, 30)).looks((40, 40), Some(&at(500)), &[]).must_be_wrong("the end of a hold");
+    held()
+        .op("0", Asked::Extend { lease_ms: Some(500), fence: None }, (20, 30), Reply::Yes)
+        .looks((30, 30), Some(&at(495)), &[])
+        .must_be_right();
+}
+
 #[test]
 fn fences_that_do_not_rise_are_found() {
     let first = || start().op("0", acquire(10, None), (0, 1), Reply::Fence(10));
