@@ -404,8 +404,12 @@ impl<'a> Model<'a> {
             }
         }
         if self.history.acts.iter().any(|act| act.deed == Deed::SetClock) {
-            let loads = self.acts_within(from_us, until_us).filter(|act| act.deed == Deed::Load);
-            until_us = loads.map(|act| act.ret_us + LEASE_MAX_MS * 1000).max().unwrap_or(0).max(until_us);
+            // By a clock that was put back the whole lease is left, each time it is loaded.
+            for load in self.history.acts.iter().filter(|act| act.deed == Deed::Load && act.ret_us >= from_us) {
+                if load.call_us <= until_us {
+                    until_us = until_us.max(load.ret_us + LEASE_MAX_MS * 1000);
+                }
+            }
         }
         until_us = until_us.saturating_add(ROUNDING_US);
         // Of two primaries neither knows what the other was told, and what was told last may be lost.
