@@ -13,6 +13,9 @@ use crate::traffic::{words, LEASE_MAX_MS};
 /// What rounding to milliseconds, at both ends and in the AOF, may come to.
 const ROUNDING_US: Us = 5_000;
 
+/// How late a timer may be after the wall clock was set, or in a pause.
+const LATE_US: Us = 1_000_000;
+
 /// A hold that surely ran in this time.
 #[derive(Clone, Debug)]
 pub struct Sure {
@@ -405,8 +408,9 @@ impl<'a> Model<'a> {
         }
         if self.history.acts.iter().any(|act| act.deed == Deed::SetClock) {
             // By a clock that was put back the whole lease is left, each time it is loaded.
+            // Also if the lease was over, and the timer, which was late by that clock, had not said so to the AOF.
             for load in self.history.acts.iter().filter(|act| act.deed == Deed::Load && act.ret_us >= from_us) {
-                if load.call_us <= until_us {
+                if load.call_us <= until_us + LATE_US {
                     until_us = until_us.max(load.ret_us + LEASE_MAX_MS * 1000);
                 }
             }
