@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use support::{aof_commands, assert_all_over, assert_nothing_unread, digest, exec, say, wait, Server, Value};
+use support::{
+    aof_commands, assert_all_over, assert_both_clean, assert_nothing_unread, digest, exec, say, until, until_synced,
+    wait, Server, Value,
+};
 
 #[track_caller]
 fn release(server: &Server, owner: &str) {
@@ -288,4 +291,34 @@ fn owner_in_line_for_the_exclusive_hold_does_not_pass_itself() {
     assert_eq!(standing(&server), "exclusive b:0");
     release(&server, "b");
     assert_all_over(&server);
+}
+
+/// The soak found it (seed 9002): a primary that is demoted and promoted again need not load anything, so it knew the holds it
+/// had granted in its earlier term as its own, and gave their old fences again. Meanwhile another primary may have given
+/// larger ones for the same lock that are lost now, and the resource rejects the old one.
+#[test]
+fn hold_from_an_earlier_term_of_this_very_server_draws_a_new_fence() {
+    let one = Server::start();
+    let other = Server::builder().replica_of(&one).start();
+    let promote = |from: &Server, to: &Server| {
+        until_synced(from, to);
+        assert_eq!(say(to, "REPLICAOF NO ONE"), "OK");
+        assert_eq!(say(from, &format!("REPLICAOF 127.0.0.1 {}", to.port())), "OK");
+        until_synced(to, from);
+    };
+    until("the replica is in step", || other.info_field("replication", "master_link_status") == "up");
+    let first = say(&one, "LOCK.ACQUIRE k a PX 600000 SHARED").int();
+    let loads = || one.log().matches("Finished with success").count();
+    let before = loads();
+    promote(&one, &other);
+    assert_eq!(loads(), before, "a partial resync: nothing is loaded");
+    let meanwhile = say(&other, "LOCK.ACQUIRE k b PX 600000 SHARED").int();
+    assert!(meanwhile > first);
+    promote(&other, &one);
+    let again = say(&one, "LOCK.ACQUIRE k a PX 600000 SHARED").int();
+    assert!(again > meanwhile, "{again} after {meanwhile}");
+    assert_eq!(say(&one, "LOCK.ACQUIRE k a PX 600000 SHARED"), again, "once");
+    release(&one, "a");
+    release(&one, "b");
+    assert_both_clean(&one, &other);
 }

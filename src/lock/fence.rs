@@ -36,12 +36,14 @@ impl Fence {
 pub struct FenceClock {
     last: u64,
     granted: bool,
+    /// Where the last leap came to: fences of this start or promotion are above it, and all that were known before are not.
+    floor: u64,
 }
 
 impl FenceClock {
     /// A clock that has given nothing yet; see [`FenceClock::leap`].
     pub const fn new() -> FenceClock {
-        FenceClock { last: 0, granted: false }
+        FenceClock { last: 0, granted: false, floor: 0 }
     }
 
     /// The next fence, larger than every one before it. Only a grant draws one (I3 of [`super`]).
@@ -63,6 +65,12 @@ impl FenceClock {
     pub fn leap(&mut self, now: UnixMicros) {
         let leap_us = if planted::is(Fault::FenceNotLeapt) { 0 } else { LEAP_US };
         self.last = self.last.max(now.0.saturating_add(leap_us)).min(Fence::MAX.0);
+        self.floor = self.last;
+    }
+
+    /// Whether this fence was given before the last start or promotion. Larger ones may have been given since, and lost.
+    pub fn is_of_earlier_term(&self, fence: Fence) -> bool {
+        fence.0 <= self.floor
     }
 
     /// The largest number that was given or leapt to; the next one is above it. `None` before the first leap.
@@ -101,6 +109,17 @@ mod tests {
         let given = (0..1000).map(|_| old.draw(UnixMicros(1))).max().unwrap();
         new.leap(UnixMicros(2000));
         assert!(new.draw(UnixMicros(2000)) > given);
+    }
+
+    #[test]
+    fn a_leap_tells_earlier_fences_from_later_ones() {
+        let mut clock = FenceClock::new();
+        clock.leap(UnixMicros(0));
+        let own = clock.draw(UnixMicros(1));
+        assert!(!clock.is_of_earlier_term(own));
+        clock.leap(UnixMicros(2));
+        assert!(clock.is_of_earlier_term(own));
+        assert!(!clock.is_of_earlier_term(clock.clone().draw(UnixMicros(2))));
     }
 
     #[test]

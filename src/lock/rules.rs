@@ -370,7 +370,9 @@ impl Turn<'_> {
             if end > hold.end {
                 (hold.end, hold.lease, changed) = (end, lease, true);
             }
-            if hold.origin == Origin::Inherited || planted::is(Fault::NewFenceWhenAskedAgain) {
+            // A hold from before this server was a replica is inherited too, though it never left its memory.
+            let is_inherited = hold.origin == Origin::Inherited || fences.is_of_earlier_term(hold.fence);
+            if is_inherited || planted::is(Fault::NewFenceWhenAskedAgain) {
                 // I3: numbers above the inherited one may have been given and lost.
                 (hold.fence, hold.origin, changed) = (fences.draw(now.unix), Origin::Granted, true);
             }
