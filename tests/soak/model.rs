@@ -180,6 +180,11 @@ impl<'a> Model<'a> {
             || self.history.terms.iter().any(|term| term.server > 0)
     }
 
+    /// Whether the hold with this fence may have been loaded or taken over by then: it gets another when its owner asks again.
+    pub fn may_be_renewed(&self, fence: u64, by_us: Us) -> bool {
+        self.may_be_inherited(self.first_us.get(&fence).copied().unwrap_or(0), by_us)
+    }
+
     /// Whether databases were swapped between the first that was heard of a fence and this moment.
     pub fn was_swapped_before(&self, at_us: Us, fence: u64) -> bool {
         self.was_swapped(self.first_us.get(&fence).copied().unwrap_or(0), at_us)

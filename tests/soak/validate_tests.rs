@@ -159,6 +159,12 @@ fn a_hold_that_was_loaded_goes_on_under_another_fence() {
         )
     };
     renewed().op("0", Asked::Release { fence: Some(10) }, (9, 10), Reply::No).must_be_right();
+    start()
+        .op("0", acquire(1000, None), (0, 1), Reply::Fence(10))
+        .act(Deed::Load, (5, 6))
+        .op("0", Asked::Check, (7, 8), Reply::Held { fence: 10, ttl_ms: 990 })
+        .op("0", acquire(50, None), (9, 10), Reply::Fence(11))
+        .must_be_right();
     renewed().op("0", Asked::Extend { lease_ms: None, fence: Some(11) }, (500, 501), Reply::Yes).must_be_right();
     renewed().op("0", Asked::Release { fence: Some(11) }, (1200, 1201), Reply::Yes).must_be_wrong("cannot have held");
 }
