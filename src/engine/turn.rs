@@ -147,10 +147,9 @@ impl<W: Waiting> Engine<W> {
                 self.events.push(KeyEvent::Extend);
             }
             Effect::Changed(_, Change::Downgraded) => self.events.push(KeyEvent::Downgrade),
-            Effect::Rebound(hold, before) => {
-                let owner = key.stored().and_then(|stored| stored.holders.get(hold)).map(|(_, hold)| &hold.owner);
-                if let (Some(before), Some(owner)) = (before, owner) {
-                    self.sessions.unbind(before, at, owner);
+            Effect::Rebound(hold, owner, before) => {
+                if let Some(before) = before {
+                    self.sessions.unbind(before, at, &owner);
                 }
                 self.bind(at, key, hold);
             }

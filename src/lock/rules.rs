@@ -129,8 +129,9 @@ pub enum Effect {
     Granted(HoldId, Option<Steady>),
     /// A hold went on. Record it; nobody gained or lost the lock.
     Changed(HoldId, Change),
-    /// A hold follows another connection than the one given here. Not saved.
-    Rebound(HoldId, Option<Session>),
+    /// This owner's hold follows another connection than the one given here. Not saved. (By the end of the step the hold may be
+    /// over, or have another name.)
+    Rebound(HoldId, Owner, Option<Session>),
     /// A hold ended. Record it.
     Ended(Hold, End),
     /// Answer this waiter, which has left the line, once what came before is recorded.
@@ -387,12 +388,9 @@ impl Turn<'_> {
 
     /// Lets a hold follow another connection, or none.
     fn rebind(&mut self, id: HoldId, session: Option<Session>) {
-        let Some(before) = self.holders.get(id).map(|(_, hold)| hold.session).filter(|before| *before != session)
-        else {
-            return;
-        };
+        let Some((_, hold)) = self.holders.get(id).filter(|(_, hold)| hold.session != session) else { return };
+        self.effects.push(Effect::Rebound(id, hold.owner.clone(), hold.session));
         self.holders.update(id, |hold| hold.session = session);
-        self.effects.push(Effect::Rebound(id, before));
     }
 
     /// Takes the first out of the line. It is granted, and its owner's other requests that this satisfies are answered with

@@ -341,3 +341,21 @@ fn a_raised_fence_and_a_downgrade_leave_a_hold_with_its_connection() {
     assert_eq!(world.hold(K), None);
     world.assert_at_rest();
 }
+
+/// An owner waited without SESSION where its hold with one came by SWAPDB. It spoke before the timer had looked: its wait
+/// was answered, and the hold left its connection and ended (or got another name) in one step. The connection kept a note of
+/// it for as long as it was open.
+#[test]
+fn a_connection_forgets_a_hold_that_left_it_in_the_step_that_ended_or_raised_it() {
+    for is_released in [true, false] {
+        let mut world = World::new();
+        world.grants(ask(OTHER_DB, "a").shared().on(7));
+        world.grant(K, "x", 100);
+        let waiter = world.waits(ask(K, "a").shared().block(0));
+        world.swap(0, 1);
+        let held = if is_released { world.release(K, "a") } else { world.raise(K, "a", 9_000_000) };
+        assert_eq!((held, world.granted()), (Ok(true), vec![waiter]));
+        world.settle();
+        world.hang_up_at_rest(7);
+    }
+}

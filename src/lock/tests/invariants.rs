@@ -133,8 +133,9 @@ impl Watch<'_> {
         match effect {
             Effect::Granted(id, waited_since) => self.granted(*id, *waited_since, rest),
             Effect::Changed(id, change) => self.changed(*id, *change, rest),
-            Effect::Rebound(id, before) => {
+            Effect::Rebound(id, owner, before) => {
                 let who = self.named(*id);
+                assert_eq!(who, Who::of(owner));
                 let asked = self.asked(*id, rest);
                 let held = self.record.held.get_mut(&who).unwrap();
                 if let Some(session) = asked {

@@ -257,8 +257,9 @@ impl Model {
     }
 
     fn rebind(&mut self, n: usize, session: Option<Session>) {
-        let before = std::mem::replace(&mut self.holding[n].hold.session, session);
-        self.effects.extend((before != session).then_some(Effect::Rebound(self.holding[n].id, before)));
+        let Holding { id, hold, .. } = &mut self.holding[n];
+        let before = std::mem::replace(&mut hold.session, session);
+        self.effects.extend((before != session).then(|| Effect::Rebound(*id, hold.owner.clone(), before)));
     }
 
     fn end(&mut self, who: Who, why: End) {

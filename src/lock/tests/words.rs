@@ -209,8 +209,8 @@ fn write_effect(effect: &Effect) -> String {
         Effect::Changed(id, Change::AskedAgain) => format!("again {}", name(id)),
         Effect::Changed(id, Change::Extended) => format!("extended {}", name(id)),
         Effect::Changed(id, Change::Downgraded) => format!("downgraded {}", name(id)),
-        Effect::Rebound(id, None) => format!("rebound {} from none", name(id)),
-        Effect::Rebound(id, Some(before)) => format!("rebound {} from @{}", name(id), before.0),
+        Effect::Rebound(id, _, None) => format!("rebound {} from none", name(id)),
+        Effect::Rebound(id, _, Some(before)) => format!("rebound {} from @{}", name(id), before.0),
         Effect::Ended(hold, why) => {
             let why = format!("{why:?}").to_lowercase();
             format!("ended {:?}#{} {why}", Who::of(&hold.owner), hold.fence.get())
