@@ -3,9 +3,9 @@
 use super::errors::BadRequest;
 use crate::lock::{Fence, FenceClock, Limit, Millis, Mode, OwnerRef, UnixMicros};
 
-/// More arguments after the key than any request with each option once can have; what lies beyond need not be read,
-/// because a doubled or unknown option then stands before it.
-pub const ARGS_MAX: usize = 10;
+/// No request with each option once has more than nine arguments after the key; what follows the next two need not be read,
+/// because they are a doubled or unknown option and its value.
+pub const ARGS_MAX: usize = 11;
 
 /// How long a request may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,6 +333,22 @@ mod tests {
             ("me BLOCK 1", BadRequest::Unknown(b"BLOCK".to_vec(), "PX, EX, FENCE, RAISE")),
         ] {
             assert_eq!(extend(line), Err(expected), "{line}");
+        }
+    }
+
+    /// The last of the arguments that were kept was the option, and it was told to need a value, which it had.
+    #[test]
+    fn an_option_too_many_is_kept_with_its_value() {
+        let longest = "me PX 1 BLOCK 1 SHARED LIMIT 1 SESSION";
+        for (more, expected) in [
+            ("", None),
+            (" EX 1", Some(BadRequest::Both("PX", "EX"))),
+            (" EX 0", Some(BadRequest::Ex(LEASES.max))),
+            (" PX 1", Some(BadRequest::Twice("PX"))),
+        ] {
+            let line = [longest, more].concat();
+            assert!(line.split(' ').count() <= ARGS_MAX);
+            assert_eq!(acquire(&line).err(), expected, "{line}");
         }
     }
 
