@@ -306,3 +306,22 @@ fn grant_is_kept_as_long_as_its_owner_was_or_will_be_told() {
         server.assert_clean();
     }
 }
+
+/// Valkey from 8.1 on does not let a client wait that has subscribed, and says so by a null pointer.
+#[test]
+fn subscriber_that_asks_to_wait_waits_or_is_answered_at_once() {
+    let (server, mut a, _) = held();
+    let mut b = server.client();
+    b.resp3();
+    b.send(&["SUBSCRIBE", "news"]);
+    b.read_push();
+    for options in [&["BLOCK", "100"][..], &["BLOCK", "100", "SHARED"]] {
+        assert!(b.cmd(&[&["LOCK.ACQUIRE", "k", "b"], options].concat()).is_nil());
+        assert_eq!(server.cmd(&["LOCK.INFO", "k"]).get("waiters"), 0);
+    }
+    release(&mut a, "k", "a");
+    b.cmd(&["LOCK.ACQUIRE", "k", "b"]).int();
+    release(&mut b, "k", "b");
+    server.assert_no_keys();
+    server.assert_clean();
+}

@@ -294,6 +294,13 @@ impl<W: Waiting> Engine<W> {
         self.waiters.park(ticket, client, (at.db, name), until, asker);
     }
 
+    /// The client behind such a ticket cannot be blocked: it is answered at once.
+    pub fn refuse_to_wait(&mut self, at: KeyRef, ticket: Ticket) -> Outcome {
+        self.leave_line(at, ticket);
+        self.stats.refusals += 1;
+        Outcome::Busy
+    }
+
     /// LOCK.RELEASE: whether the owner held.
     pub fn release<K: Key>(
         &mut self,

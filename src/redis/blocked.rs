@@ -36,15 +36,19 @@ struct Delivery {
 }
 
 impl BlockedClient {
-    /// Blocks the client of a command, from whose context no reply must follow.
-    pub fn block(ctx: Ctx) -> BlockedClient {
+    /// Blocks the client of a command, from whose context no reply must follow. `None`: the server does not let it wait, and
+    /// said nothing to it. From 8.1 on Valkey treats so whoever has subscribed to a channel (RESP3).
+    pub fn block(ctx: Ctx) -> Option<BlockedClient> {
         let on_unblock: raw::RedisModuleCmdFunc =
             if server_version() >= UNBLOCK_CALLBACK_SINCE { Some(on_unblock) } else { None };
         // SAFETY: the context is that of a command whose client may block; the callbacks live as long as the process.
         let client = unsafe { call!(RedisModule_BlockClient(ctx.raw(), Some(on_reply), on_unblock, Some(on_free), 0)) };
+        if client.is_null() {
+            return None;
+        }
         // SAFETY: the handle was made above.
         unsafe { call!(RedisModule_SetDisconnectCallback(client, Some(on_disconnect))) };
-        BlockedClient(client)
+        Some(BlockedClient(client))
     }
 }
 

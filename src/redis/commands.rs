@@ -144,9 +144,12 @@ fn acquire(call: &Call) -> Answered {
     let now = api::now();
     let mut events = Events::new();
     let outcome = state::with_engine(|engine| {
-        let outcome = engine.acquire(call.at, &mut call.open(), now, asked, &mut SeenKeyspace(call.ctx))?;
+        let mut outcome = engine.acquire(call.at, &mut call.open(), now, asked, &mut SeenKeyspace(call.ctx))?;
         if let Outcome::Waits(ticket) = outcome {
-            engine.park(ticket, BlockedClient::block(call.ctx), call.at, is_made);
+            match BlockedClient::block(call.ctx) {
+                Some(client) => engine.park(ticket, client, call.at, is_made),
+                None => outcome = engine.refuse_to_wait(call.at, ticket),
+            }
         }
         alarm::arm(call.ctx, engine.first_deadline());
         events = engine.take_events();
