@@ -7,32 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use support::{acquire, args, patience, release, skip, until, waiter, Client, Server, Value};
+use support::{acquire, args, can_open, patience, release, until, waiter, Client, Server, Value};
 
 /// How many connections close at once.
 const SESSIONS: usize = 10_000;
 /// How long an answer to somebody else may take meanwhile.
 const ANSWER: Duration = Duration::from_secs(2);
-/// What a server needs besides its connections.
-const OTHER_FILES: usize = 200;
-
-/// Raises this process's limit of open files (its servers inherit it); whether so many connections are possible.
-fn can_open(connections: usize) -> bool {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: getrlimit writes into `limit`, which outlives the call.
-    let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    assert_eq!(read, 0);
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: setrlimit reads `limit`, which outlives the call.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(set, 0);
-    let enough = usize::try_from(limit.rlim_max).unwrap_or(usize::MAX) >= connections + OTHER_FILES;
-    if !enough {
-        skip(format!("{connections} connections need more than the {} files this process may open", limit.rlim_max));
-    }
-    enough
-}
-
 /// Does `work` while another connection sends PING after PING: each is answered in time. How many there were.
 fn while_answering(server: &Server, work: impl FnOnce()) -> usize {
     let over = AtomicBool::new(false);

@@ -12,7 +12,7 @@ use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
 use super::value::note_changed;
-use super::{alarm, key, listeners, removals, role, state};
+use super::{alarm, handed, key, listeners, removals, role, state};
 use crate::engine::{Engine, Inbox, KeyRef, Scope, Stored};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
@@ -155,11 +155,12 @@ unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub:
 
 /// A connection has closed. What ends with it is left to the timer: this may be in the middle of a script.
 fn disconnected(client: u64) {
+    let has_lost_grants = handed::closed(client);
     let has_left_notes = state::with_inbox(|inbox| {
         state::with_engine(|engine| engine.disconnected(client, inbox));
         !inbox.closed.is_empty()
     });
-    if has_left_notes == Some(true) {
+    if has_lost_grants || has_left_notes == Some(true) {
         alarm::kick();
     }
 }

@@ -5,8 +5,8 @@
 //! * [`commands`]: the table of commands, and what each does; [`command_info`]: what COMMAND DOCS says of them; [`call`]: from
 //!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`publish`]:
 //!   keyspace events.
-//! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`listeners`]: whether anybody replicates from
-//!   here; [`role`]: whether this server decides; [`users`]: who asks.
+//! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`handed`]: answers that may yet be
+//!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`users`]: who asks.
 //! * [`value`]: the data type; [`events`]: what else the server tells; [`removals`]: what it tells of locks that somebody
 //!   else removed; [`alarm`]: the one timer.
 
@@ -22,6 +22,7 @@ mod events;
 #[cfg(feature = "planted-faults")]
 mod faults;
 mod guard;
+mod handed;
 mod info;
 mod key;
 mod listeners;

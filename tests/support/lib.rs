@@ -10,6 +10,7 @@
 //! | `clock.rs`, `clock.c` | a wall clock that is wrong, or set while servers run |
 //! | `sentinel.rs` | a primary, replicas and the Sentinels that watch them |
 //! | `link.rs` | a network that can be cut |
+//! | `crowd.rs` | thousands of connections |
 //! | `load.rs` | clients that take a lock again and again |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
 //! | `cluster_client.rs`, `cluster_load.rs` | clients that follow redirects; a crowd of them with several locks |
@@ -23,7 +24,8 @@
 //! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAULTY_MODULE`
 //! (a built `.so`, nothing is built then), `REDIS_LOCK_PATIENCE` (multiplies every deadline; for valgrind),
 //! `REDIS_LOCK_END_IN_ORDER` (servers get SIGTERM before they are killed, so that leaks are looked for),
-//! `REDIS_LOCK_KEEP` (server directories stay), `REDIS_LOCK_SKIPS` (a file that collects which tests were skipped).
+//! `REDIS_LOCK_CROWD` (how many connections tests of overload make), `REDIS_LOCK_KEEP` (server directories stay),
+//! `REDIS_LOCK_SKIPS` (a file that collects which tests were skipped).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -33,6 +35,7 @@ mod clock;
 mod cluster;
 mod cluster_client;
 mod cluster_load;
+mod crowd;
 mod history;
 mod link;
 mod load;
@@ -52,6 +55,7 @@ pub use clock::{clocks_can_be_wrong, WallClock};
 pub use cluster::Cluster;
 pub use cluster_client::{Answer, ClusterClient};
 pub use cluster_load::{ClusterLoad, End};
+pub use crowd::{can_open, crowd_size, Line};
 pub use history::{falls, judge, terms, Grant, Judgement};
 pub use link::Link;
 pub use load::Load;
