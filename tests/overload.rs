@@ -285,3 +285,24 @@ fn waiter_that_is_evicted_for_its_memory_leaves_the_line() {
     assert_eq!((server.serve("k", &mut line), line.len()), (11, 0));
     server.assert_all_ended();
 }
+
+/// A grant that was read is kept, also when its reader said in the same breath that it would leave: a lease is not a session.
+#[test]
+fn grant_that_was_read_before_its_client_quit_is_kept() {
+    let server = Server::start();
+    acquire(&mut server.client(), "k", "a");
+    let mut b = server.client();
+    b.send_many(&[&["LOCK.ACQUIRE", "k", "b", "PX", "600000", "BLOCK", "0"][..], &["QUIT"]]);
+    server.until_blocked(1);
+    let mut c = server.client();
+    server.send_to_wait(&mut c, &["LOCK.ACQUIRE", "k", "c", "PX", "600000", "BLOCK", "0"]);
+    assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
+    let fence = b.read().int();
+    assert_eq!(b.read(), "OK");
+    b.expect_closed();
+    assert_eq!(server.cmd(&["LOCK.CHECK", "k", "b"]).array()[0], fence);
+    server.assert_waiting(&mut c);
+    assert_eq!(server.info_field("redislock", "redislock_grants_undelivered"), "0");
+    assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
+    assert!(c.read().int() > fence);
+}

@@ -4,8 +4,8 @@
 //! without and the server lacks; with any of them missing it does not load. Everything else is asked for before use.
 
 use std::cell::Cell;
-use std::ffi::{c_char, c_int, c_long, c_void, CStr, CString};
-use std::ptr;
+use std::ffi::{c_char, c_int, c_long, c_longlong, c_void, CStr, CString};
+use std::ptr::{self, NonNull};
 
 use redis_module::raw;
 
@@ -103,6 +103,24 @@ pub fn log(level: Level, text: &str) {
 /// A C string; what follows a NUL byte is cut off.
 fn c_text(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
+}
+
+/// Looks at the text of what a command answered, and frees it; `None` if there is none.
+pub fn read_reply<R>(reply: *mut raw::RedisModuleCallReply, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    let reply = NonNull::new(reply)?;
+    let mut len = 0;
+    // SAFETY: the reply is live until it is freed below.
+    let text = unsafe { call!(RedisModule_CallReplyStringPtr(reply.as_ptr(), &mut len)) };
+    let text = if text.is_null() {
+        &[]
+    } else {
+        // SAFETY: so many bytes belong to the reply.
+        unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) }
+    };
+    let answer = read(text);
+    // SAFETY: freed once.
+    unsafe { call!(RedisModule_FreeCallReply(reply.as_ptr())) };
+    Some(answer)
 }
 
 /// Reads both clocks.
@@ -292,6 +310,22 @@ impl Ctx {
     pub fn client(self) -> u64 {
         // SAFETY: the context is live and has a client.
         unsafe { call!(RedisModule_GetClientId(self.0)) }
+    }
+
+    /// Whether answers to this client are still in the server, not written to its socket. Not if the server does not say.
+    pub fn has_unwritten_answers(self, client: u64) -> bool {
+        let Ok(id) = c_longlong::try_from(client) else { return false };
+        let (command, list, by_id) = (c"CLIENT".as_ptr(), c"LIST".as_ptr(), c"ID".as_ptr());
+        // SAFETY: the format takes two strings, which live until the call returns, and a number.
+        let reply = unsafe { call!(RedisModule_Call(self.0, command, c"ccl".as_ptr(), list, by_id, id)) };
+        // The length of its buffer, and of the list of buffers behind that.
+        let is_left = |line: &[u8]| {
+            line.split(|byte| byte.is_ascii_whitespace()).any(|field| {
+                let length = field.strip_prefix(b"obl=").or_else(|| field.strip_prefix(b"oll="));
+                length.is_some_and(|length| length != b"0")
+            })
+        };
+        read_reply(reply, is_left).unwrap_or(false)
     }
 
     /// Looks at the name of the ACL user that runs the command, whose client must be one that connected: others may have no

@@ -108,7 +108,7 @@ const LOADING_STARTS: [u64; 3] = [
     raw::REDISMODULE_SUBEVENT_LOADING_REPL_START,
 ];
 
-unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+unsafe extern "C" fn on_event(ctx: *mut RawCtx, event: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
     guard("a server event", (), || match event.id {
         raw::REDISMODULE_EVENT_CRON_LOOP => {
             alarm::check();
@@ -140,7 +140,8 @@ unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub:
         raw::REDISMODULE_EVENT_CLIENT_CHANGE if sub == raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED => {
             // SAFETY: the event's data, in the version asked for.
             if let Some(client) = unsafe { data.cast::<raw::RedisModuleClientInfo>().as_ref() } {
-                disconnected(client.id);
+                // SAFETY: Redis lends the context for the call.
+                disconnected(unsafe { Ctx::new(ctx) }, client.id);
             }
         }
         raw::REDISMODULE_EVENT_LOADING if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED => alarm::kick(),
@@ -154,8 +155,8 @@ unsafe extern "C" fn on_event(_: *mut RawCtx, event: raw::RedisModuleEvent, sub:
 }
 
 /// A connection has closed. What ends with it is left to the timer: this may be in the middle of a script.
-fn disconnected(client: u64) {
-    let has_lost_grants = handed::closed(client);
+fn disconnected(ctx: Ctx, client: u64) {
+    let has_lost_grants = handed::closed(ctx, client);
     let has_left_notes = state::with_inbox(|inbox| {
         state::with_engine(|engine| engine.disconnected(client, inbox));
         !inbox.closed.is_empty()

@@ -2,7 +2,7 @@
 //!
 //! A client whose output buffer overflows, or whose ACL user is deleted, is closed by the server only at the end of the
 //! turn of its loop in which that happens. Until then it takes answers like any other, and they are lost. So a grant counts
-//! as delivered when that turn is over and its client was not closed in it.
+//! as delivered when that turn is over, or when its client was closed in it (QUIT) and had been sent all there was.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use redis_module::raw;
 
-use super::api::call;
+use super::api::{call, Ctx};
 use super::guard::guard;
 use super::state::{self, MainThread};
 use crate::engine::KeyRef;
@@ -44,13 +44,14 @@ pub fn to(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
     handed.push(Handed { client, key, hold, ticket });
 }
 
-/// The client has closed. What it was given in this turn it never read: that is noted. True if there was such.
-pub fn closed(client: u64) -> bool {
-    let mut handed = HANDED.get().borrow_mut();
-    if handed.is_empty() {
+/// The client is being closed. If answers to it were not sent any more, so was not what it was given in this turn: that is
+/// noted. True if there was such.
+pub fn closed(ctx: Ctx, client: u64) -> bool {
+    let is_concerned = HANDED.get().borrow().iter().any(|handed| handed.client == client);
+    if !is_concerned || !ctx.has_unwritten_answers(client) {
         return false;
     }
-    let lost: Vec<Handed> = handed.extract_if(.., |handed| handed.client == client).collect();
+    let lost: Vec<Handed> = HANDED.get().borrow_mut().extract_if(.., |handed| handed.client == client).collect();
     let notes = lost.iter().map(|lost| (KeyRef { db: lost.key.0, name: &lost.key.1 }.to_id(), lost.hold, lost.ticket));
     state::with_inbox(|inbox| inbox.undelivered.extend(notes));
     !lost.is_empty()

@@ -1,7 +1,6 @@
 //! The server outside commands: what the timer's turn may do.
 
 use std::ffi::{c_char, CStr};
-use std::ptr::NonNull;
 
 use redis_module::raw;
 
@@ -49,20 +48,7 @@ impl TimerServer {
         // SAFETY: the format takes a pointer, a length and a string, which live until the call returns.
         let reply = state::OWN_QUESTION
             .during(|| unsafe { call!(RedisModule_Call(ctx, command, format.as_ptr(), name, len, no_effect)) });
-        let reply = NonNull::new(reply)?;
-        let mut len = 0;
-        // SAFETY: the reply is live until it is freed below.
-        let text = unsafe { call!(RedisModule_CallReplyStringPtr(reply.as_ptr(), &mut len)) };
-        let text = if text.is_null() {
-            &[]
-        } else {
-            // SAFETY: so many bytes belong to the reply.
-            unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) }
-        };
-        let answer = read(text);
-        // SAFETY: freed once.
-        unsafe { call!(RedisModule_FreeCallReply(reply.as_ptr())) };
-        Some(answer)
+        api::read_reply(reply, read)
     }
 }
 
