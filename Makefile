@@ -48,7 +48,7 @@ planted-faults: build ## plant each fault in the module and let the tests find i
 	cargo test --locked --test planted_faults -- --nocapture --include-ignored
 
 bench: build ## measure what locks cost (QUICK=1: three minutes), into docs/benchmarks
-	cargo bench --locked --bench part1 --bench part2
+	cargo bench --locked --bench part1 --bench part2 --bench overload
 
 servers: ## fetch newer Redis and Valkey servers for the tests into target/servers
 	@tools/fetch-servers.sh

@@ -1,10 +1,10 @@
 //! What it costs to join a line, to leave it and to wait in vain, the longer the line is.
 
 use crate::bench::callgrind::{Callgrind, Cost, Counted};
+use crate::bench::clients::{all_say, connect, hold, owner, roomy, until_number, DAY, MANY_CLIENTS};
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
-use crate::clients::{all_say, connect, hold, owner, roomy, until_number, DAY, MANY_CLIENTS};
 use crate::Scale;
 use support::{Server, ServerBuilder};
 

@@ -1,9 +1,9 @@
 //! What a change adds to the AOF, and so to what replicas are sent, beside more and more other holders.
 
+use crate::bench::clients::{owner, roomy, DAY, HOLDER};
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
-use crate::clients::{owner, roomy, DAY, HOLDER};
 use crate::Scale;
 use support::{aof_bytes, Server};
 

@@ -10,7 +10,6 @@
 
 #[path = "../support/mod.rs"]
 mod bench;
-mod clients;
 mod line;
 mod log;
 mod memory;
@@ -90,12 +89,15 @@ const MEASUREMENTS: [(&str, Measurement); 6] = [
 
 fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
-    let files = clients::raise_open_files();
+    let files = bench::clients::raise_open_files();
     // Puts itself between the harness and the server, so it must come before the first server.
     let callgrind = Callgrind::find();
     let mut report = Report::new("part2", "All modes of holding: what they cost", callgrind.as_ref());
-    if files < clients::FILES {
-        report.skip("crowds of 10000 clients", &format!("{} open files are needed, {files} allowed", clients::FILES));
+    if files < bench::clients::FILES {
+        report.skip(
+            "crowds of 10000 clients",
+            &format!("{} open files are needed, {files} allowed", bench::clients::FILES),
+        );
         report.finish();
         return;
     }

@@ -1,9 +1,9 @@
 //! What a hold takes of the server's memory.
 
+use crate::bench::clients::{connect, memory, owner, roomy, DAY};
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
-use crate::clients::{connect, memory, owner, roomy, DAY};
 use crate::Scale;
 use support::Server;
 

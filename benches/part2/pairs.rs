@@ -1,10 +1,10 @@
 //! What requests cost that nobody is in the way of, beside what they cost when there were exclusive locks only.
 
 use crate::bench::callgrind::{Callgrind, Counted};
+use crate::bench::clients::DAY;
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
-use crate::clients::DAY;
 use crate::Scale;
 use support::{Server, ServerBuilder};
 

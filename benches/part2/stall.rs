@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use crate::bench::clients::{all_say, connect, hold, owner, roomy, until_number, DAY, HOLDER};
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
-use crate::clients::{all_say, connect, hold, owner, roomy, until_number, DAY, HOLDER};
 use crate::Scale;
 use support::Server;
 

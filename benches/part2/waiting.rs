@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bench::clients::{
+    all_say, connect, hold, memory, owner, raise_open_files, roomy, until_number, DAY, FILES, PATIENCE,
+};
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
-use crate::clients::{
-    all_say, connect, hold, memory, owner, raise_open_files, roomy, until_number, DAY, FILES, PATIENCE,
-};
 use crate::Scale;
 use support::{poll, Server};
 

@@ -1,6 +1,7 @@
 //! What all benchmarks share.
 //!
 //! * [`callgrind`] counts a server's instructions; a count does not depend on what else the machine does.
+//! * [`clients`] are thousands of connections.
 //! * [`wire`] is the client's side.
 //! * [`report`] prints the tables and writes them into `docs/benchmarks/`.
 //!
@@ -11,6 +12,7 @@
 #![allow(dead_code)]
 
 pub mod callgrind;
+pub mod clients;
 pub mod report;
 pub mod wire;
 

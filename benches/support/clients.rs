@@ -1,6 +1,6 @@
 //! Thousands of connections.
 
-use crate::bench::wire::{command, Wire};
+use super::wire::{command, Wire};
 use std::time::Duration;
 use support::{poll, Server, ServerBuilder};
 
