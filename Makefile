@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-matrix examples soak planted-faults nightly memcheck bench servers check clean
+.PHONY: help setup build run test test-matrix examples soak planted-faults fuzz nightly memcheck bench servers check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ soak: build ## random clients and failures against a checker (SECONDS=60 SEED=1 
 planted-faults: build ## plant each fault in the module and let the tests find it: two minutes, and the table of docs/robustness.md
 	cargo test --locked --test planted_faults -- --nocapture --include-ignored
 
+fuzz: ## feed hostile bytes to every decoder and to the rules (SECONDS=60 each), see docs/fuzzing.md
+	@tools/fuzz.sh run $(or $(SECONDS),60)
+
 bench: build ## measure what locks cost (QUICK=1: three minutes), into docs/benchmarks
 	cargo bench --locked --bench part1 --bench part2 --bench overload
 
@@ -55,6 +58,7 @@ servers: ## fetch newer Redis and Valkey servers for the tests into target/serve
 
 check: setup ## check format, lints and documentation
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked --features planted-faults -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked

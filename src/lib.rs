@@ -14,6 +14,8 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod engine;
+#[cfg(test)]
+mod fuzz;
 mod lock;
 mod planted;
 mod redis;

@@ -30,8 +30,8 @@ mod sweep;
 mod turn;
 mod waiters;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod tests;
 
 use std::collections::VecDeque;
 use std::mem;

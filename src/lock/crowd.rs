@@ -11,7 +11,7 @@ use super::owner::{Owner, OwnerRef};
 use super::time::Steady;
 
 /// How many holders are kept in a list. Tests cross this line all the time.
-const FEW_MAX: usize = if cfg!(test) { 2 } else { 12 };
+const FEW_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 12 };
 
 /// One shared holder.
 #[derive(Clone, Debug, PartialEq, Eq)]

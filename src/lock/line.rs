@@ -181,7 +181,7 @@ impl Line {
     }
 
     /// Panics unless the two views of the line agree. For tests.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn assert_sound(&self) {
         let from_waiting: BTreeSet<_> = self.waiting.iter().map(|(t, w)| (Rc::clone(&w.owner), *t)).collect();
         assert_eq!(from_waiting, self.by_owner);

@@ -36,5 +36,5 @@ pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
 pub use rules::{Acquire, Acquired, Answer, Change, Effect, End, Extend, Turn, Wait};
 pub use time::{Millis, Now, Steady, UnixMicros};
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod tests;

@@ -11,11 +11,11 @@ use super::time::{Millis, Now, Steady};
 use crate::planted::{self, Fault};
 
 /// How many waiters one step serves at most. Each costs the server some 10 us. Tests cross this line all the time.
-const SERVED_MAX: usize = if cfg!(test) { 2 } else { 128 };
+const SERVED_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 128 };
 
 /// How many leases that have run out one turn of the timer ends at most: some tenths of a millisecond. Requests end them all, so
 /// that nobody is told of a hold that is over.
-const ENDED_MAX: usize = if cfg!(test) { 4 } else { 1024 };
+const ENDED_MAX: usize = if cfg!(any(test, fuzzing)) { 4 } else { 1024 };
 
 /// A request for the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The engine with a fake server, which does nothing but write down what it is told, in order.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod checks;
 mod deadlock;
 mod effects;
@@ -7,12 +9,14 @@ mod fake;
 mod limits;
 mod notes;
 mod order;
+pub mod program;
 mod random;
 mod replica;
 mod search;
 mod sessions;
 mod slices;
 mod stats;
+pub mod stream;
 mod sweep;
 mod turns;
 mod undelivered;

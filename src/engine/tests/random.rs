@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 
 #[derive(Clone, Debug)]
-enum Event {
+pub enum Event {
     Acquire(Name, &'static str, How),
     Release(Name, &'static str, bool),
     Extend(Name, &'static str, u64, bool),
@@ -69,7 +69,7 @@ struct Waited {
 }
 
 /// A world, and what is on the way in it.
-struct Story {
+pub struct Story {
     world: World,
     /// Clients, and the answers they are told.
     flying: Vec<(u64, Reply)>,
@@ -83,7 +83,7 @@ struct Story {
 }
 
 impl Story {
-    fn new() -> Story {
+    pub fn new() -> Story {
         Story {
             world: World::new(),
             flying: Vec::new(),
@@ -95,7 +95,7 @@ impl Story {
         }
     }
 
-    fn happen(&mut self, event: &Event) {
+    pub fn happen(&mut self, event: &Event) {
         let may_command = self.may_command();
         let world = &mut self.world;
         match *event {
@@ -221,7 +221,7 @@ impl Story {
     }
 
     /// The server writes again, and the timer rings until it has nothing to do.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.stand(Standing::Writable);
         self.world.fake.verdict = Verdict::Accepts;
         self.world.fake.foreign.clear();
@@ -252,7 +252,7 @@ impl Story {
     }
 
     /// Everything ends: then every client was answered or let go, and nothing is kept.
-    fn end(mut self) {
+    pub fn end(mut self) {
         for connection in 0..3 {
             let connection = connection + 10 * self.generation;
             if self.unseen {

@@ -4,6 +4,8 @@
 //! Here: the events that can happen to a lock, and a bench that lets them happen to one and hands every step to
 //! [`invariants`].
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod bench;
 mod crowd;
 mod exhaustive;
@@ -11,6 +13,7 @@ mod invariants;
 mod lapsed;
 mod line;
 mod model;
+pub mod program;
 mod random;
 mod reach;
 mod table;

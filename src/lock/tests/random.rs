@@ -56,17 +56,17 @@ pub fn event() -> impl Strategy<Value = Event> {
 }
 
 /// The rules and the model, side by side.
-struct Pair {
-    bench: Bench,
+pub struct Pair {
+    pub bench: Bench,
     model: Model,
 }
 
 impl Pair {
-    fn new() -> Pair {
+    pub fn new() -> Pair {
         Pair { bench: Bench::new(), model: Model::new() }
     }
 
-    fn step(&mut self, event: Event) {
+    pub fn step(&mut self, event: Event) {
         let ticket = match event {
             Wait(..) => Some(Ticket(self.bench.next_ticket)),
             Leave(n) => self.bench.nth(n),
