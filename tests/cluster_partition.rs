@@ -77,7 +77,12 @@ fn primary_alone_stops_granting_and_its_replica_goes_on() {
     });
     let history: Vec<Grant> = load.into_histories()[0].iter().map(|hold| hold.grant).collect();
     let judgement = judge(history.clone(), &terms(&history, &[old.port(), new.port()]));
-    println!("{} holds; pairs side by side because of the failover: {}", history.len(), judgement.lost);
+    println!(
+        "counted: failover in a cluster: {} holds, {} pairs side by side, {} forgotten",
+        history.len(),
+        judgement.lost,
+        judgement.forgotten
+    );
     assert_eq!(judgement.faults, Vec::<String>::new());
 
     assert_eq!(say(new, "LOCK.CHECK {k}held a").array()[0], fence);
@@ -132,7 +137,12 @@ fn cut_off_primary_stops_and_the_majority_goes_on_without_it() {
         .map(|hold| Grant { server: name(hold.grant.server), ..hold.grant })
         .collect::<Vec<_>>();
     let judgement = judge(grants.clone(), &terms(&grants, &[old.port(), new_seen]));
-    println!("{} holds; pairs side by side because of the failover: {}", grants.len(), judgement.lost);
+    println!(
+        "counted: cut in a cluster: {} holds, {} pairs side by side, {} forgotten",
+        grants.len(),
+        judgement.lost,
+        judgement.forgotten
+    );
     assert_eq!(judgement.faults, Vec::<String>::new());
     assert_same(new, old);
 }

@@ -7,8 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::{
-    acquire, args, assert_same, judge, terms, until, wait, Client, Judgement, Load, Received, Server, Value, Watched,
-    PRIMARY,
+    acquire, args, assert_same, judge, until, wait, Client, Judgement, Load, Received, Server, Value, Watched, PRIMARY,
 };
 
 /// How many clients take turns.
@@ -19,27 +18,25 @@ const CLIENTS: usize = 4;
 fn under_load(fail: impl Fn(&Server), mend: impl Fn(&Server)) {
     let watched = Watched::start(2);
     let load = Load::new();
-    let new = thread::scope(|scope| {
+    thread::scope(|scope| {
         for n in 0..CLIENTS {
             let (watched, load) = (&watched, &load);
             scope.spawn(move || load.take_turns(&format!("c{n}"), || watched.find_primary(1)));
         }
         load.until_granted(20, None, "at first");
         fail(watched.server(0));
-        let new = watched.until_failover(0);
+        watched.until_failover(0);
         load.until_granted(20, None, "at the new primary");
         mend(watched.server(0));
         watched.until_whole();
         load.until_granted(20, None, "with the old one as a replica");
         load.end();
-        new
     });
     let history = load.into_history();
-    let primaries = terms(&history, &[0, new].map(|n| watched.server(n).port()));
     let grants = history.len();
-    let judgement = judge(history, &primaries);
-    println!("counted: failover under load: {grants} grants, {} pairs side by side", judgement.lost);
-    assert_eq!(judgement.faults, Vec::<String>::new());
+    let Judgement { faults, lost, forgotten } = judge(history, &watched.terms());
+    println!("counted: failover under load: {grants} grants, {lost} pairs side by side, {forgotten} forgotten");
+    assert_eq!(faults, Vec::<String>::new());
     let primary = watched.server(watched.primary());
     for n in (0..3).filter(|n| watched.server(*n).port() != primary.port()) {
         assert_same(primary, watched.server(n));
@@ -144,8 +141,8 @@ fn planned_failover_forgets_no_grant() {
     // One lock that goes from server to server, without exceptions for a change of the primary.
     let mut history = load.into_history();
     history.iter_mut().for_each(|grant| grant.server = 0);
-    let Judgement { faults, lost } = judge(history, &[0]);
-    assert_eq!((faults, lost), (Vec::<String>::new(), 0));
+    let Judgement { faults, lost, forgotten } = judge(history, &[0]);
+    assert_eq!((faults, lost, forgotten), (Vec::<String>::new(), 0, 0));
     assert_same(&other, &one);
 }
 
@@ -176,6 +173,6 @@ fn paused_primary_grants_nobody_and_goes_on_afterwards() {
         load.until_granted(20, None, "after the pause");
         load.end();
     });
-    let Judgement { faults, lost } = judge(load.into_history(), &[server.port()]);
-    assert_eq!((faults, lost), (Vec::<String>::new(), 0));
+    let Judgement { faults, lost, forgotten } = judge(load.into_history(), &[server.port()]);
+    assert_eq!((faults, lost, forgotten), (Vec::<String>::new(), 0, 0));
 }

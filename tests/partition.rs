@@ -10,8 +10,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{assert_same, clocks_can_be_wrong, falls, judge, poll, terms, Client, Grant, Judgement, Load, Watched};
+use support::{assert_same, clocks_can_be_wrong, falls, judge, poll, Grant, Judgement, Load, Watched};
 
+/// The term of the primary before the cut, the first that is found.
+const OLD: u16 = 0;
 /// How many clients take turns on each side.
 const CLIENTS: usize = 2;
 /// How long each holds the lock.
@@ -35,8 +37,6 @@ struct Outcome {
     judgement: Judgement,
     /// In the order of the grants.
     history: Vec<Grant>,
-    /// The server that was the primary before the cut.
-    old: u16,
     /// How many grants the old primary gave after its successor's first.
     stale: usize,
 }
@@ -44,7 +44,7 @@ struct Outcome {
 impl Outcome {
     /// Whether the successor gave a smaller fence after the old primary had given a larger one.
     fn fell(&self) -> bool {
-        falls(&self.history).iter().any(|(earlier, later)| earlier.server == self.old && later.server != self.old)
+        falls(&self.history).iter().any(|(earlier, later)| earlier.server == OLD && later.server != OLD)
     }
 }
 
@@ -71,22 +71,20 @@ fn play(cut: Cut) -> Option<Outcome> {
     thread::scope(|scope| {
         for n in 0..CLIENTS {
             let (watched, load) = (&watched, &load);
-            scope.spawn(move || {
-                load.take_turns(&format!("inside{n}"), || Some((old.port(), Client::connect(old.port()).ok()?)))
-            });
+            scope.spawn(move || load.take_turns(&format!("inside{n}"), || watched.find(0)));
             scope.spawn(move || load.take_turns(&format!("outside{n}"), || watched.find_primary(1)));
         }
-        load.until_granted(20, Some(old.port()), "before the cut");
+        load.until_granted(20, Some(OLD), "before the cut");
         watched.link().cut();
         let begun = Instant::now();
-        let new = watched.server(watched.until_failover(0)).port();
+        let (new, _) = watched.find(watched.until_failover(0)).unwrap();
         load.until_granted(20, Some(new), "at the new primary");
         thread::sleep(Duration::from_secs(cut.lasts_s).saturating_sub(begun.elapsed()));
         if cut.stops_alone {
             let refused = old.cmd(&["LOCK.ACQUIRE", "other", "a"]);
             assert!(refused.err_text().starts_with("NOREPLICAS"), "{refused:?}");
         } else {
-            load.until_granted(20, Some(old.port()), "behind the cut");
+            load.until_granted(20, Some(OLD), "behind the cut");
         }
         watched.link().mend();
         watched.until_whole();
@@ -94,21 +92,22 @@ fn play(cut: Cut) -> Option<Outcome> {
         load.end();
     });
     let history = load.into_history();
-    let new = history.iter().find(|grant| grant.server != old.port()).unwrap();
-    let stale = history.iter().filter(|grant| grant.server == old.port() && grant.granted > new.granted).count();
-    let judgement = judge(history.clone(), &terms(&history, &[old.port(), new.server]));
+    let new = history.iter().find(|grant| grant.server != OLD).unwrap();
+    let stale = history.iter().filter(|grant| grant.server == OLD && grant.granted > new.granted).count();
+    let judgement = judge(history.clone(), &watched.terms());
     println!(
-        "counted: cut of {} s, clocks {} s apart: {} grants, {stale} by the old primary after its successor's first, {} pairs side by side",
+        "counted: cut of {} s, clocks {} s apart: {} grants, {stale} by the old primary after its successor's first, {} pairs side by side, {} forgotten",
         cut.lasts_s,
         cut.behind_s,
         history.len(),
-        judgement.lost
+        judgement.lost,
+        judgement.forgotten
     );
     let primary = watched.server(watched.primary());
     for n in (0..3).filter(|n| watched.server(*n).port() != primary.port()) {
         assert_same(primary, watched.server(n));
     }
-    Some(Outcome { judgement, history, old: old.port(), stale })
+    Some(Outcome { judgement, history, stale })
 }
 
 /// Plays it, and nothing may be wrong but holds side by side.
@@ -121,8 +120,8 @@ fn holds(cut: Cut) -> Option<Outcome> {
 /// Plays it: the old primary stops in time.
 fn stops(cut: Cut) {
     if let Some(outcome) = holds(Cut { stops_alone: true, ..cut }) {
-        let begun = outcome.history.iter().find(|grant| grant.server != outcome.old).unwrap().granted;
-        let last = outcome.history.iter().rfind(|grant| grant.server == outcome.old).unwrap().granted;
+        let begun = outcome.history.iter().find(|grant| grant.server != OLD).unwrap().granted;
+        let last = outcome.history.iter().rfind(|grant| grant.server == OLD).unwrap().granted;
         assert!(last < begun + Duration::from_secs(20), "it stopped {:?} after its successor began", last - begun);
     }
 }

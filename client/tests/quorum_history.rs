@@ -72,7 +72,7 @@ impl Scene {
                     }
                     let (fence, until) = (guard.fence(), guard.held_until());
                     let ended = until.map_or(granted, |until| until.min(Instant::now()));
-                    let grant = Grant { called, granted, server: 0, fence, ended };
+                    let grant = Grant { called, granted, server: 0, fence, ended, vanished: false };
                     scene.grants.lock().unwrap().push(Hold { client, limit, grant });
                     let _ = guard.release().await;
                     // Others want it too.
@@ -199,7 +199,11 @@ fn crowd_is_seen() {
     let start = Instant::now();
     let hold = |granted, ended, limit| {
         let [granted, ended] = [granted, ended].map(|ms| start + Duration::from_millis(ms));
-        Hold { client: 0, limit, grant: Grant { called: granted, granted, server: 0, fence: 1, ended } }
+        Hold {
+            client: 0,
+            limit,
+            grant: Grant { called: granted, granted, server: 0, fence: 1, ended, vanished: false },
+        }
     };
     let right = [hold(0, 5, 2), hold(1, 3, 2), hold(3, 6, 2), hold(6, 7, 1)];
     assert!(crowds(&right).is_empty());

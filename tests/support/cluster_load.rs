@@ -94,8 +94,11 @@ impl ClusterLoad {
         // The lease began when it was granted, which was after it was asked for.
         let lapsed = called + Duration::from_millis(LEASE_MS);
         let ended = Instant::now().min(lapsed.max(granted));
-        self.seen(which).push(Hold { grant: Grant { called, granted, server, fence, ended }, mode });
-        client.ask(key, &["LOCK.RELEASE", key, owner]).is_some()
+        let released = client.ask(key, &["LOCK.RELEASE", key, owner]);
+        // Found nothing, and was told so within the lease.
+        let vanished = released.as_ref().is_some_and(|answer| answer.value == 0) && Instant::now() < lapsed;
+        self.seen(which).push(Hold { grant: Grant { called, granted, server, fence, ended, vanished }, mode });
+        released.is_some()
     }
 
     /// Waits until this server, or any (`None`), has granted so many more holds of each lock.

@@ -10,13 +10,15 @@ pub struct Grant {
     pub called: Instant,
     /// When the answer came.
     pub granted: Instant,
-    /// The port of the server that gave it; 0 for a quorum.
+    /// The number of the server that gave it, or of a server's term as the primary, if it can have several; 0 for a quorum.
     pub server: u16,
     /// Its fence.
     pub fence: u64,
     /// Until when its holder could rely on it: the release was sent, the lease was over (reckoned from before it was asked
     /// for), or the holder was told that it was lost.
     pub ended: Instant,
+    /// Whether the release found nothing although the lease was not over: the hold was forgotten.
+    pub vanished: bool,
 }
 
 /// What came of checking a history.
@@ -28,9 +30,12 @@ pub struct Judgement {
     /// or one that the old primary still gave. The contract does not promise that there are none; fences protect the resource
     /// from them. Counted, to be reported.
     pub lost: usize,
+    /// Holds that their servers had forgotten when they were released, within their leases. Only an asynchronous failover may
+    /// do that. Counted, to be reported.
+    pub forgotten: usize,
 }
 
-/// Checks exclusive holds of one key. `primaries`: the servers that were primary, in this order.
+/// Checks exclusive holds of one key. `primaries`: the servers that were primary, in this order; nobody else may grant.
 ///
 /// 1. Each fence is given once.
 /// 2. Those of one server rise: a grant that was answered before another was asked for has the smaller one.
@@ -42,6 +47,11 @@ pub fn judge(mut history: Vec<Grant>, primaries: &[u16]) -> Judgement {
     if fences.len() != history.len() {
         judgement.faults.push("a fence was given twice".to_owned());
     }
+    let is_stranger = |grant: &&Grant| !primaries.contains(&grant.server);
+    judgement
+        .faults
+        .extend(history.iter().filter(is_stranger).map(|grant| format!("granted by no primary: {grant:?}")));
+    judgement.forgotten = history.iter().filter(|grant| grant.vanished).count();
     history.sort_by_key(|grant| grant.granted);
     let mut highest: Option<Grant> = None;
     for server in primaries {
@@ -112,7 +122,7 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let grant = |called, granted, fence, ended| {
             let (called, granted, ended) = (at(called), at(granted), at(ended));
-            Grant { called, granted, server: 0, fence, ended }
+            Grant { called, granted, server: 0, fence, ended, vanished: false }
         };
         let by = |server, grant| Grant { server, ..grant };
         let right = [
@@ -138,6 +148,10 @@ mod tests {
         let [first, second] = [twice[0], twice[1]];
         let forgotten = judge(vec![by(1, first), by(2, second)], &[1, 2]);
         assert!(forgotten.lost == 1 && forgotten.faults.is_empty(), "{forgotten:?}");
+        let stranger = judge(vec![by(3, first)], &[1, 2]);
+        assert!(stranger.faults[0].contains("no primary"), "{stranger:?}");
+        let vanished = judge(vec![Grant { vanished: true, ..first }], &[0]);
+        assert!(vanished.forgotten == 1 && vanished.faults.is_empty(), "{vanished:?}");
         let stale = judge(vec![by(2, grant(0, 1, 9, 2)), by(1, grant(3, 4, 5, 6))], &[1, 2]);
         assert!(stale.lost == 0 && stale.faults.is_empty(), "{stale:?}");
         for (one, other) in [(grant(0, 1, 6, 2), grant(3, 4, 5, 6)), (grant(3, 4, 6, 5), grant(0, 1, 5, 2))] {

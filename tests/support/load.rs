@@ -76,8 +76,11 @@ impl Load {
                 // The lease began when it was granted, which was after it was asked for.
                 let lapsed = called + Duration::from_millis(LEASE_MS);
                 let ended = Instant::now().min(lapsed.max(granted));
-                self.seen().push(Grant { called, granted, server, fence: fence.unsigned_abs(), ended });
-                client.try_cmd(&["LOCK.RELEASE", "k", owner]).is_ok()
+                let released = client.try_cmd(&["LOCK.RELEASE", "k", owner]);
+                // Found nothing, and was told so within the lease.
+                let vanished = matches!(released, Ok(Value::Int(0))) && Instant::now() < lapsed;
+                self.seen().push(Grant { called, granted, server, fence: fence.unsigned_abs(), ended, vanished });
+                released.is_ok()
             }
             Ok(Value::NullBulk) => true,
             // NOREPLICAS, CLUSTERDOWN: not now. UNBLOCKED, READONLY, MOVED, or gone: elsewhere.

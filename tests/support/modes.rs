@@ -33,7 +33,7 @@ pub struct Hold {
 }
 
 /// Checks holds of one key of which no server forgot any, whichever server gave them: what is wrong with them. Each fence is
-/// given once. They rise: a grant that was answered before another was asked for has the smaller one. At no moment do more
+/// given once. Each is found by its release, if that comes within the lease. They rise: a grant that was answered before another was asked for has the smaller one. At no moment do more
 /// hold than the smallest limit among them, the limit of who holds alone being one.
 pub fn judge_modes(holds: &[Hold]) -> Vec<String> {
     let mut faults = Vec::new();
@@ -41,6 +41,8 @@ pub fn judge_modes(holds: &[Hold]) -> Vec<String> {
     if fences.len() != holds.len() {
         faults.push("a fence was given twice".to_owned());
     }
+    let vanished = holds.iter().filter(|hold| hold.grant.vanished);
+    faults.extend(vanished.map(|hold| format!("forgotten: {hold:?}")));
     let mut holds = holds.to_vec();
     holds.sort_by_key(|hold| hold.grant.granted);
     for (n, later) in holds.iter().enumerate() {
@@ -70,7 +72,8 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let hold = |called, granted, fence, ended, mode| {
-            let grant = Grant { called: at(called), granted: at(granted), server: 0, fence, ended: at(ended) };
+            let grant =
+                Grant { called: at(called), granted: at(granted), server: 0, fence, ended: at(ended), vanished: false };
             Hold { grant, mode }
         };
         let (alone, two, many) = (Mode::Alone, Mode::Shared(2), Mode::Shared(9));

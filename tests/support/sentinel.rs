@@ -1,5 +1,6 @@
 //! A primary, its replicas, and the Sentinels that watch them: real processes on loopback.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::builder::ServerBuilder;
@@ -18,12 +19,17 @@ const DOWN_AFTER_MS: u32 = 2000;
 /// look at it every 10 s.
 const WHOLE: Duration = Duration::from_secs(60);
 
+/// A server that does not say within this time whether it is a primary is none.
+const LOOK: Duration = Duration::from_secs(4);
+
 /// Data servers under the eyes of Sentinels.
 pub struct Watched {
     servers: Vec<Server>,
     sentinels: Vec<Server>,
     /// Between server 0 and all the others, Sentinels included; clients of server 0's own port are on its side.
     link: Link,
+    /// The replication ids of those that were found as primaries.
+    terms: Mutex<Vec<String>>,
 }
 
 impl Watched {
@@ -48,7 +54,7 @@ impl Watched {
             until("a replica is in step", || replica.info_field("replication", "master_link_status") == "up");
         }
         let sentinels = (0..3).map(|_| Server::builder().sentinel_of(PRIMARY, link.port(), DOWN_AFTER_MS).start());
-        let watched = Watched { sentinels: sentinels.collect(), servers, link };
+        let watched = Watched { sentinels: sentinels.collect(), servers, link, terms: Mutex::default() };
         for sentinel in &watched.sentinels {
             until("a Sentinel knows all", || {
                 let known = |what: &str| match sentinel.cmd(&["SENTINEL", what, PRIMARY]) {
@@ -101,11 +107,36 @@ impl Watched {
         self.at(answer.array()[1].text().parse().expect("a port"))
     }
 
-    /// A connection to the primary that this Sentinel names, and the number by which histories know it: its own port.
+    /// A connection to the primary that this Sentinel names, and the number of its term, for histories.
     pub fn find_primary(&self, sentinel: usize) -> Option<(u16, Client)> {
         let answer = self.sentinels[sentinel].cmd(&args!["SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY]);
-        let seen_at = answer.array()[1].text().parse().expect("a port");
-        Some((self.servers[self.at(seen_at)].port(), Client::connect(seen_at).ok()?))
+        self.connect(answer.array()[1].text().parse().expect("a port"))
+    }
+
+    /// The same for a data server that is a primary, by its own port.
+    pub fn find(&self, n: usize) -> Option<(u16, Client)> {
+        self.connect(self.servers[n].port())
+    }
+
+    /// A server is given a new replication id when it becomes a primary: that names its term. (Sentinels close the connections
+    /// of clients to a server that they demote, so none outlives a term.)
+    fn connect(&self, port: u16) -> Option<(u16, Client)> {
+        let mut client = Client::connect(port).ok()?;
+        client.set_deadline(LOOK);
+        let info = client.try_cmd(&["INFO", "replication"]).ok()?.text();
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        let id = field("master_replid:").filter(|_| field("role:").as_deref() == Some("master"))?;
+        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = terms.iter().position(|known| *known == id).unwrap_or_else(|| {
+            terms.push(id);
+            terms.len() - 1
+        });
+        Some((u16::try_from(n).ok()?, client))
+    }
+
+    /// The terms of all primaries that were found, in that order.
+    pub fn terms(&self) -> Vec<u16> {
+        (0..).take(self.terms.lock().unwrap_or_else(PoisonError::into_inner).len()).collect()
     }
 
     /// Waits until another server than this one is the primary, for the Sentinels and for itself: which.
