@@ -39,6 +39,11 @@ faults! {
     ExtensionNotReplicated "extension-not-replicated" "Replicas and the AOF are not told of another end of a lease."
     LimitOffByOne "limit-off-by-one" "One shared holder too many is let in."
     RemovalUnnoticed "removal-unnoticed" "Nobody looks who waits for a lock that an operator removed."
+    WriterBesideReader "writer-beside-reader" "A lock that one reader holds is taken over by who asks for it alone."
+    ReleaseLeavesWaits "release-leaves-waits" "A release does not withdraw what its owner still waits for."
+    ExtensionAddsUp "extension-adds-up" "An extension counts from the end of the lease, not from now."
+    DowngradeLetsNobodyIn "downgrade-lets-nobody-in" "A downgraded hold stays exclusive."
+    OldSessionEndsHold "old-session-ends-hold" "A hold stays bound to the connection that asked first."
     SessionOutlivesConnection "session-outlives-connection" "A hold goes on when the connection that it ends with closes."
 }
 

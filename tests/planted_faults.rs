@@ -21,7 +21,7 @@ enum Finder {
 
 use Finder::{Soak, SoakWithClock, SoakWithReplica};
 
-const FINDERS: [(&str, Finder); 17] = [
+const FINDERS: [(&str, Finder); 22] = [
     ("grant-out-of-order", Soak),
     ("newcomer-passes", Soak),
     ("fence-not-raised", Soak),
@@ -38,6 +38,11 @@ const FINDERS: [(&str, Finder); 17] = [
     ("extension-not-replicated", Soak),
     ("limit-off-by-one", Soak),
     ("removal-unnoticed", Soak),
+    ("writer-beside-reader", Soak),
+    ("release-leaves-waits", Soak),
+    ("extension-adds-up", Soak),
+    ("downgrade-lets-nobody-in", Soak),
+    ("old-session-ends-hold", Soak),
     ("session-outlives-connection", Soak),
 ];
 

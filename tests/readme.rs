@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::{skip, Client, Server, Value};
@@ -272,4 +272,35 @@ fn the_tests_that_the_documentation_names_exist() {
         }
         assert!(named >= least, "{page}: {named}");
     }
+}
+
+/// Every page below this folder.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let left_out = ["target", "node_modules", "corpus", "venv"];
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let folders = folders.into_iter().filter(|path| {
+        let name = name(path);
+        !name.starts_with('.') && !left_out.contains(&name.as_str())
+    });
+    let here = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    folders.flat_map(|folder| pages(&folder)).chain(here).collect()
+}
+
+#[test]
+fn links_from_page_to_page_lead_somewhere() {
+    let mut followed = 0;
+    for page in pages(Path::new(env!("CARGO_MANIFEST_DIR"))) {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            let path = link.split('#').next().unwrap();
+            if link.contains("://") || path.is_empty() {
+                continue;
+            }
+            assert!(page.parent().unwrap().join(path).exists(), "{}: {link}", page.display());
+            followed += 1;
+        }
+    }
+    assert!(followed > 60, "{followed}");
 }

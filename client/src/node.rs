@@ -117,16 +117,20 @@ impl Node {
         self.send(&asked.key, || cmd.clone(), Some(Instant::now() + ANSWER), Way::Shared).await
     }
 
-    /// Returns when the server says that this hold may have ended, or that it is not there; never if it cannot be asked.
+    /// Returns when the server says that this hold may have ended, or that it is not there; never if it may not be asked.
     pub async fn watch(&self, asked: &Asked, owner: &str) -> Seen {
-        let mut change = self.changes.of(&asked.key);
-        match self.vote(&asked.key, &asked.check(owner), Instant::now() + ANSWER).await {
-            Ok(Value::Nil) => Seen::Gone,
-            Ok(_) => {
-                change.happened().await;
-                Seen::Changed
+        loop {
+            let mut change = self.changes.of(&asked.key);
+            match self.vote(&asked.key, &asked.check(owner), Instant::now() + ANSWER).await {
+                Ok(Value::Nil) => return Seen::Gone,
+                Ok(_) => {
+                    change.happened().await;
+                    return Seen::Changed;
+                }
+                // Its successor will know, as soon as there is one.
+                Err(Error::Server(error)) if is_lost(&error) => tokio::time::sleep(PAUSE_MAX).await,
+                Err(_) => return std::future::pending().await,
             }
-            Err(_) => std::future::pending().await,
         }
     }
 

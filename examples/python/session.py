@@ -43,7 +43,11 @@ class SessionHold:
         The lease counts beside the session: it ends the hold if the machine vanishes without
         closing the connection. A broken connection raises ConnectionError: then it has ended too.
         """
-        return bool(self._client.execute_command("LOCK.EXTEND", self.key, self.owner))
+        # With the fence: should the owner's name come by a hold again, it would be another one.
+        answer = self._client.execute_command(
+            "LOCK.EXTEND", self.key, self.owner, "FENCE", self.fence
+        )
+        return bool(answer)
 
 
 @contextmanager

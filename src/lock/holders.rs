@@ -89,7 +89,8 @@ impl Holders {
     pub fn admit(&self, asked: Mode) -> bool {
         match (self, asked) {
             (Holders::Free, _) => true,
-            (Holders::Exclusive(_), _) | (Holders::Shared(_), Mode::Exclusive) => false,
+            (Holders::Exclusive(_), _) => false,
+            (Holders::Shared(crowd), Mode::Exclusive) => planted::is(Fault::WriterBesideReader) && crowd.len() == 1,
             (Holders::Shared(crowd), Mode::Shared(limit)) => {
                 let one_more = usize::from(planted::is(Fault::LimitOffByOne));
                 least(crowd, limit).is_none_or(|least| crowd.len() < least.get() as usize + one_more)

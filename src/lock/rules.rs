@@ -198,7 +198,7 @@ impl Turn<'_> {
         if fence.is_some() && held.map(|id| id.fence) != fence && !planted::is(Fault::ReleaseIgnoresFence) {
             return false;
         }
-        if !self.line.is_empty() {
+        if !self.line.is_empty() && !planted::is(Fault::ReleaseLeavesWaits) {
             let withdrawn = self.line.take_of(owner).into_iter();
             self.effects.extend(withdrawn.map(|(ticket, _)| Effect::Answer(ticket, Answer::Withdrawn)));
         }
@@ -222,8 +222,9 @@ impl Turn<'_> {
         self.line.settle(id);
         match mode {
             Mode::Exclusive => {
+                let mode = if planted::is(Fault::DowngradeLetsNobodyIn) { Mode::Exclusive } else { Mode::Shared(None) };
                 if let Some(hold) = self.holders.remove(id) {
-                    let id = self.holders.put(Mode::Shared(None), hold);
+                    let id = self.holders.put(mode, hold);
                     self.effects.push(Effect::Changed(id, Change::Downgraded));
                     self.advance();
                 }
@@ -245,7 +246,7 @@ impl Turn<'_> {
         let (now, fences) = (self.now.steady, &mut *self.fences);
         let extended = self.holders.update(id, |hold| {
             hold.lease = asked.lease.unwrap_or(hold.lease);
-            hold.end = now + hold.lease;
+            hold.end = if planted::is(Fault::ExtensionAddsUp) { hold.end } else { now } + hold.lease;
             if let Some(raised) = asked.raise.filter(|raised| *raised > hold.fence) {
                 hold.fence = raised;
                 fences.learn(raised);
@@ -388,6 +389,9 @@ impl Turn<'_> {
 
     /// Lets a hold follow another connection, or none.
     fn rebind(&mut self, id: HoldId, session: Option<Session>) {
+        if planted::is(Fault::OldSessionEndsHold) {
+            return;
+        }
         let Some((_, hold)) = self.holders.get(id).filter(|(_, hold)| hold.session != session) else { return };
         self.effects.push(Effect::Rebound(id, hold.owner.clone(), hold.session));
         self.holders.update(id, |hold| hold.session = session);

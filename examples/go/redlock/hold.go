@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"example.com/redis-lock/examples/go/redislock"
@@ -32,7 +33,12 @@ func (h *Hold) Until() time.Time {
 func (h *Hold) Extend(ctx context.Context) (time.Time, error) {
 	until := validUntil(h.lease)
 	return until, verdict(h.redlock.all(ctx, h.lease, func(ctx context.Context, i int) error {
-		return h.redlock.servers[i].Extend(ctx, h.key, h.owner, h.fence, h.lease)
+		err := h.redlock.servers[i].Extend(ctx, h.key, h.owner, h.fence, h.lease)
+		if errors.Is(err, redislock.ErrNotHeld) {
+			// A server that was late when the others agreed on the fence is brought in now.
+			err = h.redlock.servers[i].Raise(ctx, h.key, h.owner, h.fence, h.lease)
+		}
+		return err
 	}))
 }
 

@@ -33,6 +33,10 @@ func TryLock(ctx context.Context, client *redis.Client, key string, lease time.D
 		return nil, ErrBusy
 	}
 	if err != nil {
+		// It may have been granted all the same, to an owner that nobody will use again.
+		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		client.Do(release, "LOCK.RELEASE", key, owner)
 		return nil, err
 	}
 	return &Lock{client, key, owner, fence}, nil
