@@ -302,7 +302,7 @@ fn grant_that_was_read_before_its_client_quit_is_kept() {
     b.expect_closed();
     assert_eq!(server.cmd(&["LOCK.CHECK", "k", "b"]).array()[0], fence);
     server.assert_waiting(&mut c);
-    assert_eq!(server.info_field("redislock", "redislock_grants_undelivered"), "0");
+    assert_eq!(count(&server, "undelivered_grants"), 0);
     assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
     assert!(c.read().int() > fence);
 }

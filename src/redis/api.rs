@@ -123,6 +123,18 @@ pub fn read_reply<R>(reply: *mut raw::RedisModuleCallReply, read: impl FnOnce(&[
     Some(answer)
 }
 
+/// What CLIENT LIST tells of a client that is being closed: whether something is left to be written to it; or it was marked
+/// to be closed as soon as possible (`A`), which drops whatever comes then, and not after its last answer (`c`, by QUIT).
+fn misses_answers(line: &[u8]) -> bool {
+    line.split(|byte| byte.is_ascii_whitespace()).any(|field| {
+        if let Some(flags) = field.strip_prefix(b"flags=") {
+            return flags.contains(&b'A') && !flags.contains(&b'c');
+        }
+        let length = field.strip_prefix(b"obl=").or_else(|| field.strip_prefix(b"oll="));
+        length.is_some_and(|length| length != b"0")
+    })
+}
+
 /// Reads both clocks.
 pub fn now() -> Now {
     // SAFETY: a function without arguments.
@@ -312,20 +324,14 @@ impl Ctx {
         unsafe { call!(RedisModule_GetClientId(self.0)) }
     }
 
-    /// Whether answers to this client are still in the server, not written to its socket. Not if the server does not say.
-    pub fn has_unwritten_answers(self, client: u64) -> bool {
+    /// Whether this client, which is being closed, misses answers of this turn of the server's loop. Not if the server does not
+    /// say.
+    pub fn has_lost_answers(self, client: u64) -> bool {
         let Ok(id) = c_longlong::try_from(client) else { return false };
         let (command, list, by_id) = (c"CLIENT".as_ptr(), c"LIST".as_ptr(), c"ID".as_ptr());
         // SAFETY: the format takes two strings, which live until the call returns, and a number.
         let reply = unsafe { call!(RedisModule_Call(self.0, command, c"ccl".as_ptr(), list, by_id, id)) };
-        // The length of its buffer, and of the list of buffers behind that.
-        let is_left = |line: &[u8]| {
-            line.split(|byte| byte.is_ascii_whitespace()).any(|field| {
-                let length = field.strip_prefix(b"obl=").or_else(|| field.strip_prefix(b"oll="));
-                length.is_some_and(|length| length != b"0")
-            })
-        };
-        read_reply(reply, is_left).unwrap_or(false)
+        read_reply(reply, misses_answers).unwrap_or(false)
     }
 
     /// Looks at the name of the ACL user that runs the command, whose client must be one that connected: others may have no

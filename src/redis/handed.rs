@@ -48,7 +48,7 @@ pub fn to(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
 /// noted. True if there was such.
 pub fn closed(ctx: Ctx, client: u64) -> bool {
     let is_concerned = HANDED.get().borrow().iter().any(|handed| handed.client == client);
-    if !is_concerned || !ctx.has_unwritten_answers(client) {
+    if !is_concerned || !ctx.has_lost_answers(client) {
         return false;
     }
     let lost: Vec<Handed> = HANDED.get().borrow_mut().extract_if(.., |handed| handed.client == client).collect();
