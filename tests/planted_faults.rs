@@ -4,10 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use soak::{run, Failure, Plan};
-use support::Server;
+use support::{faulty_module_path, Server};
 
 /// Who finds a fault.
 enum Finder {
@@ -17,9 +18,12 @@ enum Finder {
     SoakWithReplica,
     /// The soak, with seeds whose wall clock is set.
     SoakWithClock,
+    /// A test of this file, which fails then. The soak sees no difference: what such a fault does, something else that it does
+    /// may have done as well.
+    Test(&'static str, &'static str),
 }
 
-use Finder::{Soak, SoakWithClock, SoakWithReplica};
+use Finder::{Soak, SoakWithClock, SoakWithReplica, Test};
 
 const FINDERS: [(&str, Finder); 22] = [
     ("grant-out-of-order", Soak),
@@ -39,16 +43,21 @@ const FINDERS: [(&str, Finder); 22] = [
     ("limit-off-by-one", Soak),
     ("removal-unnoticed", Soak),
     ("writer-beside-reader", Soak),
-    ("release-leaves-waits", Soak),
+    ("release-leaves-waits", Test("waiting", "release_withdraws_the_waits_of_its_owner_and_of_nobody_else")),
     ("extension-adds-up", Soak),
     ("downgrade-lets-nobody-in", Soak),
-    ("old-session-ends-hold", Soak),
+    ("old-session-ends-hold", Test("session", "session_moves_to_the_connection_that_asked_last")),
     ("session-outlives-connection", Soak),
 ];
 
 /// How long a seed is tried, and how many are.
 const LENGTH: Duration = Duration::from_secs(4);
 const SEEDS: u64 = 30;
+
+/// The first of some seeds, and the step to the next.
+const ANY: (u64, u64) = (0, 1);
+const WITH_CLOCK: (u64, u64) = (1, 3);
+const WITH_REPLICA: (u64, u64) = (2, 3);
 
 #[test]
 fn each_planted_fault_has_a_test_that_finds_it() {
@@ -67,37 +76,45 @@ fn each_planted_fault_is_found() {
     println!("| fault | found by | seconds | what is said |\n|---|---|---|---|");
     for (name, finder) in FINDERS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
         let begin = Instant::now();
-        match found(name, finder) {
-            Some((seed, what)) => {
-                let what: String = what.split(": operation").next().unwrap_or_default().chars().take(100).collect();
-                println!("| `{name}` | soak, seed {seed} | {:.0} | {what} |", begin.elapsed().as_secs_f32());
-            }
+        let found = match finder {
+            Soak => found_by_soak(name, ANY),
+            SoakWithClock => found_by_soak(name, WITH_CLOCK),
+            SoakWithReplica => found_by_soak(name, WITH_REPLICA),
+            Test(file, test) => fails(name, file, test).then(|| format!("`{file}::{test}` | {{}} | it fails |")),
+        };
+        let seconds = format!("{:.0}", begin.elapsed().as_secs_f32());
+        match found {
+            Some(row) => println!("| `{name}` | {}", row.replacen("{}", &seconds, 1)),
             None => missed.push(*name),
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
-/// The first seed that finds it, and what it says.
-fn found(name: &str, finder: &Finder) -> Option<(u64, String)> {
-    let first = match finder {
-        Soak => 0,
-        SoakWithClock => 1,
-        SoakWithReplica => 2,
-    };
-    let seeds = (0..SEEDS).map(|n| match finder {
-        Soak => n,
-        SoakWithClock | SoakWithReplica => first + 3 * n,
-    });
-    for seed in seeds {
+/// Tries seeds from the first on: which one finds it, and what it says, as the rest of a row.
+fn found_by_soak(name: &str, seeds: (u64, u64)) -> Option<String> {
+    let (first, step) = seeds;
+    for seed in (0..SEEDS).map(|n| first + step * n) {
         let mut plan = Plan::of_seed(seed, LENGTH);
         plan.planted = Some(name.to_owned());
-        if let SoakWithClock = finder {
+        if seeds == WITH_CLOCK {
             plan.failures.extend([Failure::SetClock; 3]);
         }
         if let Some(what) = run(&plan).violations.into_iter().next() {
-            return Some((seed, what));
+            let what: String = what.split(": operation").next().unwrap_or_default().chars().take(100).collect();
+            return Some(format!("soak, seed {seed} | {{}} | {what} |"));
         }
     }
     None
+}
+
+/// Whether that test fails with the fault in the module.
+fn fails(name: &str, file: &str, test: &str) -> bool {
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "--locked", "--test", file, "--", "--exact", test])
+        .env("REDIS_LOCK_MODULE", faulty_module_path())
+        .env("REDIS_LOCK_FAULT", name)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).contains("test result: FAILED. 0 passed; 1 failed")
 }
