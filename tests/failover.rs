@@ -19,6 +19,7 @@ fn under_load(fail: impl Fn(&Server), mend: impl Fn(&Server)) {
     let watched = Watched::start(2);
     let load = Load::new();
     thread::scope(|scope| {
+        let _end = load.until_dropped();
         for n in 0..CLIENTS {
             let (watched, load) = (&watched, &load);
             scope.spawn(move || load.take_turns(&format!("c{n}"), || watched.find_primary(1)));
@@ -30,7 +31,6 @@ fn under_load(fail: impl Fn(&Server), mend: impl Fn(&Server)) {
         mend(watched.server(0));
         watched.until_whole();
         load.until_granted(20, None, "with the old one as a replica");
-        load.end();
     });
     let history = load.into_history();
     let grants = history.len();
@@ -125,18 +125,19 @@ fn planned_failover_forgets_no_grant() {
     };
     let load = Load::new();
     thread::scope(|scope| {
+        let _end = load.until_dropped();
         for n in 0..CLIENTS {
             let (load, find) = (&load, &find);
             scope.spawn(move || load.take_turns(&format!("c{n}"), find));
         }
         for (from, to) in [(&one, &other), (&other, &one), (&one, &other)] {
             load.until_granted(20, Some(from.port()), "at the primary");
-            assert_eq!(from.cmd(&args!["FAILOVER", "TO", "127.0.0.1", to.port()]), "OK");
+            // The replica says that it is in step a little before the primary knows.
+            until("the failover begins", || from.cmd(&args!["FAILOVER", "TO", "127.0.0.1", to.port()]) == "OK");
             until("the roles are changed", || is_primary(to) && !is_primary(from));
             until("the replica is in step", || from.info_field("replication", "master_link_status") == "up");
         }
         load.until_granted(20, Some(other.port()), "at the last primary");
-        load.end();
     });
     // One lock that goes from server to server, without exceptions for a change of the primary.
     let mut history = load.into_history();
@@ -152,6 +153,7 @@ fn paused_primary_grants_nobody_and_goes_on_afterwards() {
     let server = Server::start();
     let load = Load::new();
     thread::scope(|scope| {
+        let _end = load.until_dropped();
         for n in 0..CLIENTS {
             let (load, server) = (&load, &server);
             scope.spawn(move || load.take_turns(&format!("c{n}"), || Some((server.port(), server.client()))));
@@ -171,7 +173,6 @@ fn paused_primary_grants_nobody_and_goes_on_afterwards() {
             assert_eq!(server.cmd(&["CLIENT", "UNPAUSE"]), "OK");
         }
         load.until_granted(20, None, "after the pause");
-        load.end();
     });
     let Judgement { faults, lost, forgotten } = judge(load.into_history(), &[server.port()]);
     assert_eq!((faults, lost, forgotten), (Vec::<String>::new(), 0, 0));

@@ -69,6 +69,7 @@ fn play(cut: Cut) -> Option<Outcome> {
 
     let load = Load::with_work(WORK);
     thread::scope(|scope| {
+        let _end = load.until_dropped();
         for n in 0..CLIENTS {
             let (watched, load) = (&watched, &load);
             scope.spawn(move || load.take_turns(&format!("inside{n}"), || watched.find(0)));
@@ -89,7 +90,6 @@ fn play(cut: Cut) -> Option<Outcome> {
         watched.link().mend();
         watched.until_whole();
         load.until_granted(20, None, "when all are together again");
-        load.end();
     });
     let history = load.into_history();
     let new = history.iter().find(|grant| grant.server != OLD).unwrap();

@@ -58,7 +58,7 @@ pub use cluster_load::{ClusterLoad, End};
 pub use crowd::{can_open, crowd_size, Line};
 pub use history::{falls, judge, terms, Grant, Judgement};
 pub use link::Link;
-pub use load::Load;
+pub use load::{Load, LoadEnd};
 pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
 };

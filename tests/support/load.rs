@@ -31,6 +31,16 @@ pub struct Load {
     history: Mutex<Vec<Grant>>,
 }
 
+/// The crowd's end: when this is dropped, also by a test that fails, its clients stop when they are through with what they
+/// are at.
+pub struct LoadEnd<'a>(&'a Load);
+
+impl Drop for LoadEnd<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Load {
     /// Nobody yet (see [`Load::take_turns`]).
     #[expect(clippy::new_without_default, reason = "a crowd has no natural default")]
@@ -43,7 +53,7 @@ impl Load {
         Load { work, is_over: AtomicBool::new(false), history: Mutex::new(Vec::new()) }
     }
 
-    /// One client: takes and releases the lock until [`Load::end`], each time under a new owner, and writes down each hold.
+    /// One client: takes and releases the lock until the [`LoadEnd`], each time under a new owner, and writes down each hold.
     /// `find` says where to ask, after each failure anew: the number of a server as in [`Grant::server`], and a connection.
     pub fn take_turns(&self, name: &str, find: impl Fn() -> Option<(u16, Client)>) {
         let mut connection = None;
@@ -102,9 +112,9 @@ impl Load {
         self.seen().iter().filter(|grant| grant.server == server).count()
     }
 
-    /// Clients stop when they are through with what they are at.
-    pub fn end(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
+    /// To be kept as long as clients are to go on.
+    pub fn until_dropped(&self) -> LoadEnd<'_> {
+        LoadEnd(self)
     }
 
     /// What all clients saw, in the order of the grants.
