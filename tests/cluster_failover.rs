@@ -45,13 +45,7 @@ fn under_load(replace: impl Fn(&Cluster, usize, usize), mend: impl Fn(&Server)) 
     });
     let history: Vec<Grant> = load.into_histories()[0].iter().map(|hold| hold.grant).collect();
     let judgement = judge(history.clone(), &terms(&history, &[port(old), port(new)]));
-    println!(
-        "counted: failover in a cluster: {} holds, {} pairs side by side, {} forgotten",
-        history.len(),
-        judgement.lost,
-        judgement.forgotten
-    );
-    assert_eq!(judgement.faults, Vec::<String>::new());
+    judgement.report("failover in a cluster", history.len());
     assert_same(cluster.node(new), cluster.node(old));
 }
 

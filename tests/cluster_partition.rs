@@ -77,13 +77,7 @@ fn primary_alone_stops_granting_and_its_replica_goes_on() {
     });
     let history: Vec<Grant> = load.into_histories()[0].iter().map(|hold| hold.grant).collect();
     let judgement = judge(history.clone(), &terms(&history, &[old.port(), new.port()]));
-    println!(
-        "counted: failover in a cluster: {} holds, {} pairs side by side, {} forgotten",
-        history.len(),
-        judgement.lost,
-        judgement.forgotten
-    );
-    assert_eq!(judgement.faults, Vec::<String>::new());
+    judgement.report("failover in a cluster", history.len());
 
     assert_eq!(say(new, "LOCK.CHECK {k}held a").array()[0], fence);
     let mut waiter = wait(new, "LOCK.ACQUIRE {k}held b BLOCK 0");
@@ -137,12 +131,6 @@ fn cut_off_primary_stops_and_the_majority_goes_on_without_it() {
         .map(|hold| Grant { server: name(hold.grant.server), ..hold.grant })
         .collect::<Vec<_>>();
     let judgement = judge(grants.clone(), &terms(&grants, &[old.port(), new_seen]));
-    println!(
-        "counted: cut in a cluster: {} holds, {} pairs side by side, {} forgotten",
-        grants.len(),
-        judgement.lost,
-        judgement.forgotten
-    );
-    assert_eq!(judgement.faults, Vec::<String>::new());
+    judgement.report("cut in a cluster", grants.len());
     assert_same(new, old);
 }

@@ -33,10 +33,7 @@ fn under_load(fail: impl Fn(&Server), mend: impl Fn(&Server)) {
         load.until_granted(20, None, "with the old one as a replica");
     });
     let history = load.into_history();
-    let grants = history.len();
-    let Judgement { faults, lost, forgotten } = judge(history, &watched.terms());
-    println!("counted: failover under load: {grants} grants, {lost} pairs side by side, {forgotten} forgotten");
-    assert_eq!(faults, Vec::<String>::new());
+    judge(history.clone(), &watched.terms()).report("failover under load", history.len());
     let primary = watched.server(watched.primary());
     for n in (0..3).filter(|n| watched.server(*n).port() != primary.port()) {
         assert_same(primary, watched.server(n));

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use support::{acquire, aof_commands, args, digest, until, Server};
+use support::{acquire, aof_commands, args, digest, until, Chance, Server};
 
 /// Says why a server did not start: one of these stands in its log.
 const REASONS: [&str; 6] = [
@@ -18,32 +18,20 @@ const REASONS: [&str; 6] = [
     "short read or OOM",
 ];
 
-/// Pseudo-random numbers (xorshift64*), the same for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
-    }
-
-    /// Damages the bytes from `from` on, in up to three ways at once.
-    fn damage(&mut self, bytes: &[u8], from: usize) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
-        for _ in 0..=self.below(3) {
-            let at = from + self.below(bytes.len() - from);
-            match self.below(4) {
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.below(5)],
-                2 => bytes.insert(at, self.below(256) as u8),
-                _ if bytes.len() > from + 1 => drop(bytes.remove(at)),
-                _ => {}
-            }
+/// Damages the bytes from `from` on, in up to three ways at once.
+fn damaged(bytes: &[u8], from: usize, chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=chance.below(3) {
+        let at = from + chance.below(bytes.len() - from);
+        match chance.below(4) {
+            0 => bytes[at] ^= 1 << chance.below(8),
+            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][chance.below(5)],
+            2 => bytes.insert(at, chance.below(256) as u8),
+            _ if bytes.len() > from + 1 => drop(bytes.remove(at)),
+            _ => {}
         }
-        bytes
     }
+    bytes
 }
 
 /// An exclusive lock, and one with three shared holders.
@@ -138,10 +126,10 @@ fn damaged_effects_in_an_aof_are_left_out_or_give_valid_locks() {
     assert_eq!(effects.len(), 6, "a grant each, an end, an extension");
     server.shutdown();
 
-    let mut chance = Chance(SEED);
+    let mut chance = Chance::new(SEED);
     let mut bytes = command(&args!["SELECT", 0]);
     for n in 0..EFFECTS {
-        let effect = chance.damage(&effects[n % effects.len()], 0);
+        let effect = damaged(&effects[n % effects.len()], 0, &mut chance);
         bytes.extend(command(&args!["LOCK.__APPLY", format!("k{}", n % 50), effect]));
     }
     fs::write(incremental_aof(&server), bytes).unwrap();
@@ -169,11 +157,11 @@ fn damaged_aof_is_refused_or_gives_valid_locks() {
     server.shutdown();
     let file = incremental_aof(&server);
     let whole = fs::read(&file).unwrap();
-    let mut chance = Chance(SEED);
+    let mut chance = Chance::new(SEED);
     for n in 0..15 {
         let damaged = match n {
             0 => whole[..whole.len() / 2].to_vec(),
-            _ => chance.damage(&whole, 0),
+            _ => damaged(&whole, 0, &mut chance),
         };
         fs::write(&file, &damaged).unwrap();
         start_with_damage(&server, &format!("seed {SEED:#x}, round {n}"));
@@ -196,9 +184,9 @@ fn damaged_rdb_is_refused_or_gives_valid_locks() {
     // From the key's name on: the module's id, the stored form and its frame. What stands before is Redis's alone.
     let place = |name: &[u8]| whole.windows(name.len()).rposition(|bytes| bytes == name).unwrap() + name.len();
     let from = place(b"alone").min(place(b"together"));
-    let mut chance = Chance(SEED);
+    let mut chance = Chance::new(SEED);
     let loaded = (0..40).filter(|round| {
-        fs::write(&file, chance.damage(&whole, from)).unwrap();
+        fs::write(&file, damaged(&whole, from, &mut chance)).unwrap();
         start_with_damage(&server, &format!("seed {SEED:#x}, round {round}"))
     });
     let loaded = loaded.count();

@@ -7,7 +7,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use support::{args, skip, until, Client, Server, Value};
+use support::{args, skip, until, Chance, Client, Server, Value};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const HOUR_US: u64 = 60 * 60 * 1_000_000;
@@ -211,18 +211,6 @@ fn payload_whose_lease_has_ended_leaves_no_key() {
     server.assert_clean();
 }
 
-/// Pseudo-random numbers (xorshift64*), the same for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
-    }
-}
-
 /// Damages everything between the type byte and the footer, in up to four ways at once.
 fn damaged(dump: &[u8], chance: &mut Chance) -> Vec<u8> {
     let mut body = dump[1..dump.len() - FOOT].to_vec();
@@ -289,7 +277,7 @@ fn damaged_payloads_are_bad_data_or_valid_locks() {
     let cuts: Vec<_> = (1..dump.len() - FOOT).map(|len| [&dump[..len], &dump[dump.len() - FOOT..]].concat()).collect();
     feed(&mut client, &cuts);
 
-    let mut chance = Chance(SEED);
+    let mut chance = Chance::new(SEED);
     let mut let_in = 0;
     for _ in 0..100 {
         let payloads: Vec<_> = (0..100).map(|_| damaged(&dump, &mut chance)).collect();

@@ -15,7 +15,7 @@ mod leases;
 mod streams;
 mod waiting;
 
-use bench::clients::{raise_open_files, roomy, FILES, MANY_CLIENTS};
+use bench::clients::{roomy, FILES, MANY_CLIENTS};
 use bench::progress;
 use bench::report::{Cell, Entry, Report, Table};
 use streams::{Seen, Streams};
@@ -82,7 +82,7 @@ fn nothing(side: Side, _: Scale) -> Vec<Seen> {
 
 fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
-    let files = raise_open_files();
+    let files = support::raise_open_files();
     let mut report = Report::new("overload", "Overload: how long everybody else waits", None);
     let load_before = load();
     if files < FILES {

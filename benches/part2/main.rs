@@ -89,7 +89,7 @@ const MEASUREMENTS: [(&str, Measurement); 6] = [
 
 fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
-    let files = bench::clients::raise_open_files();
+    let files = support::raise_open_files();
     // Puts itself between the harness and the server, so it must come before the first server.
     let callgrind = Callgrind::find();
     let mut report = Report::new("part2", "All modes of holding: what they cost", callgrind.as_ref());

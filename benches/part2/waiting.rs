@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::clients::{
-    all_say, connect, hold, memory, owner, raise_open_files, roomy, until_number, DAY, FILES, PATIENCE,
-};
+use crate::bench::clients::{all_say, connect, hold, memory, owner, roomy, until_number, DAY, FILES, PATIENCE};
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
@@ -158,7 +156,7 @@ pub fn measure(scale: Scale, report: &mut Report) {
          Redis gives back some 500 of its blocked clients a second, and keeps 8. A client and a server may open {} files each \
          here; 100000 waiters are not tried.",
         QUIET.as_secs(),
-        raise_open_files(),
+        support::raise_open_files(),
     ));
 }
 

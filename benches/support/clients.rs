@@ -14,18 +14,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A lease, or a wait, that does not end while anything is measured.
 pub const DAY: &str = "86400000";
 
-/// Lets this process, and the servers it starts, open as many files as it may. Returns how many.
-pub fn raise_open_files() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure outlives the call that fills it.
-    let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the structure outlives the call that reads it.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!((got, set), (0, 0), "RLIMIT_NOFILE: {}", std::io::Error::last_os_error());
-    limit.rlim_cur
-}
-
 /// A server takes such crowds.
 pub const MANY_CLIENTS: &str = "maxclients 12900";
 

@@ -3,26 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::cluster_client::{Answer, ClusterClient};
 use super::history::Grant;
+use super::load::{LoadEnd, BLOCK, LEASE, PATIENCE, PAUSE, SILENCE, WORK};
 use super::modes::{Hold, Mode};
 use super::poll;
 use super::value::Value;
-
-/// The lease of every hold, in milliseconds.
-const LEASE_MS: u64 = 3000;
-/// How long a client waits in the server at a time, in milliseconds.
-const BLOCK_MS: u64 = 2000;
-/// A node that says nothing for so long is given up.
-const SILENCE: Duration = Duration::from_secs(4);
-/// How long a client holds a lock.
-const WORK: Duration = Duration::from_millis(2);
-/// The pause before a client asks another node.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How long clients may take to find a node that grants, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A crowd of clients that take turns with some locks.
 #[derive(Debug)]
@@ -33,15 +21,6 @@ pub struct ClusterLoad {
     seen: Vec<Mutex<Vec<Hold>>>,
 }
 
-/// The crowd's end: when this is dropped, also by a test that fails, its clients stop.
-pub struct End<'a>(&'a ClusterLoad);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.is_over.store(true, Ordering::Relaxed);
-    }
-}
-
 impl ClusterLoad {
     /// Nobody yet (see [`ClusterLoad::take_turns`]).
     pub fn new(keys: &[&str]) -> ClusterLoad {
@@ -50,8 +29,8 @@ impl ClusterLoad {
     }
 
     /// To be kept as long as clients are to go on.
-    pub fn until_dropped(&self) -> End<'_> {
-        End(self)
+    pub fn until_dropped(&self) -> LoadEnd<'_> {
+        LoadEnd(&self.is_over)
     }
 
     /// Whether clients are to stop.
@@ -59,7 +38,7 @@ impl ClusterLoad {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// One client of these nodes: takes and releases one lock after the other until the [`End`], each time under a new owner,
+    /// One client of these nodes: takes and releases one lock after the other until the [`LoadEnd`], each time under a new owner,
     /// and writes down each hold. `mode` says how, given which lock and which turn it is.
     pub fn take_turns(&self, name: &str, nodes: Vec<u16>, mode: impl Fn(usize, usize) -> Mode) {
         let mut client = ClusterClient::new(nodes, SILENCE);
@@ -77,7 +56,7 @@ impl ClusterLoad {
     /// Whether there was somebody to ask.
     fn turn(&self, client: &mut ClusterClient, which: usize, mode: Mode, owner: &str) -> bool {
         let key = &self.keys[which];
-        let (lease, block) = (LEASE_MS.to_string(), BLOCK_MS.to_string());
+        let [lease, block] = [LEASE, BLOCK].map(|length| length.as_millis().to_string());
         let mut request = vec!["LOCK.ACQUIRE", key, owner, "PX", &lease, "BLOCK", &block];
         let limit = mode.limit().to_string();
         if mode != Mode::Alone {
@@ -85,19 +64,16 @@ impl ClusterLoad {
         }
         let Some(Answer { called, server, value }) = client.ask(key, &request) else { return false };
         let fence = match value {
-            Value::Int(fence) => fence.unsigned_abs(),
+            Value::Int(fence) => fence,
             Value::NullBulk => return true,
             other => panic!("{request:?}: {other:?}"),
         };
         let granted = Instant::now();
         thread::sleep(WORK);
-        // The lease began when it was granted, which was after it was asked for.
-        let lapsed = called + Duration::from_millis(LEASE_MS);
-        let ended = Instant::now().min(lapsed.max(granted));
+        let grant = Grant::until_now(called, granted, server, fence, LEASE);
         let released = client.ask(key, &["LOCK.RELEASE", key, owner]);
-        // Found nothing, and was told so within the lease.
-        let vanished = released.as_ref().is_some_and(|answer| answer.value == 0) && Instant::now() < lapsed;
-        self.seen(which).push(Hold { grant: Grant { called, granted, server, fence, ended, vanished }, mode });
+        let grant = grant.released(released.as_ref().map(|answer| &answer.value), LEASE);
+        self.seen(which).push(Hold { grant, mode });
         released.is_some()
     }
 

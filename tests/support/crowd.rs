@@ -18,8 +18,8 @@ pub fn crowd_size(usual: usize) -> usize {
     env::var("REDIS_LOCK_CROWD").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// Raises this process's limit of open files (its servers inherit it); whether so many connections are possible.
-pub fn can_open(connections: usize) -> bool {
+/// Lets this process, and the servers it starts, open as many files as it may. Returns how many.
+pub fn raise_open_files() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit writes into `limit`, which outlives the call.
     let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
@@ -28,9 +28,15 @@ pub fn can_open(connections: usize) -> bool {
     // SAFETY: setrlimit reads `limit`, which outlives the call.
     let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     assert_eq!(set, 0);
-    let enough = usize::try_from(limit.rlim_max).unwrap_or(usize::MAX) >= connections + OTHER_FILES;
+    limit.rlim_cur
+}
+
+/// Whether so many connections are possible, with the limit of open files raised.
+pub fn can_open(connections: usize) -> bool {
+    let files = raise_open_files();
+    let enough = usize::try_from(files).unwrap_or(usize::MAX) >= connections + OTHER_FILES;
     if !enough {
-        skip(format!("{connections} connections need more than the {} files this process may open", limit.rlim_max));
+        skip(format!("{connections} connections need more than the {files} files this process may open"));
     }
     enough
 }

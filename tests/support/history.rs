@@ -1,7 +1,9 @@
 //! What clients saw of one lock, and whether it could be so.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use super::value::Value;
 
 /// One exclusive hold, by the clock of the test.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,21 @@ pub struct Grant {
     pub vanished: bool,
 }
 
+impl Grant {
+    /// A hold of this lease whose holder is about to release it. The lease began when it was granted, which was after it was
+    /// asked for.
+    pub(super) fn until_now(called: Instant, granted: Instant, server: u16, fence: i64, lease: Duration) -> Grant {
+        let ended = Instant::now().min((called + lease).max(granted));
+        Grant { called, granted, server, fence: fence.unsigned_abs(), ended, vanished: false }
+    }
+
+    /// Its release was answered with this; or nobody knows with what.
+    pub(super) fn released(self, answer: Option<&Value>, lease: Duration) -> Grant {
+        let found_nothing = answer.is_some_and(|answer| *answer == 0);
+        Grant { vanished: found_nothing && Instant::now() < self.called + lease, ..self }
+    }
+}
+
 /// What came of checking a history.
 #[derive(Debug, Default)]
 pub struct Judgement {
@@ -33,6 +50,16 @@ pub struct Judgement {
     /// Holds that their servers had forgotten when they were released, within their leases. Only an asynchronous failover may
     /// do that. Counted, to be reported.
     pub forgotten: usize,
+}
+
+impl Judgement {
+    /// Prints what is to be counted, for `make nightly`, and panics if there is a fault.
+    #[track_caller]
+    pub fn report(&self, what: &str, holds: usize) {
+        let Judgement { faults, lost, forgotten } = self;
+        println!("counted: {what}: {holds} holds, {lost} pairs side by side, {forgotten} forgotten");
+        assert_eq!(*faults, Vec::<String>::new());
+    }
 }
 
 /// Checks exclusive holds of one key. `primaries`: the servers that were primary, in this order; nobody else may grant.
@@ -112,8 +139,6 @@ pub fn terms(history: &[Grant], known: &[u16]) -> Vec<u16> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -19,6 +19,7 @@
 //! | `module.rs` | building the `.so` |
 //! | `locks.rs` | held, waited for, given up: what tests do on the way to what they try |
 //! | `client.rs`, `value.rs` | the wire |
+//! | `chance.rs` | chance that a seed replays |
 //! | `skip.rs` | what a server cannot do: the one way to leave a test out |
 //!
 //! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAULTY_MODULE`
@@ -30,6 +31,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod builder;
+mod chance;
 mod client;
 mod clock;
 mod cluster;
@@ -50,12 +52,13 @@ mod value;
 mod watch;
 
 pub use builder::ServerBuilder;
+pub use chance::Chance;
 pub use client::{Client, Received};
 pub use clock::{clocks_can_be_wrong, WallClock};
 pub use cluster::Cluster;
 pub use cluster_client::{Answer, ClusterClient};
-pub use cluster_load::{ClusterLoad, End};
-pub use crowd::{can_open, crowd_size, Line};
+pub use cluster_load::ClusterLoad;
+pub use crowd::{can_open, crowd_size, raise_open_files, Line};
 pub use history::{falls, judge, terms, Grant, Judgement};
 pub use link::Link;
 pub use load::{Load, LoadEnd};

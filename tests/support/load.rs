@@ -10,18 +10,20 @@ use super::history::Grant;
 use super::poll;
 use super::value::Value;
 
-/// The lease of every hold, in milliseconds.
-const LEASE_MS: u64 = 3000;
-/// How long a client waits in the server at a time, in milliseconds.
-const BLOCK_MS: u64 = 2000;
+// What a crowd in a cluster does as well (cluster_load.rs).
+
+/// The lease of every hold.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+/// How long a client waits in the server at a time.
+pub(super) const BLOCK: Duration = Duration::from_secs(2);
 /// A client that hears nothing for so long looks for its server anew.
-const SILENCE: Duration = Duration::from_secs(4);
+pub(super) const SILENCE: Duration = Duration::from_secs(4);
 /// How long a client holds the lock, if nothing else is said.
-const WORK: Duration = Duration::from_millis(2);
+pub(super) const WORK: Duration = Duration::from_millis(2);
 /// The pause before a client looks for a server again.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// How long clients may take to find a server that grants, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A crowd of clients that take turns with the lock `k`.
 #[derive(Debug)]
@@ -33,11 +35,11 @@ pub struct Load {
 
 /// The crowd's end: when this is dropped, also by a test that fails, its clients stop when they are through with what they
 /// are at.
-pub struct LoadEnd<'a>(&'a Load);
+pub struct LoadEnd<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for LoadEnd<'_> {
     fn drop(&mut self) {
-        self.0.is_over.store(true, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -77,19 +79,15 @@ impl Load {
 
     /// Whether to go on with this connection.
     fn turn(&self, server: u16, client: &mut Client, owner: &str) -> bool {
-        let (lease, block) = (LEASE_MS.to_string(), BLOCK_MS.to_string());
+        let [lease, block] = [LEASE, BLOCK].map(|length| length.as_millis().to_string());
         let called = Instant::now();
         match client.try_cmd(&["LOCK.ACQUIRE", "k", owner, "PX", &lease, "BLOCK", &block]) {
             Ok(Value::Int(fence)) => {
                 let granted = Instant::now();
                 thread::sleep(self.work);
-                // The lease began when it was granted, which was after it was asked for.
-                let lapsed = called + Duration::from_millis(LEASE_MS);
-                let ended = Instant::now().min(lapsed.max(granted));
+                let grant = Grant::until_now(called, granted, server, fence, LEASE);
                 let released = client.try_cmd(&["LOCK.RELEASE", "k", owner]);
-                // Found nothing, and was told so within the lease.
-                let vanished = matches!(released, Ok(Value::Int(0))) && Instant::now() < lapsed;
-                self.seen().push(Grant { called, granted, server, fence: fence.unsigned_abs(), ended, vanished });
+                self.seen().push(grant.released(released.as_ref().ok(), LEASE));
                 released.is_ok()
             }
             Ok(Value::NullBulk) => true,
@@ -107,14 +105,9 @@ impl Load {
         assert!(gone_on.is_some(), "grants do not go on: {when}");
     }
 
-    /// How many holds a server has granted.
-    pub fn granted_by(&self, server: u16) -> usize {
-        self.seen().iter().filter(|grant| grant.server == server).count()
-    }
-
     /// To be kept as long as clients are to go on.
     pub fn until_dropped(&self) -> LoadEnd<'_> {
-        LoadEnd(self)
+        LoadEnd(&self.is_over)
     }
 
     /// What all clients saw, in the order of the grants.
