@@ -5,7 +5,7 @@ use std::mem;
 use super::inbox::Inbox;
 use super::server::{Found, Key, KeyId, KeyRef, Server, Standing, Verdict, Waiting};
 use super::{sessions, Engine};
-use crate::lock::{Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
+use crate::lock::{Crowd, Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
 use crate::planted::{self, Fault};
 
 /// How long one turn may take before the event loop gets its chance, in milliseconds.
@@ -28,19 +28,25 @@ pub enum Task {
     Look(KeyId),
     /// End what is over, serve the line.
     Advance(KeyId),
+    /// These holds were over and made room: count them, and tell who listens.
+    Tell(KeyId, Crowd),
 }
 
 impl Task {
     fn key(&self) -> &KeyId {
         match self {
-            Task::Revoke(key, ..) | Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => key,
+            Task::Revoke(key, ..)
+            | Task::Close(key, ..)
+            | Task::Look(key)
+            | Task::Advance(key)
+            | Task::Tell(key, _) => key,
         }
     }
 
     /// The key, if the task is about the value there; what is about waiters stays where they wait.
     pub fn value_key(&mut self) -> Option<&mut KeyId> {
         match self {
-            Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => Some(key),
+            Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) | Task::Tell(key, _) => Some(key),
             Task::Revoke(..) => None,
         }
     }
@@ -49,7 +55,7 @@ impl Task {
     pub fn is_close(&self) -> bool {
         match self {
             Task::Close(..) => true,
-            Task::Revoke(..) | Task::Look(_) | Task::Advance(_) => false,
+            Task::Revoke(..) | Task::Look(_) | Task::Advance(_) | Task::Tell(..) => false,
         }
     }
 }
@@ -164,9 +170,8 @@ impl<W: Waiting> Engine<W> {
     fn attempt<S: Server>(&mut self, server: &mut S, task: Task) -> bool {
         match server.verdict(task.key().borrow()) {
             Verdict::Accepts => {
-                if self.perform(server, &task) == Progress::Halted {
-                    self.postponed.push(task);
-                }
+                let again = self.perform(server, task);
+                self.postponed.extend(again);
             }
             Verdict::Foreign => {
                 self.sweep_soon(task.key());
@@ -219,30 +224,38 @@ impl<W: Waiting> Engine<W> {
         Some(key)
     }
 
-    /// Does a task. [`Progress::Halted`] if it must come again.
-    fn perform<S: Server>(&mut self, server: &mut S, task: &Task) -> Progress {
-        let at = task.key().borrow();
-        let now = server.now();
-        let Some(mut key) = server.open(at) else { return Progress::Done };
-        let is_done = self.turn(at, &mut key, now, |turn| {
-            match task {
-                Task::Revoke(_, hold, ticket) => turn.undelivered(*hold, *ticket),
-                Task::Close(_, owner, session) => return turn.close(owner.borrow(), *session),
-                Task::Look(_) => turn.reconcile(),
-                Task::Advance(_) => turn.advance_some(),
+    /// Does a task. Gives it back if it must come again.
+    fn perform<S: Server>(&mut self, server: &mut S, task: Task) -> Option<Task> {
+        let name = task.key().clone();
+        let (at, now) = (name.borrow(), server.now());
+        let mut key = server.open(at)?;
+        // A key of another type turns its line away; there is nobody here to be told of it.
+        let again = match task {
+            Task::Revoke(_, hold, ticket) => {
+                let _ = self.turn(at, &mut key, now, |turn| turn.undelivered(hold, ticket));
+                None
             }
-            true
-        });
-        // A key of another type turned its line away; there is nobody here to be told of it.
-        let progress = if is_done == Ok(false) { Progress::Halted } else { Progress::Done };
-        let events = self.events.drain(..).map(|event| (task.key().clone(), event));
-        self.timer_events.extend(events);
+            Task::Close(_, ref owner, session) => {
+                let is_done = self.turn(at, &mut key, now, |turn| turn.close(owner.borrow(), session));
+                (is_done == Ok(false)).then_some(task)
+            }
+            Task::Look(_) => {
+                let _ = self.turn(at, &mut key, now, |turn| turn.reconcile());
+                self.bind_all(at, &mut key);
+                None
+            }
+            Task::Advance(_) => {
+                let _ = self.turn(at, &mut key, now, |turn| turn.advance());
+                None
+            }
+            Task::Tell(_, crowd) => {
+                self.tell_lapsed(at, &mut key, now, crowd);
+                None
+            }
+        };
         self.index(at, &mut key);
-        match task {
-            Task::Look(_) => self.bind_all(at, &mut key),
-            Task::Revoke(..) | Task::Close(..) | Task::Advance(_) => {}
-        }
-        progress
+        self.timer_events.extend(self.events.drain(..).map(|event| (name.clone(), event)));
+        again
     }
 
     /// Holds that came to this key by RENAME or MOVE are still bound to their connections.
@@ -266,6 +279,8 @@ impl<W: Waiting> Engine<W> {
                 Task::Look(key) | Task::Advance(key) => inbox.changed.push(key),
                 // The lease alone ends it now.
                 Task::Close(..) => {}
+                // A replica publishes nothing.
+                Task::Tell(..) => {}
             }
         }
         inbox.closed.clear();

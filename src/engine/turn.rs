@@ -7,7 +7,7 @@ use super::deadlines::Slot;
 use super::run::Task;
 use super::server::{Found, Key, KeyEvent, KeyRef, Reply, Stored, Waiting};
 use super::{sessions, Engine, WrongType};
-use crate::lock::{Answer, Change, Effect, End, HoldId, Holders, Mode, Now, Ticket, Turn};
+use crate::lock::{Answer, Change, Crowd, Effect, End, HoldId, Holders, Mode, Now, Ticket, Turn};
 use crate::planted::{self, Fault};
 use crate::wire::{EffectWriter, Told};
 
@@ -79,6 +79,7 @@ impl<W: Waiting> Engine<W> {
                     granted = granted.saturating_sub(usize::from(is_new));
                     is_signalled = true;
                 }
+                Effect::Lapsed(_) => is_signalled = true,
                 Effect::Rebound(..) | Effect::Answer(..) => {}
             }
         }
@@ -155,7 +156,11 @@ impl<W: Waiting> Engine<W> {
             }
             Effect::Ended(hold, why) => {
                 if let Some(session) = hold.session {
-                    self.sessions.unbind(session, at, &hold.owner);
+                    // Its owner may hold again by now, and with the same connection.
+                    let again = key.stored().and_then(|stored| stored.holders.of(hold.owner.borrow()));
+                    if again.is_none_or(|(_, _, again)| again.session != Some(session)) {
+                        self.sessions.unbind(session, at, &hold.owner);
+                    }
                 }
                 self.events.push(match why {
                     End::Released | End::Undelivered => KeyEvent::Release,
@@ -163,6 +168,7 @@ impl<W: Waiting> Engine<W> {
                     End::Closed => KeyEvent::Session,
                 });
             }
+            Effect::Lapsed(crowd) => self.soon.push_back(Task::Tell(at.to_id(), crowd)),
             Effect::Answer(ticket, Answer::Granted(hold)) => {
                 self.spent.answers += 1;
                 self.waiters.answer(ticket, |made_owner| Reply::Granted(hold, ticket, made_owner));
@@ -174,6 +180,16 @@ impl<W: Waiting> Engine<W> {
             }
             Effect::Answer(ticket, Answer::MustRelease) => self.waiters.answer(ticket, |_| Reply::MustRelease),
         }
+    }
+
+    /// Tells of some that made room when their leases had run out. The others' turn comes.
+    pub(super) fn tell_lapsed<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, mut crowd: Crowd) {
+        for _ in 0..TOLD_MAX {
+            let Some(shared) = crowd.first_end().and_then(|(_, id)| crowd.remove(id)) else { return };
+            self.spent.steps += 1;
+            self.tell(at, key, now, Effect::Ended(shared.hold, End::Lapsed));
+        }
+        self.soon.push_back(Task::Tell(at.to_id(), crowd));
     }
 
     /// Answers a waiter whose wait ran out, and who has left its line.
@@ -253,6 +269,8 @@ impl<W: Waiting> Engine<W> {
     }
 }
 
+/// Of how many holds that made room one task tells.
+const TOLD_MAX: usize = 64;
 /// For how many effects of a step room is kept.
 const EFFECTS_KEPT: usize = 256;
 /// How much room is kept for the next effect that is replicated, in bytes.
@@ -278,7 +296,8 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
                     Effect::Granted(id, _) => runs(Told::Granted, id, &mut writer),
                     Effect::Changed(id, _) => runs(Told::Changed, id, &mut writer),
                     Effect::Ended(hold, _) => writer.ended(hold.owner.borrow()),
-                    Effect::Rebound(..) | Effect::Answer(..) => {}
+                    // Only an exclusive hold comes after it, or none.
+                    Effect::Lapsed(_) | Effect::Rebound(..) | Effect::Answer(..) => {}
                 }
             }
         }

@@ -1,9 +1,11 @@
 //! Shared holders of one lock.
 //!
 //! Most locks have few, and a list is all they take. From [`FEW_MAX`] on they are kept in trees, so that whatever happens
-//! to one of a million takes O(log n).
+//! to one of a million takes O(log n). When the leases of a crowd run out together, [`Crowd::lapse`] puts them out of force
+//! at once, and they are taken out one by one while the lock serves others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::fence::Fence;
 use super::hold::{Hold, HoldId, Limit};
@@ -47,8 +49,12 @@ struct Trees {
     holds: BTreeMap<HoldId, SharedHold>,
     by_owner: BTreeMap<Owner, HoldId>,
     ends: BTreeSet<(Steady, HoldId)>,
-    /// How many asked for each limit.
+    /// How many of those in force asked for each limit.
     limits: BTreeMap<Limit, usize>,
+    /// Holds that end by this moment are out of force; `None`: no hold is.
+    lapsed_by: Option<Steady>,
+    /// How many are out of force.
+    lapsed: usize,
 }
 
 impl Crowd {
@@ -62,6 +68,31 @@ impl Crowd {
         match &self.0 {
             Kept::Few(few) => few.len(),
             Kept::Many(trees) => trees.holds.len(),
+        }
+    }
+
+    /// How many holds are in force: all but those that [`Crowd::lapse`] found over.
+    pub fn in_force(&self) -> usize {
+        match &self.0 {
+            Kept::Few(few) => few.len(),
+            Kept::Many(trees) => trees.holds.len() - trees.lapsed,
+        }
+    }
+
+    /// Whether a hold is in force that ends at this moment.
+    pub fn is_in_force(&self, end: Steady) -> bool {
+        match &self.0 {
+            Kept::Few(_) => true,
+            Kept::Many(trees) => trees.is_in_force(end),
+        }
+    }
+
+    /// Puts holds out of force whose lease has run out: they do not count any more, though they are still here. In a list all
+    /// stay in force: a step ends more than fit into one. Linear in those whose lease ran out since it was called last.
+    pub fn lapse(&mut self, now: Steady) {
+        match &mut self.0 {
+            Kept::Few(_) => {}
+            Kept::Many(trees) => trees.lapse(now),
         }
     }
 
@@ -119,7 +150,7 @@ impl Crowd {
         }
     }
 
-    /// The smallest limit that any of them asked for.
+    /// The smallest limit that any of those in force asked for.
     pub fn smallest_limit(&self) -> Option<Limit> {
         match &self.0 {
             Kept::Few(few) => few.iter().filter_map(|shared| shared.limit).min(),
@@ -169,28 +200,28 @@ impl Crowd {
             Kept::Few(few) => few.iter_mut().find(|shared| shared.id() == id)?,
             Kept::Many(trees) => trees.holds.get_mut(&id)?,
         };
-        let before = held.hold.end;
+        let (before, limit) = (held.hold.end, held.limit);
         change(&mut held.hold);
         let (end, fence) = (held.hold.end, held.hold.fence);
         if fence != id.fence {
             // It has another name now, and another place.
             held.hold.fence = id.fence;
-            self.note_end(id, before, end);
+            self.note_end(id, limit, before, end);
             let SharedHold { mut hold, limit, .. } = self.remove(id)?;
             hold.fence = fence;
             return Some(self.insert(hold, limit));
         }
-        self.note_end(id, before, end);
+        self.note_end(id, limit, before, end);
         Some(id)
     }
 
-    fn note_end(&mut self, id: HoldId, before: Steady, end: Steady) {
+    fn note_end(&mut self, id: HoldId, limit: Option<Limit>, before: Steady, end: Steady) {
         match &mut self.0 {
             Kept::Few(_) => {}
             Kept::Many(trees) => {
                 if before != end {
-                    trees.ends.remove(&(before, id));
-                    trees.ends.insert((end, id));
+                    trees.forget_end(id, limit, before);
+                    trees.note_end(id, limit, end);
                 }
             }
         }
@@ -213,26 +244,67 @@ impl Trees {
     fn insert(&mut self, shared: SharedHold) {
         let id = shared.id();
         self.by_owner.insert(shared.hold.owner.clone(), id);
-        self.ends.insert((shared.hold.end, id));
-        if let Some(limit) = shared.limit {
-            *self.limits.entry(limit).or_default() += 1;
-        }
+        self.note_end(id, shared.limit, shared.hold.end);
         self.holds.insert(id, shared);
     }
 
     fn remove(&mut self, id: HoldId) -> Option<SharedHold> {
         let shared = self.holds.remove(&id)?;
         self.by_owner.remove(shared.hold.owner.as_bytes());
-        self.ends.remove(&(shared.hold.end, id));
-        if let Some(limit) = shared.limit {
-            let left = self.limits.get(&limit).map_or(0, |count| count.saturating_sub(1));
-            if left == 0 {
-                self.limits.remove(&limit);
-            } else {
-                self.limits.insert(limit, left);
+        self.forget_end(id, shared.limit, shared.hold.end);
+        Some(shared)
+    }
+
+    fn note_end(&mut self, id: HoldId, limit: Option<Limit>, end: Steady) {
+        self.ends.insert((end, id));
+        if !self.is_in_force(end) {
+            self.lapsed += 1;
+        } else if let Some(limit) = limit {
+            *self.limits.entry(limit).or_default() += 1;
+        }
+    }
+
+    fn forget_end(&mut self, id: HoldId, limit: Option<Limit>, end: Steady) {
+        self.ends.remove(&(end, id));
+        if !self.is_in_force(end) {
+            self.lapsed = self.lapsed.saturating_sub(1);
+        } else if let Some(limit) = limit {
+            self.forget_limit(limit);
+        }
+    }
+
+    fn forget_limit(&mut self, limit: Limit) {
+        let left = self.limits.get(&limit).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            self.limits.remove(&limit);
+        } else {
+            self.limits.insert(limit, left);
+        }
+    }
+
+    fn is_in_force(&self, end: Steady) -> bool {
+        self.lapsed_by.is_none_or(|by| by < end)
+    }
+
+    fn lapse(&mut self, now: Steady) {
+        if self.lapsed_by.is_some_and(|by| by >= now) {
+            return;
+        }
+        const LAST: HoldId = HoldId { fence: Fence::MAX, nth: u32::MAX };
+        let first = self.lapsed_by.map_or(Bound::Unbounded, |by| Bound::Excluded((by, LAST)));
+        let since = (first, Bound::Included((now, LAST)));
+        if self.limits.is_empty() {
+            self.lapsed += self.ends.range(since).count();
+        } else {
+            let over: Vec<HoldId> = self.ends.range(since).map(|(_, id)| *id).collect();
+            self.lapsed += over.len();
+            for id in over {
+                if let Some(limit) = self.holds.get(&id).and_then(|shared| shared.limit) {
+                    self.forget_limit(limit);
+                }
             }
         }
-        Some(shared)
+        self.lapsed_by = Some(now);
     }
 }
 

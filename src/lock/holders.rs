@@ -13,7 +13,7 @@ pub enum Holders {
     Free,
     /// One owner alone.
     Exclusive(Hold),
-    /// Owners that hold it together; never none.
+    /// Owners that hold it together; never none, though the leases of all may have run out.
     Shared(Crowd),
 }
 
@@ -90,12 +90,42 @@ impl Holders {
         match (self, asked) {
             (Holders::Free, _) => true,
             (Holders::Exclusive(_), _) => false,
-            (Holders::Shared(crowd), Mode::Exclusive) => planted::is(Fault::WriterBesideReader) && crowd.len() == 1,
+            (Holders::Shared(crowd), Mode::Exclusive) => {
+                crowd.in_force() == usize::from(planted::is(Fault::WriterBesideReader))
+            }
             (Holders::Shared(crowd), Mode::Shared(limit)) => {
                 let one_more = usize::from(planted::is(Fault::LimitOffByOne));
-                least(crowd, limit).is_none_or(|least| crowd.len() < least.get() as usize + one_more)
+                least(crowd, limit).is_none_or(|least| crowd.in_force() < least.get() as usize + one_more)
             }
         }
+    }
+
+    /// How many holds count for who may be let in.
+    pub fn in_force(&self) -> usize {
+        match self {
+            Holders::Free | Holders::Exclusive(_) => self.len(),
+            Holders::Shared(crowd) => crowd.in_force(),
+        }
+    }
+
+    /// From now on the many holds whose lease has run out, and that nobody came to end yet, hold nobody up: see
+    /// [`Crowd::lapse`].
+    pub fn lapse(&mut self, now: Steady) {
+        match self {
+            Holders::Free | Holders::Exclusive(_) => {}
+            Holders::Shared(crowd) => crowd.lapse(now),
+        }
+    }
+
+    /// Takes out shared holds none of which is in force. `None` if there are none, or others.
+    pub fn take_lapsed(&mut self) -> Option<Crowd> {
+        let Holders::Shared(crowd) = self else { return None };
+        if crowd.in_force() > 0 {
+            return None;
+        }
+        let crowd = std::mem::replace(crowd, Crowd::new());
+        *self = Holders::Free;
+        Some(crowd)
     }
 
     /// How many bytes they take beside this value itself, roughly.
@@ -111,7 +141,7 @@ impl Holders {
     pub fn are_within_limits(&self) -> bool {
         match self {
             Holders::Free | Holders::Exclusive(_) => true,
-            Holders::Shared(crowd) => least(crowd, None).is_none_or(|least| crowd.len() <= least.get() as usize),
+            Holders::Shared(crowd) => least(crowd, None).is_none_or(|least| crowd.in_force() <= least.get() as usize),
         }
     }
 
@@ -124,7 +154,10 @@ impl Holders {
             (Holders::Exclusive(_), _) | (Holders::Shared(_), Mode::Exclusive) => true,
             (Holders::Shared(crowd), Mode::Shared(limit)) => least(crowd, limit).is_some_and(|least| least.get() == 1),
         };
-        are.then(|| self.iter().map(|(_, hold)| hold)).into_iter().flatten()
+        are.then(|| self.iter().map(|(_, hold)| hold)).into_iter().flatten().filter(|hold| match self {
+            Holders::Free | Holders::Exclusive(_) => true,
+            Holders::Shared(crowd) => crowd.is_in_force(hold.end),
+        })
     }
 
     /// Puts a hold in its place, and in that of any that its owner had. Who holds in the other mode has gone.

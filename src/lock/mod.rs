@@ -28,6 +28,7 @@ mod owner;
 mod rules;
 mod time;
 
+pub use crowd::Crowd;
 pub use fence::{Fence, FenceClock};
 pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
 pub use holders::Holders;

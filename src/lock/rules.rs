@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::crowd::Crowd;
 use super::fence::{Fence, FenceClock};
 use super::hold::{Hold, HoldId, Mode, Origin, Session, User};
 use super::holders::Holders;
@@ -13,9 +14,9 @@ use crate::planted::{self, Fault};
 /// How many waiters one step serves at most. Each costs the server some 10 us. Tests cross this line all the time.
 const SERVED_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 128 };
 
-/// How many leases that have run out one turn of the timer ends at most: some tenths of a millisecond. Requests end them all, so
-/// that nobody is told of a hold that is over.
-const ENDED_MAX: usize = if cfg!(any(test, fuzzing)) { 4 } else { 1024 };
+/// How many leases that have run out are ended at once: some tenths of a millisecond. Those left over count for nobody and are
+/// ended by later steps, of requests or of the timer.
+const ENDED_MAX: usize = if cfg!(any(test, fuzzing)) { 4 } else { 512 };
 
 /// A request for the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +135,8 @@ pub enum Effect {
     Rebound(HoldId, Owner, Option<Session>),
     /// A hold ended. Record it.
     Ended(Hold, End),
+    /// These holds, whose leases had run out, made room for an exclusive one. They are told of one by one, when there is time.
+    Lapsed(Crowd),
     /// Answer this waiter, which has left the line, once what came before is recorded.
     Answer(Ticket, Answer),
 }
@@ -159,7 +162,7 @@ impl Turn<'_> {
     /// Asks for the lock.
     pub fn acquire(&mut self, asked: Acquire) -> Acquired {
         self.advance();
-        if let Some((_, held, _)) = self.holders.of(asked.owner) {
+        if let Some((_, held, _)) = self.held_by(asked.owner) {
             if !held.satisfies(asked.mode) {
                 return Acquired::MustRelease;
             }
@@ -194,7 +197,7 @@ impl Turn<'_> {
         let anyone =
             planted::is(Fault::ReleaseByAnyone).then(|| self.holders.iter().next().map(|(_, hold)| hold.owner.clone()));
         let owner = anyone.as_ref().and_then(Option::as_ref).map_or(owner, |anyone| anyone.borrow());
-        let held = self.holders.of(owner).map(|(id, ..)| id);
+        let held = self.held_by(owner).map(|(id, ..)| id);
         if fence.is_some() && held.map(|id| id.fence) != fence && !planted::is(Fault::ReleaseIgnoresFence) {
             return false;
         }
@@ -214,7 +217,7 @@ impl Turn<'_> {
     /// fence), exclusive or shared already.
     pub fn downgrade(&mut self, owner: OwnerRef, fence: Option<Fence>) -> bool {
         self.advance();
-        let Some((id, mode, _)) = self.holders.of(owner) else { return false };
+        let Some((id, mode, _)) = self.held_by(owner) else { return false };
         if fence.is_some_and(|fence| fence != id.fence) {
             return false;
         }
@@ -237,7 +240,7 @@ impl Turn<'_> {
     /// Sets the lease, counted from now, and raises the fence. True if the owner held (under that fence).
     pub fn extend(&mut self, asked: Extend) -> bool {
         self.advance();
-        let Some((id, ..)) = self.holders.of(asked.owner) else { return false };
+        let Some((id, ..)) = self.held_by(asked.owner) else { return false };
         if asked.fence.is_some_and(|fence| fence != id.fence) {
             return false;
         }
@@ -260,25 +263,24 @@ impl Turn<'_> {
     pub fn advance(&mut self) {
         // Mostly there is nothing to do, and nothing is called for it.
         if self.holders.first_over(self.now.steady).is_some() {
-            self.end_lapsed(usize::MAX);
+            self.end_lapsed();
         }
         if !self.line.is_empty() {
             self.serve_line();
         }
     }
 
-    /// The same for the timer, which comes again: not everything at once.
-    pub fn advance_some(&mut self) {
-        self.end_lapsed(ENDED_MAX);
-        // Those left over still stand in the way.
-        self.serve_line();
+    fn end_lapsed(&mut self) {
+        for _ in 0..ENDED_MAX {
+            let Some(id) = self.holders.first_over(self.now.steady) else { return };
+            self.end(id, End::Lapsed);
+        }
+        self.holders.lapse(self.now.steady);
     }
 
-    fn end_lapsed(&mut self, mut max: usize) {
-        while let Some(id) = self.holders.first_over(self.now.steady).filter(|_| max > 0) {
-            self.end(id, End::Lapsed);
-            max -= 1;
-        }
+    /// The owner's hold, unless its lease has run out.
+    fn held_by(&self, owner: OwnerRef) -> Option<(HoldId, Mode, &Hold)> {
+        self.holders.of(owner).filter(|(_, _, hold)| !hold.is_over(self.now.steady))
     }
 
     fn serve_line(&mut self) {
@@ -313,7 +315,7 @@ impl Turn<'_> {
 
     /// Takes all requests of an owner that holds out of the line: they ask again. False if it does not hold.
     fn answer_holder(&mut self, owner: OwnerRef) -> bool {
-        let Some((_, held, _)) = self.holders.of(owner) else { return false };
+        let Some((_, held, _)) = self.held_by(owner) else { return false };
         for (ticket, waiter) in self.line.take_of(owner) {
             let answer = if waiter.is_over(self.now.steady) {
                 Some(Answer::TimedOut)
@@ -334,6 +336,7 @@ impl Turn<'_> {
             Loss::Nothing => {}
             Loss::OneOfSeveral(session) => self.rebind(hold, session),
             Loss::LastHope if planted::is(Fault::UndeliveredGrantKept) => {}
+            Loss::LastHope if self.holders.get(hold).is_some_and(|(_, hold)| hold.is_over(self.now.steady)) => {}
             Loss::LastHope => self.end(hold, End::Undelivered),
         }
         self.advance();
@@ -343,7 +346,7 @@ impl Turn<'_> {
     /// hold is bound to it shows when that is known not to have arrived.
     pub fn close(&mut self, owner: OwnerRef, session: Session) -> bool {
         self.advance();
-        let Some((id, _, hold)) = self.holders.of(owner) else { return true };
+        let Some((id, _, hold)) = self.held_by(owner) else { return true };
         if self.line.is_on_its_way(id, session) {
             return false;
         }
@@ -363,7 +366,7 @@ impl Turn<'_> {
         session: Option<Session>,
         user: Option<User>,
     ) -> Option<HoldId> {
-        let (id, ..) = self.holders.of(owner)?;
+        let (id, ..) = self.held_by(owner)?;
         self.line.settle(id);
         let (now, fences) = (self.now, &mut *self.fences);
         let mut changed = false;
@@ -437,6 +440,7 @@ impl Turn<'_> {
     /// Makes every grant there is, and alone draws a new hold's fence.
     fn grant(&mut self, wanted: Wanted, waited_since: Option<Steady>) -> HoldId {
         let Wanted { owner, mode, lease, session, user } = wanted;
+        self.clear_the_way(owner.borrow(), mode);
         let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.draw(self.now.unix));
         let end = since + if planted::is(Fault::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
         let hold = Hold { owner, fence, end, lease, since, origin, session, user };
@@ -445,9 +449,19 @@ impl Turn<'_> {
         id
     }
 
+    /// Holds that count for nobody make room for a new one: that of its owner, and all if it is to be alone.
+    fn clear_the_way(&mut self, owner: OwnerRef, mode: Mode) {
+        if let Some((id, ..)) = self.holders.of(owner) {
+            self.end(id, End::Lapsed);
+        }
+        if mode == Mode::Exclusive {
+            self.effects.extend(self.holders.take_lapsed().map(Effect::Lapsed));
+        }
+    }
+
     /// Whether nobody more may be let in, whatever they ask for.
     fn is_full(&self) -> bool {
-        self.holders.len() >= self.holders_max
+        self.holders.in_force() >= self.holders_max
     }
 
     /// Ends the hold of this name, if there is one.

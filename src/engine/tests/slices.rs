@@ -166,3 +166,43 @@ fn a_slice_of_ends_that_is_cut_short_goes_on_later() {
     assert_eq!(world.fake.data.len(), 0);
     world.assert_at_rest();
 }
+
+/// However many leases have run out, a command ends but a few of them, and nobody is held up by the others.
+#[test]
+fn a_command_does_not_wait_until_a_crowd_has_been_told_of() {
+    for alone in [true, false] {
+        let mut world = World::new();
+        let crowd: Vec<String> = (0..1000).map(|n| format!("w{n}")).collect();
+        for who in &crowd {
+            world.grants(ask(K, who).shared().lease(5).on(1));
+        }
+        world.pass(5);
+        world.did();
+        // Its old hold, of the same connection, has not been told of yet.
+        let last = ask(K, "w999").lease(50).on(1);
+        world.grants(if alone { last } else { last.shared() });
+        let expired = |did: &[Did]| did.iter().filter(|did| matches!(did, Did::Published(_, KeyEvent::Expire))).count();
+        let at_once = expired(&world.did());
+        assert!(at_once < 20, "{at_once} told of by one command");
+        world.fake.cost_us = 20;
+        let (begin, mut runs, mut told) = (world.fake.now.steady, 0, at_once);
+        while told < crowd.len() {
+            let before = world.fake.now.steady;
+            world.run();
+            runs += 1;
+            let took = world.fake.now.steady.0 - before.0;
+            assert!(took <= 2_200, "a slice took {took} us");
+            told += expired(&world.did());
+            assert!(runs < 100, "{told} told of");
+        }
+        assert!(world.fake.now.steady < begin + Millis(50), "its lease runs");
+        world.settle();
+        assert_eq!((told, world.holders(K)), (crowd.len(), vec!["w999".to_owned()]));
+        assert_eq!(world.engine.stats().lease_ends, 1000);
+        world.assert_at_rest();
+        world.hang_up_at_rest(1);
+        world.settle();
+        assert_eq!(world.engine.stats().session_ends, 1);
+        world.assert_at_rest();
+    }
+}

@@ -17,6 +17,8 @@ enum Act {
     Remove(usize),
     /// Gives the n-th another fence and another end.
     Update(usize, u64, u64),
+    /// Leases that end so many milliseconds after the start are over.
+    Lapse(u64),
     /// Takes somebody out who is not in.
     Stranger(u64, u32),
 }
@@ -28,6 +30,7 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(who, fence, lease, limit)| Act::Insert(who, fence, lease, limit)),
         2 => (0..4usize).prop_map(Act::Remove),
         3 => (0..4usize, 10..13u64, 1..4u64).prop_map(|(n, fence, lease)| Act::Update(n, fence, lease)),
+        1 => (0..4u64).prop_map(Act::Lapse),
         1 => (9..13u64, 0..3u32).prop_map(|(fence, nth)| Act::Stranger(fence, nth)),
     ]
 }
@@ -65,6 +68,7 @@ fn apply(crowd: &mut Crowd, plain: &mut Plain, act: &Act) {
             plain.insert(n, (id, hold, limit));
         }
         Act::Remove(_) | Act::Update(..) => {}
+        Act::Lapse(ms) => crowd.lapse(bench::START.steady + Millis(ms)),
         Act::Stranger(number, nth) => {
             let id = HoldId { fence: fence(number), nth };
             if plain.iter().all(|(theirs, ..)| *theirs != id) {
@@ -82,7 +86,9 @@ fn compare(crowd: &Crowd, plain: &Plain) {
     let all: Vec<_> = crowd.iter().map(|shared| (shared.id(), shared.hold.clone(), shared.limit)).collect();
     assert_eq!(&all, plain);
     assert_eq!(crowd.len(), plain.len());
-    assert_eq!(crowd.smallest_limit(), plain.iter().filter_map(|(.., limit)| *limit).min());
+    let in_force = || plain.iter().filter(|(_, hold, _)| crowd.is_in_force(hold.end));
+    assert_eq!(crowd.in_force(), in_force().count());
+    assert_eq!(crowd.smallest_limit(), in_force().filter_map(|(.., limit)| *limit).min());
     assert_eq!(crowd.first_end(), plain.iter().map(|(id, hold, _)| (hold.end, *id)).min());
     for ms in 0..5 {
         let now = bench::START.steady + Millis(ms);

@@ -145,6 +145,7 @@ impl Watch<'_> {
                 self.concerned.push(who);
             }
             Effect::Ended(hold, why) => self.ended(hold, *why),
+            Effect::Lapsed(_) => panic!("a step ends more than hold together here"),
             Effect::Answer(ticket, answer) => self.answered(*ticket, *answer),
         }
     }
@@ -353,7 +354,7 @@ impl Watch<'_> {
             let served = self.step.effects.iter().filter(|effect| match effect {
                 Effect::Granted(_, waited_since) => waited_since.is_some(),
                 Effect::Answer(_, answer) => matches!(answer, Answer::TimedOut | Answer::Granted(_)),
-                Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) => false,
+                Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) | Effect::Lapsed(_) => false,
             });
             assert!(!unserved || served.count() >= SERVED_MAX, "I2: {first:?} waits for nothing");
             let over = after.holders.iter().find(|(_, hold)| hold.is_over(now));

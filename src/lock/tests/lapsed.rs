@@ -1,103 +1,194 @@
-//! More leases that have run out than one step ends.
+//! More leases that have run out than one step ends: what is left over counts for nobody.
+
+use proptest::prelude::*;
 
 use super::*;
 
-const NOW: Now = Now { steady: Steady(1_000_000), unix: UnixMicros(1_000_000) };
-const LEASE: Millis = Millis(5);
+const START: Now = Now { steady: Steady(1_000_000), unix: UnixMicros(1_000_000) };
+/// More than a step ends, several times over.
+const OWNERS: usize = 20;
 
 fn owner(n: usize) -> Owner {
     OwnerRef::new(format!("owner {n}").as_bytes()).unwrap().to_owner()
 }
 
-/// A lock whose ten holders' leases ran out when the last of them was granted.
-struct Lapsed {
+fn after(ms: i64) -> Now {
+    Now { steady: Steady(START.steady.0 + 1000 * ms), unix: UnixMicros(START.unix.0 + 1000 * ms as u64) }
+}
+
+/// What is asked of a lock.
+#[derive(Clone, Copy, Debug)]
+enum Request {
+    Acquire(Mode, u64, bool),
+    Release,
+    Downgrade,
+    Extend(u64),
+    Nothing,
+}
+
+/// A lock, and what it told.
+struct Lock {
     holders: Holders,
     line: Line,
     fences: FenceClock,
-    effects: Vec<Effect>,
+    tickets: u64,
+    told: Vec<Effect>,
 }
 
-impl Lapsed {
-    fn new() -> Lapsed {
-        let mut lock =
-            Lapsed { holders: Holders::Free, line: Line::default(), fences: FenceClock::new(), effects: Vec::new() };
-        let before = Now { steady: Steady(NOW.steady.0 - 5_000), ..NOW };
-        for n in 0..10 {
-            let asked = acquire(Mode::Shared(None), Wait::No);
-            let owner = owner(n);
-            assert!(matches!(
-                lock.turn(before).acquire(Acquire { owner: owner.borrow(), ..asked }),
-                Acquired::Granted(_)
-            ));
+impl Lock {
+    fn free() -> Lock {
+        let (holders, line, fences) = (Holders::Free, Line::default(), FenceClock::new());
+        Lock { holders, line, fences, tickets: 0, told: Vec::new() }
+    }
+
+    /// A lock that all hold together for a millisecond from the start on.
+    fn crowded() -> Lock {
+        let mut lock = Lock::free();
+        for n in 0..OWNERS {
+            lock.step(START, n, Request::Acquire(Mode::Shared(None), 1, false));
         }
-        lock.effects.clear();
         lock
     }
 
-    fn turn(&mut self, now: Now) -> Turn<'_> {
-        let Lapsed { holders, line, fences, effects } = self;
-        Turn { holders, line, fences, holders_max: 100, now, effects }
+    /// What is answered, and how many holds this one step ended.
+    fn step(&mut self, now: Now, n: usize, request: Request) -> (Acquired, usize) {
+        let (owner, mut effects) = (owner(n), Vec::new());
+        let Lock { holders, line, fences, .. } = self;
+        let mut turn = Turn { holders, line, fences, holders_max: OWNERS, now, effects: &mut effects };
+        let yes = |done| if done { Acquired::Waits } else { Acquired::Refused };
+        let owner = owner.borrow();
+        let answer = match request {
+            Request::Acquire(mode, lease, waits) => {
+                self.tickets += 1;
+                let wait = if waits { Wait::Join { ticket: Ticket(self.tickets), until: None } } else { Wait::No };
+                turn.acquire(Acquire { owner, mode, lease: Millis(lease), session: None, user: None, wait })
+            }
+            Request::Release => yes(turn.release(owner, None)),
+            Request::Downgrade => yes(turn.downgrade(owner, None)),
+            Request::Extend(lease) => {
+                yes(turn.extend(Extend { owner, lease: Some(Millis(lease)), fence: None, raise: None }))
+            }
+            Request::Nothing => {
+                turn.advance();
+                Acquired::Refused
+            }
+        };
+        let ended = effects.iter().filter(|effect| matches!(effect, Effect::Ended(_, End::Lapsed))).count();
+        for effect in effects {
+            match effect {
+                // They are told of later, one by one.
+                Effect::Lapsed(crowd) => {
+                    let ends = crowd.iter().map(|shared| Effect::Ended(shared.hold.clone(), End::Lapsed));
+                    self.told.extend(ends);
+                }
+                effect => self.told.push(effect),
+            }
+        }
+        (answer, ended)
     }
 
-    fn ended(&self) -> usize {
-        self.effects.iter().filter(|effect| matches!(effect, Effect::Ended(_, End::Lapsed))).count()
+    /// Lets the timer ring until nothing is over.
+    fn settle(&mut self, now: Now) {
+        let mut steps = 0;
+        while self.holders.first_over(now.steady).is_some() {
+            assert!(self.step(now, 0, Request::Nothing).1 > 0, "nothing brings the next step");
+            steps += 1;
+            assert!(steps <= OWNERS, "it never ends");
+        }
     }
-}
 
-fn acquire(mode: Mode, wait: Wait) -> Acquire<'static> {
-    let owner = OwnerRef::new(b"-").unwrap();
-    Acquire { owner, mode, lease: LEASE, session: None, user: None, wait }
+    /// Who holds, how, and until when.
+    fn held(&self, now: Now) -> Vec<(Owner, Mode, Fence, Steady)> {
+        let running = self.holders.iter().filter(|(_, hold)| !hold.is_over(now.steady));
+        running.map(|(mode, hold)| (hold.owner.clone(), mode, hold.fence, hold.end)).collect()
+    }
+
+    /// What it told: the ends of leases, in no order, and the rest.
+    fn sorted(&self) -> (Vec<String>, Vec<String>) {
+        let is_end = |effect: &&Effect| matches!(effect, Effect::Ended(_, End::Lapsed));
+        let (mut ends, others): (Vec<&Effect>, Vec<&Effect>) = self.told.iter().partition(is_end);
+        let show = |effects: &[&Effect]| effects.iter().map(|effect| format!("{effect:?}")).collect::<Vec<_>>();
+        ends.sort_by_key(|effect| format!("{effect:?}"));
+        (show(&ends), show(&others))
+    }
 }
 
 #[test]
-fn the_timer_ends_some_at_a_time_and_in_the_end_all_are_over() {
-    let mut lock = Lapsed::new();
-    let mut steps = 0;
-    while lock.holders != Holders::Free {
-        assert!(lock.holders.first_end().unwrap() <= NOW.steady, "nothing brings the next step");
-        lock.turn(NOW).advance_some();
-        steps += 1;
-        assert!(steps < 10, "it never ends");
-    }
-    assert!(steps > 1, "all in one step");
-    assert_eq!(lock.ended(), 10);
+fn a_step_ends_some_and_in_the_end_all_are_told_of_once() {
+    let mut lock = Lock::crowded();
+    let (_, ended) = lock.step(after(1), 0, Request::Nothing);
+    assert!((1..OWNERS / 2).contains(&ended), "{ended}");
+    lock.settle(after(1));
+    assert_eq!(lock.holders, Holders::Free);
+    assert_eq!(lock.sorted().0.len(), OWNERS);
 }
 
 #[test]
-fn a_request_in_between_is_answered_as_if_all_were_over() {
-    type Request = fn(&mut Turn, OwnerRef) -> bool;
-    let requests: [Request; 4] = [
-        |turn, owner| turn.release(owner, None),
-        |turn, owner| turn.downgrade(owner, None),
-        |turn, owner| turn.extend(Extend { owner, lease: None, fence: None, raise: None }),
-        |turn, _| turn.acquire(acquire(Mode::Exclusive, Wait::No)) == Acquired::Refused,
+fn requests_meet_a_free_lock_when_all_are_over() {
+    for mode in [Mode::Exclusive, Mode::Shared(Limit::new(1)), Mode::Shared(None)] {
+        let mut lock = Lock::crowded();
+        // The last of them: no step has come to its old hold yet.
+        let (answer, ended) = lock.step(after(1), OWNERS - 1, Request::Acquire(mode, 5, false));
+        assert!(matches!(answer, Acquired::Granted(_)), "{mode:?}: {answer:?}");
+        assert!(ended < OWNERS / 2, "{ended} in one step");
+        assert_eq!(lock.held(after(1)).len(), 1);
+        lock.settle(after(1));
+        assert_eq!(lock.sorted().0.len(), OWNERS);
+        assert_eq!(lock.holders.len(), 1);
+    }
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let mode = prop_oneof![
+        2 => Just(Mode::Exclusive),
+        4 => Just(Mode::Shared(None)),
+        2 => (1..4u64).prop_map(|holders| Mode::Shared(Limit::new(holders))),
     ];
-    for request in requests {
-        let mut lock = Lapsed::new();
-        lock.turn(NOW).advance_some();
-        assert!((1..10).contains(&lock.ended()));
-        let last = owner(9);
-        assert!(!request(&mut lock.turn(NOW), last.borrow()));
-        assert_eq!(lock.ended(), 10);
-    }
+    prop_oneof![
+        6 => (mode, 1..6u64, any::<bool>()).prop_map(|(mode, lease, waits)| Request::Acquire(mode, lease, waits)),
+        2 => Just(Request::Release),
+        1 => Just(Request::Downgrade),
+        2 => (1..6u64).prop_map(Request::Extend),
+        1 => Just(Request::Nothing),
+    ]
 }
 
-#[test]
-fn those_the_timer_has_not_come_to_are_waited_for_and_the_line_is_served_when_they_are_over() {
-    let mut lock = Lapsed::new();
-    let waiter = Waiter {
-        owner: owner(77).into(),
-        mode: Mode::Exclusive,
-        lease: LEASE,
-        since: NOW.steady,
-        until: None,
-        session: None,
-        user: None,
-    };
-    lock.line.join(Ticket(1), waiter);
-    while lock.ended() < 10 {
-        assert!(!lock.line.is_empty());
-        lock.turn(NOW).advance_some();
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whether the timer came in time or not, everybody is answered the same.
+    #[test]
+    fn a_lock_that_lags_behind_answers_as_one_that_does_not(
+        crowds in prop::collection::vec(prop::collection::vec((0..OWNERS, request(), 0..2i64), 0..12), 1..4),
+    ) {
+        let (mut lags, mut settled, mut ms) = (Lock::free(), Lock::free(), 0);
+        for requests in crowds {
+            for n in 0..OWNERS {
+                let together = Request::Acquire(Mode::Shared(None), 1 + n as u64 % 3, false);
+                prop_assert_eq!(lags.step(after(ms), n, together).0, settled.step(after(ms), n, together).0);
+            }
+            ms += 2;
+            for (n, request, passed) in requests {
+                ms += passed;
+                settled.settle(after(ms));
+                let request = match request {
+                    // A step serves no more of a line than that.
+                    Request::Acquire(mode, lease, waits) => {
+                        Request::Acquire(mode, lease, waits && settled.line.len() < 2)
+                    }
+                    other => other,
+                };
+                let (theirs, expected) = (lags.step(after(ms), n, request), settled.step(after(ms), n, request));
+                prop_assert_eq!(theirs.0, expected.0, "{:?} of {}", request, n);
+                prop_assert!(theirs.1 <= OWNERS / 2, "{} ends in one step", theirs.1);
+                prop_assert_eq!(lags.held(after(ms)), settled.held(after(ms)));
+                prop_assert_eq!(lags.line.len(), settled.line.len());
+                lags.line.assert_sound();
+            }
+        }
+        lags.settle(after(ms));
+        settled.settle(after(ms));
+        prop_assert_eq!(lags.sorted(), settled.sorted());
+        prop_assert_eq!(lags.holders, settled.holders);
     }
-    assert!(lock.line.is_empty() && matches!(lock.holders, Holders::Exclusive(_)));
 }

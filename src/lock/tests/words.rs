@@ -215,6 +215,7 @@ fn write_effect(effect: &Effect) -> String {
             let why = format!("{why:?}").to_lowercase();
             format!("ended {:?}#{} {why}", Who::of(&hold.owner), hold.fence.get())
         }
+        Effect::Lapsed(_) => "lapsed".to_owned(),
         Effect::Answer(Ticket(ticket), answer) => match answer {
             Answer::Granted(id) => format!("{ticket}: {}", name(id)),
             Answer::TimedOut => format!("{ticket}: timeout"),
