@@ -9,6 +9,8 @@ mod engine;
 pub mod fuzz;
 #[path = "../../src/lock/mod.rs"]
 mod lock;
+#[path = "../../src/planted.rs"]
+mod planted;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 
