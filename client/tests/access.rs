@@ -12,7 +12,7 @@ use tokio::time::timeout;
 const LONG: Duration = Duration::from_secs(60);
 /// When something is to happen at once, on a busy machine.
 const SOON: Duration = Duration::from_secs(15);
-const SHORT: Duration = Duration::from_millis(600);
+const SHORT: Duration = Duration::from_secs(3);
 
 /// A server that wants a password, and its own connection has given it.
 fn with_password() -> Server {

@@ -144,11 +144,12 @@ async fn shared_and_counted_holds_keep_their_limits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hold_is_renewed_beyond_its_lease() {
     let server = Server::start();
-    let guard = k(&server).lease(SHORT).try_acquire().await.unwrap();
+    let lease = Duration::from_secs(3);
+    let guard = k(&server).lease(lease).try_acquire().await.unwrap();
     let renewals = || server.info_field("redislock", "redislock_extensions").parse::<u32>().unwrap();
     while renewals() < 5 {
         assert!(ttl(&server, guard.owner()).is_some());
-        tokio::time::sleep(SHORT / 20).await;
+        tokio::time::sleep(lease / 20).await;
     }
     assert!(guard.held_until().is_some());
     assert!(guard.extend().await.unwrap() > Instant::now());
