@@ -451,6 +451,9 @@ impl Turn<'_> {
 
     /// Holds that count for nobody make room for a new one: that of its owner, and all if it is to be alone.
     fn clear_the_way(&mut self, owner: OwnerRef, mode: Mode) {
+        if *self.holders == Holders::Free {
+            return;
+        }
         if let Some((id, ..)) = self.holders.of(owner) {
             self.end(id, End::Lapsed);
         }
