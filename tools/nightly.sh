@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What takes too long for every change. Each part can be run by itself:  tools/nightly.sh [part ...]
 #
+#   rules      every sequence of events that befalls a lock, an event longer than in `make test`
 #   machines   failovers, cuts of the network (also those of 90 s), slots that move, quorums: again and again, on each server
 #
 # ROUNDS=3                           how often the part `machines` goes through its tests on each server
@@ -35,6 +36,12 @@ tell() {
     sed -n 's/^counted: /    /p' "$log" | sort | uniq -c | sed 's/^ *1 //' | tee -a "$summary"
 }
 
+rules() {
+    local log=$results/rules.log
+    cargo test --release --locked --lib exhaustive -- --include-ignored --nocapture >"$log" 2>&1 || status=1
+    tell "$log" 'walks'
+}
+
 machines() {
     local server path round log
     local -a tests=(--test failover --test partition --test clocks_apart --test trap_cluster)
@@ -56,7 +63,8 @@ machines() {
 }
 
 : >"$summary"
-for part in "${@:-machines}"; do
+[[ $# -gt 0 ]] || set -- rules machines
+for part in "$@"; do
     since=$SECONDS
     say "$part"
     "$part"

@@ -66,7 +66,7 @@ pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
 };
 pub use modes::{judge_modes, Hold, Mode};
-pub use module::{caller_module_path, faulty_module_path, module_path, root};
+pub use module::{caller_module_path, faulty_module_path, floor_module_path, module_path, root};
 pub use process::state as process_state;
 pub use sentinel::{Watched, PRIMARY};
 pub use server::Server;

@@ -24,6 +24,12 @@ pub fn caller_module_path() -> &'static Path {
     PATH.get_or_init(|| build("target", &["--package", "redis-lock-test-caller"]).join("libredis_lock_test_caller.so"))
 }
 
+/// The least that a module can do (benches/floor).
+pub fn floor_module_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("target", &["--package", "redis-lock-bench-floor"]).join("libredis_lock_bench_floor.so"))
+}
+
 fn find(variable: &str, target_dir: &str, options: &[&str]) -> PathBuf {
     let path = match std::env::var_os(variable) {
         Some(path) => PathBuf::from(path),
