@@ -76,8 +76,8 @@ fn under_load(cluster: &Cluster, route: &[usize], shift: impl Fn(usize, usize)) 
         let mut slowest = Duration::ZERO;
         for (from, to) in route.iter().zip(&route[1..]) {
             load.until_granted(20, Some(home(*from)), "before the move");
-            let left = hold(cluster.node(*from)).unwrap().1;
             let begun = Instant::now();
+            let left = hold(cluster.node(*from)).unwrap().1;
             shift(*from, *to);
             let moved = Instant::now();
             poll(TOLD, || (waiters(cluster.node(*to)) == WAITERS).then_some(())).expect("the waiters wait on");
