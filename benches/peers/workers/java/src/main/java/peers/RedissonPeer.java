@@ -1,0 +1,125 @@
+package peers;
+
+import org.redisson.Redisson;
+import org.redisson.RedissonFairLock;
+import org.redisson.api.RLock;
+import org.redisson.api.RedissonClient;
+import org.redisson.config.Config;
+import org.redisson.config.SingleServerConfig;
+
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BiFunction;
+
+/** The locks of Redisson. One RedissonClient serves all threads, as its documentation has it. */
+final class RedissonPeer implements Peer {
+    private static final String LOCKS =
+            "https://redisson.pro/docs/data-and-services/locks-and-synchronizers/";
+    private static final String CONFIGURATION = "https://redisson.pro/docs/configuration/";
+
+    private static final BiFunction<RedissonClient, String, RLock> LOCK = RedissonClient::getLock;
+    private static final BiFunction<RedissonClient, String, RLock> FAIR =
+            RedissonClient::getFairLock;
+    private static final BiFunction<RedissonClient, String, RLock> SPIN =
+            RedissonClient::getSpinLock;
+
+    // The lease is given: that spares Redisson the watchdog, which no other side has either.
+    static final List<Entry> ENTRIES =
+            List.of(
+                    defaults("redisson", "getLock, lockInterruptibly(lease), unlock", LOCK),
+                    tuned("redisson", "getLock, lockInterruptibly(lease), unlock", LOCK),
+                    defaults("redisson-fair", "getFairLock, lockInterruptibly(lease), unlock", FAIR),
+                    tuned("redisson-fair", "getFairLock, lockInterruptibly(lease), unlock", FAIR),
+                    defaults("redisson-spin", "getSpinLock, lockInterruptibly(lease), unlock", SPIN));
+
+    private final RedissonClient redisson;
+    private final BiFunction<RedissonClient, String, RLock> kind;
+    private final long leaseMs;
+    private RLock anyLock;
+
+    private RedissonPeer(
+            Config config, BiFunction<RedissonClient, String, RLock> kind, long leaseMs) {
+        this.redisson = Redisson.create(config);
+        this.kind = kind;
+        this.leaseMs = leaseMs;
+    }
+
+    private static Entry defaults(
+            String peer, String calls, BiFunction<RedissonClient, String, RLock> kind) {
+        return new Entry(
+                about(peer, "defaults", calls + "; one RedissonClient with its default settings"),
+                job -> {
+                    Config config = new Config();
+                    server(config, job);
+                    return new RedissonPeer(config, kind, job.leaseMs());
+                });
+    }
+
+    /** A connection for each thread, so that no thread waits for the pool. */
+    private static Entry tuned(
+            String peer, String calls, BiFunction<RedissonClient, String, RLock> kind) {
+        return new Entry(
+                about(
+                        peer,
+                        "tuned",
+                        calls
+                                + "; one RedissonClient, connectionPoolSize and"
+                                + " connectionMinimumIdleSize = clients"),
+                job -> {
+                    Config config = new Config();
+                    server(config, job)
+                            .setConnectionPoolSize(job.clients())
+                            .setConnectionMinimumIdleSize(job.clients());
+                    return new RedissonPeer(config, kind, job.leaseMs());
+                });
+    }
+
+    private static SingleServerConfig server(Config config, Job job) {
+        return config.useSingleServer().setAddress("redis://" + job.redis());
+    }
+
+    private static About about(String peer, String row, String settings) {
+        String version = Versions.of("org.redisson", "redisson");
+        return new About(
+                peer,
+                row,
+                "org.redisson:redisson",
+                version,
+                "redisson " + version,
+                settings,
+                List.of(LOCKS, CONFIGURATION));
+    }
+
+    @Override
+    public Client client(String key) {
+        RLock lock = kind.apply(redisson, key);
+        anyLock = lock;
+        return new Client() {
+            @Override
+            public boolean acquire() throws InterruptedException {
+                lock.lockInterruptibly(leaseMs, TimeUnit.MILLISECONDS);
+                return true;
+            }
+
+            @Override
+            public void release() {
+                lock.unlock();
+            }
+
+            @Override
+            public void giveUp(Thread waiting) {
+                waiting.interrupt();
+            }
+        };
+    }
+
+    @Override
+    public void close() {
+        // An interrupted waiter stays in the queue of a fair lock, where it would stop the next run
+        // on this key for minutes.
+        if (anyLock instanceof RedissonFairLock fair) {
+            fair.delete();
+        }
+        redisson.shutdown(0, 2, TimeUnit.SECONDS);
+    }
+}
