@@ -34,14 +34,13 @@ final class RedissonPeer implements Peer {
 
     private final RedissonClient redisson;
     private final BiFunction<RedissonClient, String, RLock> kind;
-    private final long leaseMs;
-    private RLock anyLock;
+    private final Job job;
 
     private RedissonPeer(
-            Config config, BiFunction<RedissonClient, String, RLock> kind, long leaseMs) {
+            Config config, BiFunction<RedissonClient, String, RLock> kind, Job job) {
         this.redisson = Redisson.create(config);
         this.kind = kind;
-        this.leaseMs = leaseMs;
+        this.job = job;
     }
 
     private static Entry defaults(
@@ -51,7 +50,7 @@ final class RedissonPeer implements Peer {
                 job -> {
                     Config config = new Config();
                     server(config, job);
-                    return new RedissonPeer(config, kind, job.leaseMs());
+                    return new RedissonPeer(config, kind, job);
                 });
     }
 
@@ -70,7 +69,7 @@ final class RedissonPeer implements Peer {
                     server(config, job)
                             .setConnectionPoolSize(job.clients())
                             .setConnectionMinimumIdleSize(job.clients());
-                    return new RedissonPeer(config, kind, job.leaseMs());
+                    return new RedissonPeer(config, kind, job);
                 });
     }
 
@@ -93,11 +92,10 @@ final class RedissonPeer implements Peer {
     @Override
     public Client client(String key) {
         RLock lock = kind.apply(redisson, key);
-        anyLock = lock;
         return new Client() {
             @Override
             public boolean acquire() throws InterruptedException {
-                lock.lockInterruptibly(leaseMs, TimeUnit.MILLISECONDS);
+                lock.lockInterruptibly(job.leaseMs(), TimeUnit.MILLISECONDS);
                 return true;
             }
 
@@ -113,13 +111,21 @@ final class RedissonPeer implements Peer {
         };
     }
 
+    /**
+     * Leaves nothing behind. An interrupted waiter stays in the queue of a fair lock, and a request
+     * that was under way when its thread was interrupted may be granted after the last release:
+     * either would stop the next run on this key.
+     */
     @Override
     public void close() {
-        // An interrupted waiter stays in the queue of a fair lock, where it would stop the next run
-        // on this key for minutes.
-        if (anyLock instanceof RedissonFairLock fair) {
-            fair.delete();
-        }
         redisson.shutdown(0, 2, TimeUnit.SECONDS);
+        if (job.contended()) {
+            Config config = new Config();
+            server(config, job).setConnectionMinimumIdleSize(1);
+            RedissonClient after = Redisson.create(config);
+            // Of all kinds the fair lock has the most keys.
+            ((RedissonFairLock) after.getFairLock(job.key())).delete();
+            after.shutdown(0, 2, TimeUnit.SECONDS);
+        }
     }
 }
