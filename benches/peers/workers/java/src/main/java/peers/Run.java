@@ -29,6 +29,7 @@ final class Run {
     private final AtomicLong gaveUp = new AtomicLong();
     private final AtomicBoolean givingUp = new AtomicBoolean();
     private volatile boolean stopping;
+    private long spanNanos;
     private volatile boolean measuring;
 
     Run(Job job, Peer peer) throws Exception {
@@ -61,8 +62,7 @@ final class Run {
         }
     }
 
-    /** @return the length of the measured span in nanoseconds */
-    long measure() throws Exception {
+    void measure() throws Exception {
         long begin = System.nanoTime();
         watches.forEach(Watch::begin);
         measuring = true;
@@ -71,8 +71,13 @@ final class Run {
         } finally {
             measuring = false;
             watches.forEach(Watch::end);
+            spanNanos = System.nanoTime() - begin;
         }
-        return System.nanoTime() - begin;
+    }
+
+    /** The length of the measured span. */
+    long spanNanos() {
+        return spanNanos;
     }
 
     /** Lets every client end after its turn, and gives the waits up. */
@@ -92,8 +97,8 @@ final class Run {
         }
     }
 
-    Watch.Totals totals() {
-        Watch.Totals totals = new Watch.Totals(job.clients());
+    Totals totals() {
+        Totals totals = new Totals(job.clients());
         watches.forEach(watch -> watch.addTo(totals));
         return totals;
     }

@@ -1,5 +1,7 @@
 package peers;
 
+import java.util.Arrays;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -22,21 +24,24 @@ final class Watch {
     /** Since when each client waits, in the order in which they began. */
     private final Map<Integer, Long> waiting = new LinkedHashMap<>();
 
-    private final long[] grantsOf;
-    private final Samples waits = new Samples();
+    /** The waits of each client that were granted in the measured span. */
+    private final Samples[] waits;
+
+    /** How long each client that waited at the end of the span had waited by then. */
+    private final Map<Integer, Long> pending = new HashMap<>();
+
     private final Samples handoffs = new Samples();
     private boolean measuring;
     private boolean released;
     private long releasedAt;
     private long grants;
     private long overtakes;
-    private long pending;
-    private long oldestPending;
     private long sections;
     private long sectionNanos;
 
     Watch(int clients) {
-        grantsOf = new long[clients];
+        waits = new Samples[clients];
+        Arrays.setAll(waits, client -> new Samples());
     }
 
     /** The client is about to ask for the lock. */
@@ -49,8 +54,7 @@ final class Watch {
         long asked = waiting.remove(client);
         grants++;
         if (measuring) {
-            grantsOf[client]++;
-            waits.add(at - asked);
+            waits[client].add(at - asked);
             if (released) {
                 handoffs.add(at - releasedAt);
             }
@@ -103,43 +107,21 @@ final class Watch {
             return;
         }
         measuring = false;
-        pending = waiting.size();
-        if (pending > 0) {
-            oldestPending = System.nanoTime() - waiting.values().iterator().next();
-        }
+        long now = System.nanoTime();
+        waiting.forEach((client, asked) -> pending.put(client, now - asked));
     }
 
-    /** Adds what was seen. Only when all clients have ended, the counts of violations are right. */
+    /** Adds what was seen. Only when all clients have ended, the count of violations is right. */
     synchronized void addTo(Totals totals) {
-        for (int client = 0; client < grantsOf.length; client++) {
-            totals.perClient[client] += grantsOf[client];
+        for (int client = 0; client < waits.length; client++) {
+            totals.waits.get(client).addAll(waits[client]);
         }
-        totals.waits.addAll(waits);
+        totals.pending.putAll(pending);
         totals.handoffs.addAll(handoffs);
-        totals.oldestPending = Math.max(totals.oldestPending, oldestPending);
-        totals.pending += pending;
         totals.overtakes += overtakes;
         totals.grantsTotal += grants;
         totals.violations += breaches.get() + Math.abs(grants - counter);
         totals.sections += sections;
         totals.sectionNanos += sectionNanos;
-    }
-
-    /** The sums over all locks of a run. */
-    static final class Totals {
-        final long[] perClient;
-        final Samples waits = new Samples();
-        final Samples handoffs = new Samples();
-        long oldestPending;
-        long pending;
-        long overtakes;
-        long grantsTotal;
-        long violations;
-        long sections;
-        long sectionNanos;
-
-        Totals(int clients) {
-            perClient = new long[clients];
-        }
     }
 }

@@ -8,7 +8,6 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -24,17 +23,6 @@ public final class Worker {
 
     private static final List<Peer.Entry> PEERS =
             Stream.of(RedisLockPeer.ENTRIES, RedissonPeer.ENTRIES).flatMap(List::stream).toList();
-
-    private static final Map<String, Double> WAIT_QUANTILES = new LinkedHashMap<>();
-    private static final Map<String, Double> HANDOFF_QUANTILES = new LinkedHashMap<>();
-
-    static {
-        WAIT_QUANTILES.put("p50", 0.5);
-        WAIT_QUANTILES.put("p90", 0.9);
-        WAIT_QUANTILES.put("p99", 0.99);
-        HANDOFF_QUANTILES.putAll(WAIT_QUANTILES);
-        WAIT_QUANTILES.put("p999", 0.999);
-    }
 
     private final PrintStream out;
 
@@ -67,11 +55,10 @@ public final class Worker {
                         .findFirst()
                         .orElse(null);
         if (entry == null) {
-            print(Map.of("event", "result", "error", "no such peer and row"));
+            print(result(job, null, null, "no such peer and row"));
             return false;
         }
         Run run = null;
-        long spanNanos = 0;
         String error = null;
         try {
             Peer peer = entry.maker().connect(job);
@@ -80,7 +67,7 @@ public final class Worker {
             run.letRun(job.warmupSeconds());
             print(Map.of("event", "ready"));
             awaitGo(run);
-            spanNanos = run.measure();
+            run.measure();
             run.stop();
             run.failed().getNow(null);
             peer.close();
@@ -89,7 +76,7 @@ public final class Worker {
             failure.printStackTrace();
             stopAfterFailure(run);
         }
-        print(result(job, entry.about(), run, spanNanos, error));
+        print(result(job, entry.about(), run, error));
         return error == null;
     }
 
@@ -131,38 +118,32 @@ public final class Worker {
         CompletableFuture.anyOf(go, run.failed()).get();
     }
 
+    /** Complete also where nothing was measured, so that whoever reads it finds the error. */
     private static Map<String, Object> result(
-            Job job, Peer.About about, Run run, long spanNanos, String error) {
+            Job job, Peer.About about, Run run, String error) {
+        Totals totals = run == null ? new Totals(job.clients()) : run.totals();
+        List<Integer> perClient = totals.perClient();
         Map<String, Object> result = new LinkedHashMap<>();
         result.put("event", "result");
-        result.put("library", about.library());
-        result.put("version", about.version());
-        result.put("client", about.client());
-        result.put("settings", about.settings());
-        if (run != null) {
-            Watch.Totals totals = run.totals();
-            result.put("grants", Arrays.stream(totals.perClient).sum());
-            result.put("grants_total", totals.grantsTotal);
-            result.put("per_client", totals.perClient);
-            result.put("elapsed_s", spanNanos / 1e9);
-            result.put("gave_up", run.gaveUp());
-            result.put("violations", totals.violations);
-            result.put(
-                    "section_us_mean",
-                    totals.sections == 0
-                            ? null
-                            : Samples.micros((double) totals.sectionNanos / totals.sections));
-            result.put(
-                    "wait_us", totals.waits.quantiles(WAIT_QUANTILES, totals.oldestPending));
-            result.put("pending", totals.pending);
-            result.put(
-                    "handoff_us",
-                    job.contended() ? totals.handoffs.quantiles(HANDOFF_QUANTILES, 0) : null);
-            result.put("overtakes", totals.overtakes);
-            result.put("errors", run.errors());
-        } else {
-            result.put("errors", 1);
+        if (about != null) {
+            result.put("library", about.library());
+            result.put("version", about.version());
+            result.put("client", about.client());
+            result.put("settings", about.settings());
         }
+        result.put("grants", perClient.stream().mapToInt(Integer::intValue).sum());
+        result.put("grants_total", totals.grantsTotal);
+        result.put("per_client", perClient);
+        result.put("elapsed_s", run == null ? 0 : run.spanNanos() / 1e9);
+        result.put("gave_up", run == null ? 0 : run.gaveUp());
+        result.put("violations", totals.violations);
+        result.put("section_us_mean", totals.sectionMicrosMean());
+        result.put("wait_us", totals.waitMicros());
+        result.put("wait_by_client_us", totals.waitMicrosByClient());
+        result.put("pending", totals.pending.size());
+        result.put("handoff_us", job.contended() ? Quantiles.of(totals.handoffs) : null);
+        result.put("overtakes", totals.overtakes);
+        result.put("errors", run == null ? 1 : run.errors());
         result.put("error", error);
         return result;
     }
