@@ -22,7 +22,11 @@ class Closable:
     def __init__(self, job: Job, **options: Any) -> None:
         self._closed = False
         self.redis = redis.Redis(
-            host=job.host, port=job.port, redis_connect_func=self._connected, **options
+            host=job.host,
+            port=job.port,
+            # Its type does not say that it is given the connection.
+            redis_connect_func=self._connected,  # type: ignore[arg-type]
+            **options,
         )
         self.redis.ping()
 

@@ -35,8 +35,8 @@ PEERS = [
         row="defaults",
         library="python-redis-lock",
         version=version("python-redis-lock"),
-        settings="Lock(client, key, expire=lease), whole seconds; a client, so a connection, for each"
-        " thread, socket_timeout=None because BLPOP waits for longer than redis-py's 5 s",
+        settings="Lock(client, key, expire=lease), whole seconds; a client, so a connection, for"
+        " each thread, socket_timeout=None because BLPOP waits for longer than redis-py's 5 s",
         links=["https://python-redis-lock.readthedocs.io/en/latest/"],
         connect=Client,
     )

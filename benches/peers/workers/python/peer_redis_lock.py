@@ -36,8 +36,8 @@ PEERS = [
         row="defaults",
         library="redis-lock",
         version="the module of the server",
-        settings="LOCK.ACQUIRE key owner PX lease BLOCK 0, LOCK.RELEASE key owner; a new owner (UUID)"
-        " for each acquisition, a connection for each thread, socket_timeout=None",
+        settings="LOCK.ACQUIRE key owner PX lease BLOCK 0, LOCK.RELEASE key owner; a new owner"
+        " (UUID) for each acquisition, a connection for each thread, socket_timeout=None",
         links=["https://redis.readthedocs.io/en/stable/"],
         connect=Client,
     )

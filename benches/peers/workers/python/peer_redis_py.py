@@ -17,8 +17,8 @@ TUNED_TRIES_PER_S = 2000
 class Client:
     def __init__(self, job: Job, key: str, *, tuned: bool) -> None:
         self._client = Closable(job)
-        options = {"sleep": job.clients / TUNED_TRIES_PER_S} if tuned else {}
-        self._lock = self._client.redis.lock(key, timeout=job.lease_ms / 1000, **options)
+        lock = partial(self._client.redis.lock, key, timeout=job.lease_ms / 1000)
+        self._lock = lock(sleep=job.clients / TUNED_TRIES_PER_S) if tuned else lock()
 
     def acquire(self) -> bool:
         return bool(self._lock.acquire())

@@ -21,6 +21,8 @@ class Run:
         self.job = job
         self.errors = 0
         self.gave_up = 0
+        # The length of the measured span.
+        self.elapsed_s = 0.0
         # The first failure of a client.
         self.failure: BaseException | None = None
         # Set when something happened that the main thread waits for.
@@ -32,7 +34,9 @@ class Run:
         count = job.clients
         self.watches = [Watch(count) for _ in range(1 if job.contended else count)]
         self._clients = [
-            _Looping(self, id, peer.connect(job, job.key_of(id)), self.watches[id % len(self.watches)])
+            _Looping(
+                self, id, peer.connect(job, job.key_of(id)), self.watches[id % len(self.watches)]
+            )
             for id in range(count)
         ]
 
@@ -51,8 +55,7 @@ class Run:
         if self.failure is not None:
             raise self.failure
 
-    def measure(self) -> float:
-        """Returns the length of the measured span in seconds."""
+    def measure(self) -> None:
         begin = time.perf_counter()
         for watch in self.watches:
             watch.begin()
@@ -63,7 +66,7 @@ class Run:
             self._measuring = False
             for watch in self.watches:
                 watch.end()
-        return time.perf_counter() - begin
+            self.elapsed_s = time.perf_counter() - begin
 
     def stop(self) -> None:
         """Lets every client end after its turn, and gives the waits up."""

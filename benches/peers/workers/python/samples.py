@@ -1,25 +1,37 @@
-"""Quantiles of durations. All samples are kept, so they are exact."""
+"""Quantiles of durations by nearest rank, in microseconds from nanoseconds."""
 
 import math
 from collections.abc import Iterable
 
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
-def quantiles(
-    samples: Iterable[int], names: dict[str, float], at_least_ns: int = 0
-) -> dict[str, float | None]:
-    """Quantiles by nearest rank in microseconds, from nanoseconds; None where there are no samples.
 
-    The largest value, `max`, is `at_least_ns` or more.
-    """
-    ordered = sorted(samples)
+def quantiles(samples_ns: Iterable[int]) -> dict[str, float]:
+    """All samples are kept, so they are exact. Without samples there are none."""
+    ordered = sorted(samples_ns)
+    if not ordered:
+        return {}
+    return {
+        name: micros(ordered[max(0, math.ceil(q * len(ordered)) - 1)])
+        for name, q in QUANTILES.items()
+    }
 
-    def rank(q: float) -> float | None:
-        return micros(ordered[max(0, math.ceil(q * len(ordered)) - 1)]) if ordered else None
 
-    found = {name: rank(q) for name, q in names.items()}
-    largest = max(at_least_ns, ordered[-1] if ordered else 0)
-    found["max"] = micros(largest) if largest else None
-    return found
+def quantiles_of_groups(groups_ns: Iterable[list[int]]) -> dict[str, float]:
+    """Each group counts the same, however many samples it has."""
+    ordered = sorted((ns, 1 / len(group)) for group in groups_ns for ns in group)
+    if not ordered:
+        return {}
+    total = sum(weight for _, weight in ordered)
+    left = list(QUANTILES.items())
+    found = {}
+    below = 0.0
+    for ns, weight in ordered:
+        below += weight
+        while left and left[0][1] < 1 and below >= left[0][1] * total:
+            found[left.pop(0)[0]] = micros(ns)
+    # The largest, and what rounding has left.
+    return found | {name: micros(ordered[-1][0]) for name, _ in left}
 
 
 def micros(ns: float) -> float:

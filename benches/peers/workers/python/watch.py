@@ -12,15 +12,15 @@ class Watch:
     """Sees that a lock excludes, how long it lets wait, and whom it lets pass."""
 
     def __init__(self, clients: int) -> None:
-        self.grants_of = [0] * clients
         self.grants_total = 0
-        self.waits_ns: list[int] = []
+        # By client: the waits that were granted in the measured span.
+        self.waits_ns: list[list[int]] = [[] for _ in range(clients)]
+        # By client: how long who waited at the end of the span had waited by then.
+        self.pending_ns: dict[int, int] = {}
         self.handoffs_ns: list[int] = []
         self.sections_ns: list[int] = []
         self.overtakes = 0
         self.breaches = 0
-        self.pending = 0
-        self.oldest_pending_ns = 0
         # Updated without a mutex: only the lock under test keeps the updates apart.
         self.counter = 0
         self._holders = 0
@@ -41,11 +41,10 @@ class Watch:
             asked_ns = self._waiting.pop(client)
             self.grants_total += 1
             if self._measuring:
-                self.grants_of[client] += 1
-                self.waits_ns.append(at_ns - asked_ns)
+                self.waits_ns[client].append(at_ns - asked_ns)
                 if self._released_ns is not None:
                     self.handoffs_ns.append(at_ns - self._released_ns)
-                if self._waiting and asked_ns - self._oldest_ns() > OVERTAKEN_NS:
+                if self._waiting and asked_ns - next(iter(self._waiting.values())) > OVERTAKEN_NS:
                     self.overtakes += 1
             self._released_ns = None
 
@@ -86,14 +85,10 @@ class Watch:
             if not self._measuring:
                 return
             self._measuring = False
-            self.pending = len(self._waiting)
-            if self._waiting:
-                self.oldest_pending_ns = time.perf_counter_ns() - self._oldest_ns()
+            now_ns = time.perf_counter_ns()
+            self.pending_ns = {client: now_ns - asked for client, asked in self._waiting.items()}
 
     @property
     def violations(self) -> int:
         """Right only when all clients have ended."""
         return self.breaches + abs(self.grants_total - self.counter)
-
-    def _oldest_ns(self) -> int:
-        return next(iter(self._waiting.values()))

@@ -14,12 +14,10 @@ import peer_redis_py
 from job import Job
 from peer import Peer
 from run import Run
-from samples import micros, quantiles
+from samples import micros, quantiles, quantiles_of_groups
+from watch import Watch
 
 PEERS = peer_redis_lock.PEERS + peer_redis_py.PEERS + peer_python_redis_lock.PEERS
-
-HANDOFF_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-WAIT_QUANTILES = HANDOFF_QUANTILES | {"p999": 0.999}
 
 
 def main() -> int:
@@ -38,10 +36,9 @@ def main() -> int:
     job = Job.parse(sys.argv[1])
     peer = next((p for p in PEERS if (p.peer, p.row) == (job.peer, job.row)), None)
     if peer is None:
-        tell({"event": "result", "error": "no such peer and row"})
+        tell(result(job, None, None, "no such peer and row"))
         return 1
     run = None
-    elapsed_s = 0.0
     error = None
     try:
         run = Run(job, peer)
@@ -49,7 +46,7 @@ def main() -> int:
         run.let_run(job.warmup_seconds)
         tell({"event": "ready"})
         await_go(run)
-        elapsed_s = run.measure()
+        run.measure()
         run.stop()
         run.check()
     except Exception as failure:
@@ -57,7 +54,7 @@ def main() -> int:
         error = f"{type(failure).__name__}: {failure}"
         if run is not None:
             run.stop()
-    tell(result(job, peer, run, elapsed_s, error))
+    tell(result(job, peer, run, error))
     return 0 if error is None else 1
 
 
@@ -77,32 +74,40 @@ def await_go(run: Run) -> None:
         raise EOFError(f"expected go, read: {lines}")
 
 
-def result(job: Job, peer: Peer, run: Run | None, elapsed_s: float, error: str | None) -> Any:
-    about = peer.about()
-    told = {"event": "result"} | {
-        name: about[name] for name in ("library", "version", "client", "settings")
-    }
-    if run is None:
-        return told | {"errors": 1, "error": error}
-    watches = run.watches
-    per_client = [sum(grants) for grants in zip(*(watch.grants_of for watch in watches))]
+def result(job: Job, peer: Peer | None, run: Run | None, error: str | None) -> dict[str, Any]:
+    """Complete also where nothing was measured, so that whoever reads it finds the error."""
+    about = peer.about() if peer else {}
+    watches = run.watches if run else [Watch(job.clients)]
+    waits_ns: list[list[int]] = [
+        list(chain.from_iterable(watch.waits_ns[id] for watch in watches))
+        for id in range(job.clients)
+    ]
+    pending_ns = {id: ns for watch in watches for id, ns in watch.pending_ns.items()}
+    all_waits_ns = [
+        waits + ([pending_ns[id]] if id in pending_ns else []) for id, waits in enumerate(waits_ns)
+    ]
     sections_ns = [ns for watch in watches for ns in watch.sections_ns]
-    waits_ns = chain.from_iterable(watch.waits_ns for watch in watches)
-    oldest_ns = max(watch.oldest_pending_ns for watch in watches)
     handoffs_ns = chain.from_iterable(watch.handoffs_ns for watch in watches)
-    return told | {
-        "grants": sum(per_client),
+    wait_us = quantiles(chain.from_iterable(waits_ns))
+    if pending_ns:
+        # A wait that is still pending has no end, but it was that long at least.
+        wait_us["max"] = max(wait_us.get("max", 0), micros(max(pending_ns.values())))
+    return {
+        "event": "result",
+        **{key: about[key] for key in ("library", "version", "client", "settings") if key in about},
+        "grants": sum(map(len, waits_ns)),
         "grants_total": sum(watch.grants_total for watch in watches),
-        "per_client": per_client,
-        "elapsed_s": elapsed_s,
-        "gave_up": run.gave_up,
+        "per_client": [len(waits) for waits in waits_ns],
+        "elapsed_s": run.elapsed_s if run else 0.0,
+        "gave_up": run.gave_up if run else 0,
         "violations": sum(watch.violations for watch in watches),
         "section_us_mean": micros(sum(sections_ns) / len(sections_ns)) if sections_ns else None,
-        "wait_us": quantiles(waits_ns, WAIT_QUANTILES, oldest_ns),
-        "pending": sum(watch.pending for watch in watches),
-        "handoff_us": quantiles(handoffs_ns, HANDOFF_QUANTILES) if job.contended else None,
+        "wait_us": wait_us,
+        "wait_by_client_us": quantiles_of_groups(all_waits_ns),
+        "pending": len(pending_ns),
+        "handoff_us": quantiles(handoffs_ns) if job.contended else None,
         "overtakes": sum(watch.overtakes for watch in watches),
-        "errors": run.errors,
+        "errors": run.errors if run else 1,
         "error": error,
     }
 
