@@ -76,7 +76,7 @@ class NodeRedlock {
         const { redis, close } = await connect(this.#job, this.#fail);
         let closed = false;
         const redlock = new Redlock([redis], this.#settings);
-        redlock.on('error', (error) => {
+        redlock.on('error', (/** @type {Error} */ error) => {
             // That the lock is busy is told as an error too. All others count as busy, and would be retried for ever.
             if (!(error instanceof ResourceLockedError) && !closed) this.#fail(error);
         });

@@ -13,6 +13,8 @@ const ENDING_MS = 10_000;
 export class Run {
     errors = 0;
     gaveUp = 0;
+    /** The length of the measured span, in seconds. */
+    elapsedS = 0;
     /** @type {Watch[]} */
     watches = [];
 
@@ -66,7 +68,6 @@ export class Run {
         await Promise.race([sleep(seconds * 1_000), this.failed]);
     }
 
-    /** @returns the length of the measured span in seconds */
     async measure() {
         const begin = performance.now();
         for (const watch of this.watches) watch.begin();
@@ -76,8 +77,8 @@ export class Run {
         } finally {
             this.#measuring = false;
             for (const watch of this.watches) watch.end();
+            this.elapsedS = (performance.now() - begin) / 1_000;
         }
-        return (performance.now() - begin) / 1_000;
     }
 
     /** Lets every client end after its turn, and gives the waits up. */

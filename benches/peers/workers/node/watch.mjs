@@ -8,15 +8,23 @@ const OVERTAKEN_MS = 5;
 /** Sees that a lock excludes, how long it lets wait, and whom it lets pass. Times are those of performance.now(). */
 export class Watch {
     grantsTotal = 0;
-    /** @type {number[]} */
-    waitsMs = [];
+    /**
+     * By client: the waits that were granted in the measured span.
+     *
+     * @type {number[][]}
+     */
+    waitsMs;
+    /**
+     * By client: how long who waited at the end of the span had waited by then.
+     *
+     * @type {Map<number, number>}
+     */
+    pendingMs = new Map();
     /** @type {number[]} */
     handoffsMs = [];
     sections = 0;
     sectionsMs = 0;
     overtakes = 0;
-    pending = 0;
-    oldestPendingMs = 0;
 
     /**
      * Since when each client waits, in the order in which they began.
@@ -34,7 +42,7 @@ export class Watch {
 
     /** @param {number} clients */
     constructor(clients) {
-        this.grantsOf = new Array(clients).fill(0);
+        this.waitsMs = Array.from({ length: clients }, () => []);
     }
 
     /**
@@ -57,10 +65,10 @@ export class Watch {
         this.#waiting.delete(client);
         this.grantsTotal++;
         if (this.#measuring) {
-            this.grantsOf[client]++;
-            this.waitsMs.push(at - asked);
+            this.waitsMs[client].push(at - asked);
             if (this.#releasedAt !== undefined) this.handoffsMs.push(at - this.#releasedAt);
-            if (asked - this.#oldest() > OVERTAKEN_MS) this.overtakes++;
+            const oldest = this.#waiting.values().next().value;
+            if (oldest !== undefined && asked - oldest > OVERTAKEN_MS) this.overtakes++;
         }
         this.#releasedAt = undefined;
     }
@@ -115,16 +123,12 @@ export class Watch {
     end() {
         if (!this.#measuring) return;
         this.#measuring = false;
-        this.pending = this.#waiting.size;
-        if (this.pending > 0) this.oldestPendingMs = performance.now() - this.#oldest();
+        const now = performance.now();
+        for (const [client, asked] of this.#waiting) this.pendingMs.set(client, now - asked);
     }
 
     /** Right only when all clients have ended. */
     get violations() {
         return this.#breaches + Math.abs(this.grantsTotal - this.#counter);
-    }
-
-    #oldest() {
-        return this.#waiting.values().next().value ?? Infinity;
     }
 }

@@ -6,12 +6,9 @@ import { Job } from './job.mjs';
 import { ENTRIES as nodeRedlock } from './node-redlock.mjs';
 import { ENTRIES as redisLock } from './redis-lock.mjs';
 import { Run } from './run.mjs';
-import { micros, quantiles } from './samples.mjs';
+import { micros, quantiles, quantilesOfGroups } from './samples.mjs';
 
 const ENTRIES = [...redisLock, ...nodeRedlock];
-
-const HANDOFF_QUANTILES = { p50: 0.5, p90: 0.9, p99: 0.99 };
-const WAIT_QUANTILES = { ...HANDOFF_QUANTILES, p999: 0.999 };
 
 /**
  * @param {unknown} event
@@ -41,7 +38,6 @@ async function awaitGo(run) {
  */
 async function measure(job, entry) {
     const run = new Run(job);
-    let elapsedS = 0;
     let error = null;
     try {
         await Promise.race([run.open(entry.connect), run.failed]);
@@ -49,52 +45,66 @@ async function measure(job, entry) {
         await run.letRun(job.warmupSeconds);
         await tell({ event: 'ready' });
         await awaitGo(run);
-        elapsedS = await run.measure();
+        await run.measure();
         await run.stop();
     } catch (failure) {
         console.error(failure);
         error = String(failure);
     }
-    await tell(result(job, entry.about, run, elapsedS, error));
+    await tell(result(job, entry.about, run, error));
     return error === null;
 }
 
 /**
+ * Complete also where nothing was measured, so that whoever reads it finds the error.
+ *
  * @param {Job} job
- * @param {import('./peer.mjs').About} about
+ * @param {import('./peer.mjs').About | undefined} about
  * @param {Run} run
- * @param {number} elapsedS
  * @param {string | null} error
  */
-function result(job, { library, version, client, settings }, run, elapsedS, error) {
+function result(job, about, run, error) {
     const { watches } = run;
     /** @param {(watch: import('./watch.mjs').Watch) => number} of */
     const sum = (of) => watches.reduce((total, watch) => total + of(watch), 0);
-    const perClient = Array.from({ length: job.clients }, (_, id) => sum((watch) => watch.grantsOf[id]));
+    const waitsMs = Array.from({ length: job.clients }, (_, id) => watches.flatMap((watch) => watch.waitsMs[id]));
+    const pendingMs = new Map(watches.flatMap((watch) => [...watch.pendingMs]));
+    const waitUs = quantiles(waitsMs.flat());
+    // A wait that is still pending has no end, but it was that long at least.
+    if (pendingMs.size > 0) waitUs.max = Math.max(waitUs.max ?? 0, micros(Math.max(...pendingMs.values())));
     const sections = sum((watch) => watch.sections);
-    const waitsMs = watches.flatMap((watch) => watch.waitsMs);
-    const handoffsMs = watches.flatMap((watch) => watch.handoffsMs);
-    const oldestMs = Math.max(0, ...watches.map((watch) => watch.oldestPendingMs));
     return {
         event: 'result',
-        library,
-        version,
-        client,
-        settings,
-        grants: perClient.reduce((total, grants) => total + grants, 0),
+        library: about?.library,
+        version: about?.version,
+        client: about?.client,
+        settings: about?.settings,
+        grants: waitsMs.flat().length,
         grants_total: sum((watch) => watch.grantsTotal),
-        per_client: perClient,
-        elapsed_s: elapsedS,
+        per_client: waitsMs.map((waits) => waits.length),
+        elapsed_s: run.elapsedS,
         gave_up: run.gaveUp,
         violations: sum((watch) => watch.violations),
-        section_us_mean: sections > 0 ? micros(sum((watch) => watch.sectionsMs) / sections) : 0,
-        wait_us: quantiles(waitsMs, WAIT_QUANTILES, oldestMs),
-        pending: sum((watch) => watch.pending),
-        handoff_us: job.contended ? quantiles(handoffsMs, HANDOFF_QUANTILES) : null,
+        section_us_mean: sections > 0 ? micros(sum((watch) => watch.sectionsMs) / sections) : null,
+        wait_us: waitUs,
+        wait_by_client_us: quantilesOfGroups(waitsMs.map((waits, id) => [...waits, ...of(pendingMs, id)])),
+        pending: pendingMs.size,
+        handoff_us: job.contended ? quantiles(watches.flatMap((watch) => watch.handoffsMs)) : null,
         overtakes: sum((watch) => watch.overtakes),
         errors: run.errors,
         error,
     };
+}
+
+/**
+ * The value of a key, as a list that is empty where there is none.
+ *
+ * @param {Map<number, number>} map
+ * @param {number} key
+ */
+function of(map, key) {
+    const value = map.get(key);
+    return value === undefined ? [] : [value];
 }
 
 async function main() {
@@ -109,7 +119,9 @@ async function main() {
     const job = new Job(process.argv[2]);
     const entry = ENTRIES.find(({ about }) => about.peer === job.peer && about.row === job.row);
     if (!entry) {
-        await tell({ event: 'result', error: 'no such peer and row' });
+        const run = new Run(job);
+        run.errors = 1;
+        await tell(result(job, undefined, run, 'no such peer and row'));
         return 1;
     }
     return (await measure(job, entry)) ? 0 : 1;
