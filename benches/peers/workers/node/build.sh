@@ -8,7 +8,6 @@ dir=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
 
 # Node looks for libraries beside the sources, and none may be installed there.
-find "$dir" -mindepth 1 -maxdepth 1 ! -name node_modules -exec rm -rf {} +
 cp -- *.mjs package.json package-lock.json .npmrc "$dir"
 
 # Installing once is enough for one lock file.

@@ -11,7 +11,7 @@ import java.io.IOException;
 import java.util.List;
 import java.util.UUID;
 
-/** The commands of redis-lock over Jedis. A wait keeps a connection busy, so each client has one. */
+/** LOCK.* over Jedis. A wait keeps a connection busy, so each client has one. */
 final class RedisLockPeer implements Peer {
     static final List<Entry> ENTRIES =
             List.of(
@@ -22,9 +22,9 @@ final class RedisLockPeer implements Peer {
                                     "redis-lock",
                                     "the module of the server",
                                     "jedis " + Versions.of("redis.clients", "jedis"),
-                                    "LOCK.ACQUIRE key owner PX lease BLOCK 0, LOCK.RELEASE key owner;"
-                                            + " a new owner (UUID) for each acquisition, a connection for"
-                                            + " each client, no read time-out",
+                                    "LOCK.ACQUIRE key owner PX lease BLOCK 0, LOCK.RELEASE key"
+                                            + " owner; a new owner (UUID) for each acquisition, a"
+                                            + " connection for each client, no read time-out",
                                     List.of("https://redis.github.io/jedis/")),
                             RedisLockPeer::new));
 

@@ -9,44 +9,47 @@ import org.redisson.config.SingleServerConfig;
 
 import java.util.List;
 import java.util.concurrent.TimeUnit;
-import java.util.function.BiFunction;
 
 /** The locks of Redisson. One RedissonClient serves all threads, as its documentation has it. */
 final class RedissonPeer implements Peer {
     private static final String LOCKS =
             "https://redisson.pro/docs/data-and-services/locks-and-synchronizers/";
+    private static final String CALLS = ", lockInterruptibly(lease), unlock";
     private static final String CONFIGURATION = "https://redisson.pro/docs/configuration/";
 
-    private static final BiFunction<RedissonClient, String, RLock> LOCK = RedissonClient::getLock;
-    private static final BiFunction<RedissonClient, String, RLock> FAIR =
-            RedissonClient::getFairLock;
-    private static final BiFunction<RedissonClient, String, RLock> SPIN =
-            RedissonClient::getSpinLock;
+    private static final Kind LOCK = RedissonClient::getLock;
+    private static final Kind FAIR = RedissonClient::getFairLock;
+    private static final Kind SPIN = RedissonClient::getSpinLock;
 
     // The lease is given: that spares Redisson the watchdog, which no other side has either.
     static final List<Entry> ENTRIES =
             List.of(
-                    defaults("redisson", "getLock, lockInterruptibly(lease), unlock", LOCK),
-                    tuned("redisson", "getLock, lockInterruptibly(lease), unlock", LOCK),
-                    defaults("redisson-fair", "getFairLock, lockInterruptibly(lease), unlock", FAIR),
-                    tuned("redisson-fair", "getFairLock, lockInterruptibly(lease), unlock", FAIR),
-                    defaults("redisson-spin", "getSpinLock, lockInterruptibly(lease), unlock", SPIN));
+                    defaults("redisson", "getLock", LOCK),
+                    tuned("redisson", "getLock", LOCK),
+                    defaults("redisson-fair", "getFairLock", FAIR),
+                    tuned("redisson-fair", "getFairLock", FAIR),
+                    defaults("redisson-spin", "getSpinLock", SPIN));
+
+    /** Which of its locks. */
+    @FunctionalInterface
+    private interface Kind {
+        RLock lock(RedissonClient redisson, String key);
+    }
 
     private final RedissonClient redisson;
-    private final BiFunction<RedissonClient, String, RLock> kind;
+    private final Kind kind;
     private final Job job;
 
-    private RedissonPeer(
-            Config config, BiFunction<RedissonClient, String, RLock> kind, Job job) {
+    private RedissonPeer(Config config, Kind kind, Job job) {
         this.redisson = Redisson.create(config);
         this.kind = kind;
         this.job = job;
     }
 
-    private static Entry defaults(
-            String peer, String calls, BiFunction<RedissonClient, String, RLock> kind) {
+    private static Entry defaults(String peer, String getter, Kind kind) {
+        String settings = getter + CALLS + "; one RedissonClient with its default settings";
         return new Entry(
-                about(peer, "defaults", calls + "; one RedissonClient with its default settings"),
+                about(peer, "defaults", settings),
                 job -> {
                     Config config = new Config();
                     server(config, job);
@@ -54,21 +57,22 @@ final class RedissonPeer implements Peer {
                 });
     }
 
-    /** A connection for each thread, so that no thread waits for the pool. */
-    private static Entry tuned(
-            String peer, String calls, BiFunction<RedissonClient, String, RLock> kind) {
+    /** A connection for each thread, so that none waits for the pool. */
+    private static Entry tuned(String peer, String getter, Kind kind) {
+        String settings =
+                getter
+                        + CALLS
+                        + "; one RedissonClient, connectionPoolSize and connectionMinimumIdleSize ="
+                        + " clients, or the default if larger";
         return new Entry(
-                about(
-                        peer,
-                        "tuned",
-                        calls
-                                + "; one RedissonClient, connectionPoolSize and"
-                                + " connectionMinimumIdleSize = clients"),
+                about(peer, "tuned", settings),
                 job -> {
                     Config config = new Config();
-                    server(config, job)
-                            .setConnectionPoolSize(job.clients())
-                            .setConnectionMinimumIdleSize(job.clients());
+                    SingleServerConfig server = server(config, job);
+                    server.setConnectionPoolSize(
+                            Math.max(server.getConnectionPoolSize(), job.clients()));
+                    server.setConnectionMinimumIdleSize(
+                            Math.max(server.getConnectionMinimumIdleSize(), job.clients()));
                     return new RedissonPeer(config, kind, job);
                 });
     }
@@ -91,7 +95,7 @@ final class RedissonPeer implements Peer {
 
     @Override
     public Client client(String key) {
-        RLock lock = kind.apply(redisson, key);
+        RLock lock = kind.lock(redisson, key);
         return new Client() {
             @Override
             public boolean acquire() throws InterruptedException {
