@@ -3,8 +3,8 @@
 //! They close while the server stands still, so that it learns of all in one turn of its loop.
 
 use crate::bench::clients::{all_say, connect, number, owner, until_number, DAY};
+use crate::bench::streams::{Seen, Streams};
 use crate::bench::wire::{command, Wire};
-use crate::streams::{Seen, Streams};
 use crate::{Scale, Side};
 
 /// What is done.

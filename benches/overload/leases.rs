@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use crate::bench::clients::{number, owner, until_number};
+use crate::bench::streams::{Seen, Streams};
 use crate::bench::wire::{command, Wire};
-use crate::streams::{Seen, Streams};
 use crate::{Scale, Side};
 use support::Server;
 

@@ -1,7 +1,7 @@
 //! The third benchmark (`make bench`): how long everybody else waits while thousands wait, end and close, beside the same
 //! load on the same server without the module.
 //!
-//! * [`streams`]: the others. Three connections that send PING, GET and SET at a steady pace.
+//! * [`streams`](bench::streams): the others. Three connections that send PING, GET and SET at a steady pace.
 //! * [`waiting`], [`leases`], [`closing`]: the loads, each in two forms.
 //!
 //! Each load checks that nothing was lost before its figures count.
@@ -12,13 +12,12 @@
 mod bench;
 mod closing;
 mod leases;
-mod streams;
 mod waiting;
 
 use bench::clients::{roomy, FILES, MANY_CLIENTS};
 use bench::progress;
 use bench::report::{Cell, Entry, Report, Table};
-use streams::{Seen, Streams};
+use bench::streams::{self, Seen, Streams};
 use support::Server;
 
 /// The longest PING, in milliseconds, that 100 000 leases may cause which end in one.
@@ -84,7 +83,7 @@ fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
     let files = support::raise_open_files();
     let mut report = Report::new("overload", "Overload: how long everybody else waits", None);
-    let load_before = load();
+    let load_before = bench::load();
     if files < FILES {
         report.skip("crowds of 10000 clients", &format!("{FILES} open files are needed, {files} allowed"));
         report.finish();
@@ -108,14 +107,8 @@ fn main() {
         scale.rounds,
         streams::PACE.as_micros()
     ));
-    report.note(&format!("Load of the machine, 1, 5 and 15 minutes: {load_before} before, {} after.", load()));
+    report.note(&format!("Load of the machine, 1, 5 and 15 minutes: {load_before} before, {} after.", bench::load()));
     report.finish();
-}
-
-/// How busy the machine is: on a busy one everybody waits for a processor, too.
-fn load() -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    load.split(' ').take(3).collect::<Vec<&str>>().join(", ")
 }
 
 /// Tries a load on both sides in turn, and fills a table for each of its steps.

@@ -1,8 +1,8 @@
 //! Thousands of connections begin to wait, and are served one after the other. Without the module: BLPOP and RPUSH.
 
 use crate::bench::clients::{connect, hold, number, owner, until_number, DAY, HOLDER};
+use crate::bench::streams::{Seen, Streams};
 use crate::bench::wire::{command, Wire};
-use crate::streams::{Seen, Streams};
 use crate::{Scale, Side};
 use support::Server;
 

@@ -2,11 +2,12 @@
 //!
 //! * [`callgrind`] counts a server's instructions; a count does not depend on what else the machine does.
 //! * [`clients`] are thousands of connections.
+//! * [`streams`] are the others, who only want to read and write.
 //! * [`wire`] is the client's side.
 //! * [`report`] prints the tables and writes them into `docs/benchmarks/`.
 //!
-//! Environment: `QUICK=1` for a short run that writes nothing, `REDIS_SERVER` for another server, `REDIS_LOCK_MODULE` for
-//! a module that is already built.
+//! Environment: `QUICK=1` for a short run that writes nothing, `BENCH_OUT` for a directory that gets the files of any run
+//! instead, `REDIS_SERVER` for another server, `REDIS_LOCK_MODULE` for a module that is already built.
 
 // Each benchmark uses a part of this.
 #![allow(dead_code)]
@@ -14,6 +15,7 @@
 pub mod callgrind;
 pub mod clients;
 pub mod report;
+pub mod streams;
 pub mod wire;
 
 use callgrind::Callgrind;
@@ -39,6 +41,12 @@ pub fn environment(callgrind: Option<&Callgrind>) -> Vec<(&'static str, String)>
         ("processor", format!("{} x {}", models.len(), models.first().copied().unwrap_or("unknown"))),
         ("counted by", callgrind.map_or("nothing".to_owned(), |callgrind| callgrind.version().to_owned())),
     ]
+}
+
+/// How busy the machine is: on a busy one everybody waits for a processor, too.
+pub fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').take(3).collect::<Vec<&str>>().join(", ")
 }
 
 /// Shows on standard error what is being measured.

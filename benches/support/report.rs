@@ -115,12 +115,28 @@ impl Table {
     }
 }
 
-/// A figure that must not be above a bound.
+/// Where a figure has to lie.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// A figure and its bound.
 #[derive(Debug)]
 struct Goal {
     name: String,
     measured: f64,
-    most: f64,
+    bound: Bound,
+}
+
+impl Goal {
+    fn is_met(&self) -> bool {
+        match self.bound {
+            Bound::AtMost(most) => self.measured <= most,
+            Bound::AtLeast(least) => self.measured >= least,
+        }
+    }
 }
 
 /// What a run found.
@@ -135,18 +151,52 @@ pub struct Report {
     body: String,
     tables: Vec<Table>,
     skipped: Vec<String>,
+    /// What there is to tell beside figures, below the bounds.
+    remarks: Vec<String>,
+    /// More members of the JSON object: a name, and a JSON value.
+    raw: Vec<(&'static str, String)>,
+    /// Files to be written beside the report: the name, and what is in it.
+    figures: Vec<(String, String)>,
 }
 
 impl Report {
     pub fn new(file: &'static str, heading: &'static str, callgrind: Option<&Callgrind>) -> Report {
         let (goals, body, tables, skipped) = Default::default();
+        let (remarks, raw, figures) = Default::default();
         let (environment, quick) = (super::environment(callgrind), super::is_quick());
-        Report { file, heading, environment, quick, goals, body, tables, skipped }
+        Report { file, heading, environment, quick, goals, body, tables, skipped, remarks, raw, figures }
+    }
+
+    /// One more line of what a reader must know to compare numbers.
+    pub fn know(&mut self, name: &'static str, value: String) {
+        self.environment.push((name, value));
     }
 
     /// A figure, and how large it may be.
     pub fn goal(&mut self, name: &str, measured: f64, most: f64) {
-        self.goals.push(Goal { name: name.to_owned(), measured, most });
+        self.goals.push(Goal { name: name.to_owned(), measured, bound: Bound::AtMost(most) });
+    }
+
+    /// A figure, and how large it must be.
+    pub fn goal_at_least(&mut self, name: &str, measured: f64, least: f64) {
+        self.goals.push(Goal { name: name.to_owned(), measured, bound: Bound::AtLeast(least) });
+    }
+
+    /// A line above the tables: what is not in them, and why. Unlike [`Report::skip`] it does not make the run a part of one.
+    pub fn remark(&mut self, text: String) {
+        self.remarks.push(text);
+    }
+
+    /// A member of the JSON file that people do not read.
+    pub fn raw(&mut self, name: &'static str, json: String) {
+        self.raw.push((name, json));
+    }
+
+    /// A picture below the last table; its file gets the report's name and this one.
+    pub fn picture(&mut self, name: &str, title: &str, svg: String) {
+        let file = format!("{}-{name}.svg", self.file);
+        self.body.push_str(&format!("\n![{title}]({file})\n"));
+        self.figures.push((file, svg));
     }
 
     pub fn table(&mut self, table: Table) {
@@ -169,19 +219,25 @@ impl Report {
         self.skipped.push(format!("skipped: {name} ({why})"));
     }
 
-    /// Prints the report, and unless the run was a quick one writes it into docs/benchmarks/.
+    /// Prints the report, and unless the run was a quick one or a part writes it into docs/benchmarks/.
     pub fn finish(self) {
         let markdown = self.markdown();
         println!("{markdown}");
-        if self.quick || !self.skipped.is_empty() {
-            println!("Not written to docs/benchmarks/: that takes a full run.");
-            return;
-        }
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks");
+        let dir = match std::env::var_os("BENCH_OUT") {
+            Some(dir) => dir.into(),
+            None if self.quick || !self.skipped.is_empty() => {
+                println!("Not written to docs/benchmarks/: that takes a full run.");
+                return;
+            }
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks"),
+        };
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join(format!("{}.md", self.file)), markdown).unwrap();
         fs::write(dir.join(format!("{}.json", self.file)), self.json()).unwrap();
-        println!("Written to docs/benchmarks/{0}.md and {0}.json.", self.file);
+        for (file, svg) in &self.figures {
+            fs::write(dir.join(file), svg).unwrap();
+        }
+        println!("Written to {1}/{0}.md and {0}.json.", self.file, dir.display());
     }
 
     fn markdown(&self) -> String {
@@ -192,10 +248,19 @@ impl Report {
         if self.quick {
             text.push_str("* QUICK=1: a short run\n");
         }
-        text.push_str("\n| figure | measured | at most | |\n| --- | --- | --- | --- |\n");
-        for Goal { name, measured, most } in &self.goals {
-            let met = if measured <= most { "met" } else { "**not met**" };
-            writeln!(text, "| {name} | {} | {} | {met} |", shown(*measured), shown(*most)).unwrap();
+        if !self.goals.is_empty() {
+            text.push_str("\n| figure | measured | bound | |\n| --- | --- | --- | --- |\n");
+        }
+        for goal in &self.goals {
+            let met = if goal.is_met() { "met" } else { "**not met**" };
+            let bound = match goal.bound {
+                Bound::AtMost(most) => format!("at most {}", shown(most)),
+                Bound::AtLeast(least) => format!("at least {}", shown(least)),
+            };
+            writeln!(text, "| {} | {} | {bound} | {met} |", goal.name, shown(goal.measured)).unwrap();
+        }
+        for remark in &self.remarks {
+            writeln!(text, "\n{remark}").unwrap();
         }
         for skipped in &self.skipped {
             writeln!(text, "\n{skipped}").unwrap();
@@ -205,9 +270,15 @@ impl Report {
 
     fn json(&self) -> String {
         let environment = self.environment.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)));
-        let goals = self.goals.iter().map(|Goal { name, measured, most }| {
-            format!("{{\"name\": {}, \"measured\": {}, \"at_most\": {}}}", quoted(name), shown(*measured), shown(*most))
+        let goals = self.goals.iter().map(|Goal { name, measured, bound }| {
+            let (word, bound) = match bound {
+                Bound::AtMost(most) => ("at_most", most),
+                Bound::AtLeast(least) => ("at_least", least),
+            };
+            let (name, measured, bound) = (quoted(name), shown(*measured), shown(*bound));
+            format!("{{\"name\": {name}, \"measured\": {measured}, \"{word}\": {bound}}}")
         });
+        let raw = joined(self.raw.iter().map(|(name, json)| format!(",\n  {}: {json}", quoted(name))), "");
         let tables = self.tables.iter().map(|table| {
             let rows = table.rows.iter().map(|row| format!("[{}]", joined(row.iter().map(Entry::json), ", ")));
             let columns = joined(table.columns.iter().map(|name| quoted(name)), ", ");
@@ -218,7 +289,7 @@ impl Report {
             )
         });
         format!(
-            "{{\n  \"environment\": {{{}}},\n  \"bounds\": [{}],\n  \"tables\": [{}]\n}}\n",
+            "{{\n  \"environment\": {{{}}},\n  \"bounds\": [{}],\n  \"tables\": [{}]{raw}\n}}\n",
             joined(environment, ", "),
             joined(goals, ", "),
             joined(tables, ", ")

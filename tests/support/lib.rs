@@ -67,7 +67,7 @@ pub use locks::{
 };
 pub use modes::{judge_modes, Hold, Mode};
 pub use module::{caller_module_path, faulty_module_path, floor_module_path, module_path, root};
-pub use process::state as process_state;
+pub use process::{signal, spawn, state as process_state, Port};
 pub use sentinel::{Watched, PRIMARY};
 pub use server::Server;
 pub use skip::skip;

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use crate::bench::report::quantile;
-use crate::bench::wire::{command, Wire};
+use super::report::quantile;
+use super::wire::{command, Wire};
 use support::Server;
 
 /// How often each connection sends.
@@ -16,14 +16,20 @@ pub const LEAST: Duration = Duration::from_secs(1);
 const KEY: &str = "bystander";
 
 /// Connections, and what each sends.
-pub struct Streams([(Wire, Vec<u8>); 3]);
+pub struct Streams {
+    wires: [(Wire, Vec<u8>); 3],
+    pace: Duration,
+    least: Duration,
+}
 
 /// The times of the answers in milliseconds, least first, and how long the load took.
 pub struct Seen {
-    ping: Vec<f64>,
-    get: Vec<f64>,
-    set: Vec<f64>,
+    pub ping: Vec<f64>,
+    pub get: Vec<f64>,
+    pub set: Vec<f64>,
     total: f64,
+    /// How many requests each stream sent: PING, GET, SET.
+    pub sent: [usize; 3],
 }
 
 impl Seen {
@@ -54,22 +60,29 @@ impl Streams {
     pub fn connect(server: &Server) -> Streams {
         let ping = command(&["PING"]);
         let [get, set] = [command(&["GET", KEY]), command(&["SET", KEY, "0123456789abcdef"])];
-        Streams([ping, get, set].map(|words| {
+        let wires = [ping, get, set].map(|words| {
             let mut wire = Wire::connect(server);
             wire.ask(&command(&["SET", KEY, "0123456789abcdef"]));
             (wire, words)
-        }))
+        });
+        Streams { wires, pace: PACE, least: LEAST }
+    }
+
+    /// For a load that takes its own time: another pace, and the streams end with it.
+    pub fn beside(server: &Server, pace: Duration) -> Streams {
+        Streams { pace, least: Duration::ZERO, ..Streams::connect(server) }
     }
 
     /// Does what `event` does while the streams run. `over` waits for the end of it.
     pub fn watch(self, event: impl FnOnce(), over: impl FnOnce()) -> Seen {
-        let (begin, is_over) = (Barrier::new(self.0.len() + 1), AtomicBool::new(false));
+        let Streams { wires, pace, least } = self;
+        let (begin, is_over) = (Barrier::new(wires.len() + 1), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            let streams = self.0.map(|(wire, words)| {
+            let streams = wires.map(|(wire, words)| {
                 let (begin, is_over) = (&begin, &is_over);
                 scope.spawn(move || {
                     begin.wait();
-                    stream(wire, &words, is_over)
+                    stream(wire, &words, pace, is_over)
                 })
             });
             begin.wait();
@@ -77,17 +90,17 @@ impl Streams {
             event();
             over();
             let total = ms(start.elapsed());
-            std::thread::sleep(LEAST.saturating_sub(start.elapsed()));
+            std::thread::sleep(least.saturating_sub(start.elapsed()));
             is_over.store(true, Ordering::Relaxed);
-            let [ping, get, set] = streams.map(|stream| stream.join().unwrap());
-            Seen { ping, get, set, total }
+            let [(ping, pings), (get, gets), (set, sets)] = streams.map(|stream| stream.join().unwrap());
+            Seen { ping, get, set, total, sent: [pings, gets, sets] }
         })
     }
 }
 
-/// One connection, until all is over: how long each request waited, least first.
-fn stream(mut wire: Wire, words: &[u8], is_over: &AtomicBool) -> Vec<f64> {
-    let mut waited = Vec::new();
+/// One connection, until all is over: how long each request waited, least first, and how many it sent.
+fn stream(mut wire: Wire, words: &[u8], pace: Duration, is_over: &AtomicBool) -> (Vec<f64>, usize) {
+    let (mut waited, mut sent) = (Vec::new(), 0);
     let mut due = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         // Whoever wakes up late asks late; that is not the server's doing.
@@ -95,16 +108,17 @@ fn stream(mut wire: Wire, words: &[u8], is_over: &AtomicBool) -> Vec<f64> {
         let asked = Instant::now();
         wire.ask(words);
         let answered = Instant::now();
+        sent += 1;
         waited.push(ms(answered - asked));
-        due = asked + PACE;
+        due = asked + pace;
         while due < answered {
             // Somebody else would have asked then.
             waited.push(ms(answered - due));
-            due += PACE;
+            due += pace;
         }
     }
     waited.sort_by(f64::total_cmp);
-    waited
+    (waited, sent)
 }
 
 fn ms(time: Duration) -> f64 {
