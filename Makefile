@@ -51,7 +51,8 @@ fuzz: ## feed hostile bytes to every decoder and to the rules (SECONDS=60 each),
 	@tools/fuzz.sh run $(or $(SECONDS),60)
 
 bench: build ## measure what locks cost (QUICK=1: three minutes), into docs/benchmarks
-	cargo bench --locked --bench part1 --bench part2 --bench overload
+	@tools/bench-setup.sh || echo 'make bench: redis-lock is not compared with everything.'
+	cargo bench --locked --bench part1 --bench part2 --bench overload --bench peers
 
 servers: ## fetch newer Redis and Valkey servers for the tests into target/servers
 	@tools/fetch-servers.sh

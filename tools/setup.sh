@@ -5,26 +5,12 @@
 # REDIS_SERVER=<program>: use that server; none is installed then.
 set -euo pipefail
 
-# While this file exists Debian's packages start no service.
-policy=/usr/sbin/policy-rc.d
+# shellcheck source=tools/apt.sh
+. "$(dirname "$0")/apt.sh" setup
 
-say() { printf 'setup: %s\n' "$*"; }
 die() {
     printf 'setup: %s\n' "$@" >&2
     exit 1
-}
-
-has() { command -v "$1" >/dev/null 2>&1; }
-
-as_root() {
-    if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
-}
-
-may_become_root() {
-    if [[ $EUID -eq 0 ]]; then return 0; fi
-    if ! has sudo; then return 1; fi
-    # Without a terminal sudo could only hang on its question.
-    [[ -t 0 ]] || sudo -n true 2>/dev/null
 }
 
 has_c_compiler() {
@@ -46,33 +32,6 @@ missing_packages() {
     if [[ -z ${REDIS_SERVER:-} ]]; then
         has redis-server && has redis-cli || echo redis-server
     fi
-}
-
-# The developer asked for a server to try locks on, not for a service that takes port 6379 at every boot.
-hold_services_back() {
-    if [[ -e $policy ]]; then return 0; fi
-    trap 'as_root rm -f "$policy"' EXIT
-    as_root tee "$policy" >/dev/null <<'POLICY'
-#!/bin/sh
-# Put here by redis-lock's tools/setup.sh for one run of apt-get. If you find it later, remove it.
-exit 101
-POLICY
-    as_root chmod 755 "$policy"
-}
-
-leave_service_off() {
-    if [[ ! -d /run/systemd/system ]]; then return 0; fi
-    as_root systemctl disable --quiet redis-server.service || return 0
-    say "the system's own Redis service is installed but off; 'systemctl enable --now redis-server' turns it on"
-}
-
-install_packages() {
-    say "installing: $*"
-    as_root apt-get update -qq || say "apt-get update had errors; going on with the package lists that are there"
-    if [[ " $* " == *" redis-server "* ]]; then hold_services_back; fi
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "$@" </dev/null
-    if [[ " $* " == *" redis-server "* ]]; then leave_service_off; fi
 }
 
 has cargo || die "cargo is missing: install Rust by rustup (Cargo.toml names the oldest version that will do)."
