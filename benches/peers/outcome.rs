@@ -57,11 +57,4 @@ impl Outcome {
     pub fn redis_lock(&self, language: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.language == language && row.is_redis_lock())
     }
-
-    /// Every language once, in order.
-    pub fn languages(&self) -> Vec<&str> {
-        let mut languages: Vec<&str> = self.rows.iter().map(|row| row.language.as_str()).collect();
-        languages.dedup();
-        languages
-    }
 }

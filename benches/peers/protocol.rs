@@ -68,6 +68,8 @@ pub struct Found {
     pub section_us_mean: Option<f64>,
     pub wait_us: Times,
     #[serde(default)]
+    pub wait_by_client_us: Option<Times>,
+    #[serde(default)]
     pub handoff_us: Option<Times>,
     #[serde(default)]
     pub overtakes: u64,

@@ -1,11 +1,16 @@
 //! The servers: one Redis with the module for every peer that runs on Redis, and what others need.
 
-use support::Server;
+use std::time::Duration;
+
+use support::{Server, Value};
 
 use crate::bench::report::Report;
 use crate::etcd::Etcd;
 use crate::postgres::Postgres;
 use crate::workers::Row;
+
+/// How long the server may take to notice that all connections of a worker are closed.
+const GONE: Duration = Duration::from_secs(10);
 
 pub struct Servers {
     pub redis: Server,
@@ -43,6 +48,33 @@ impl Servers {
                 Some("the server has neither DELEX nor DELIFEQ: Redis 8.4 and Valkey 9.0 do".into())
             }
             _ => None,
+        }
+    }
+
+    /// Removes what a worker left behind, such as locks that it was given as it ended.
+    ///
+    /// Held locks of ours are released first: once an operator removed one, the module listens to all key events, and every
+    /// DEL of every peer costs more from then on.
+    pub fn tidy(&self) {
+        let is_left =
+            support::poll(GONE, || (self.redis.info_number("redislock", "redislock_waiters") == 0).then_some(()));
+        assert!(is_left.is_some(), "waiters of a worker that has ended");
+        if self.redis.info_number("redislock", "redislock_locks_held") > 0 {
+            for key in self.redis.cmd(&["KEYS", "*"]).array().iter().map(Value::text) {
+                self.release(&key);
+            }
+        }
+        self.redis.cmd(&["FLUSHALL"]);
+        assert_eq!(self.redis.info_number("redislock", "redislock_operator_removals"), 0);
+    }
+
+    /// Ends whatever holds the key, if it is one of our locks.
+    fn release(&self, key: &str) {
+        if self.redis.cmd(&["TYPE", key]) != "redislock" {
+            return;
+        }
+        for holder in self.redis.cmd(&["LOCK.INFO", key]).get("holders").array() {
+            self.redis.cmd(&["LOCK.RELEASE", key, &holder.get("owner").text()]);
         }
     }
 

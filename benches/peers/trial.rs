@@ -41,7 +41,7 @@ pub struct Trial {
 #[derive(Debug, Serialize)]
 pub struct Load {
     calls: Calls,
-    /// What clients sent, for each grant.
+    /// What clients sent, for each grant; without the requests that still waited when the worker ended.
     pub requests_per_grant: f64,
     /// What was called, by clients and by their scripts.
     pub commands_per_grant: f64,
@@ -71,8 +71,7 @@ pub fn run(servers: &Servers, row: &Row, cell: &Cell, inside: &Inside, round: us
     let (found, seen) = work(servers, row, cell, streams);
     let mut new = between(&calls_before, &calls(&servers.redis));
     let cpu = cpu_us(&servers.redis) - cpu_before;
-    // What a worker left behind, such as locks that it had just been given, is nothing to the next.
-    servers.redis.cmd(&["FLUSHALL"]);
+    servers.tidy();
     if let Some(seen) = &seen {
         let [_, gets, sets] = seen.sent;
         for (name, sent) in [("get", gets), ("set", sets)] {
@@ -90,7 +89,7 @@ pub fn run(servers: &Servers, row: &Row, cell: &Cell, inside: &Inside, round: us
         let grants = found.grants_total as f64;
         let commands = new.values().sum::<i64>() as f64;
         Load {
-            requests_per_grant: inside.sent(&new) / grants,
+            requests_per_grant: (inside.sent(&new) - given_up(row, found)) / grants,
             commands_per_grant: commands / grants,
             cpu_us_per_grant: cpu / grants,
             calls: new,
@@ -99,6 +98,15 @@ pub fn run(servers: &Servers, row: &Row, cell: &Cell, inside: &Inside, round: us
     let (language, peer, name) = (row.language.clone(), row.about.peer.clone(), row.about.row.clone());
     let bystander = seen.map(|seen| Bystander::of(&seen));
     Trial { round, language, peer, row: name, cell: *cell, fault, found, server, bystander }
+}
+
+/// Requests that were given up as the worker ended. A poller sends none then, and nobody could say which of those that it
+/// had sent were for a grant that never came; where a wait is one request they are known.
+fn given_up(row: &Row, found: &Found) -> f64 {
+    match row.wait() {
+        Wait::Line => found.pending as f64,
+        Wait::Poll | Wait::Push | Wait::Elsewhere => 0.0,
+    }
 }
 
 impl Bystander {
@@ -173,7 +181,7 @@ pub fn look_inside(servers: &Servers, row: &Row) -> Inside {
             progress(&format!("{}: {why}", row.name()));
         }
         Monitor::stop(&servers.redis);
-        servers.redis.cmd(&["FLUSHALL"]);
+        servers.tidy();
         watch.join().unwrap()
     })
 }

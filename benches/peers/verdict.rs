@@ -3,7 +3,7 @@
 use crate::bench::report::Report;
 use crate::cells::Cell;
 use crate::outcome::{Of, Outcome};
-use crate::tables::{GRANTS_PER_SECOND, REQUESTS, SMALLEST_SHARE, WAIT_P99_MS};
+use crate::tables::{GRANTS_PER_SECOND, REQUESTS, SMALLEST_SHARE, WAIT_BY_CLIENT_P99_MS, WAIT_P99_MS};
 use crate::workers::{Row, Wait};
 
 /// How many clients the bounds are about.
@@ -18,39 +18,47 @@ const REQUESTS_PER_GRANT: f64 = 2.0;
 
 /// Fills the table of bounds.
 pub fn judge(outcome: &Outcome, report: &mut Report) {
-    for language in outcome.languages() {
-        let Some(ours) = outcome.redis_lock(language) else { continue };
+    for ours in outcome.rows.iter().filter(|row| row.is_redis_lock()) {
         for (section_us, least) in GRANTS {
             let Some(cell) = cell(outcome, section_us) else { continue };
-            let title = cell.title();
-            let rivals = rivals(outcome, language, |wait| wait == Wait::Poll || wait == Wait::Push);
-            if let Some((ratio, rival)) = closest(outcome, &rivals, cell, GRANTS_PER_SECOND, f64::min) {
-                report.goal_at_least(&format!("{language}: grants/s / {rival}, {title}"), ratio, least);
-            }
-            for (wait, kind, most) in WAITS {
-                let rivals = self::rivals(outcome, language, |other| other == wait);
-                if let Some((ratio, rival)) = closest(outcome, &rivals, cell, WAIT_P99_MS, f64::max) {
-                    report.goal(&format!("{language}: wait p99 / best {kind}'s, {rival}, {title}"), ratio, most);
-                }
-            }
+            grants(outcome, ours, cell, least, report);
+            waits(outcome, ours, cell, report);
             if let Some(requests) = outcome.figure(ours, cell, REQUESTS) {
-                report.goal(
-                    &format!("{language}: requests a grant, {title}"),
-                    hundredths(requests.median),
-                    REQUESTS_PER_GRANT,
-                );
+                let name = format!("{}: requests a grant, {}", ours.language, cell.title());
+                report.goal(&name, hundredths(requests.median), REQUESTS_PER_GRANT);
             }
         }
-        // With longer sections the clients have too few turns: one more or less is the end of the span.
-        if let Some(cell) = cell(outcome, GRANTS[0].0) {
-            if let Some(share) = outcome.figure(ours, cell, SMALLEST_SHARE) {
-                report.goal_at_least(
-                    &format!("{language}: smallest / largest share, {}", cell.title()),
-                    share.median,
-                    LEAST_SHARE,
-                );
+        share(outcome, ours, report);
+    }
+}
+
+fn grants(outcome: &Outcome, ours: &Row, cell: &Cell, least: f64, report: &mut Report) {
+    let rivals = rivals(outcome, ours, |wait| wait == Wait::Poll || wait == Wait::Push);
+    if let Some((ratio, rival)) = closest(outcome, &rivals, cell, GRANTS_PER_SECOND, f64::min) {
+        report.goal_at_least(&format!("{}: grants/s / {rival}'s, {}", ours.language, cell.title()), ratio, least);
+    }
+}
+
+/// By grant and by client: where one client takes all turns, its own waits hide those of all others.
+fn waits(outcome: &Outcome, ours: &Row, cell: &Cell, report: &mut Report) {
+    for (wait, kind, most) in WAITS {
+        let rivals = rivals(outcome, ours, |other| other == wait);
+        for (of, by) in [(WAIT_P99_MS, "by grant"), (WAIT_BY_CLIENT_P99_MS, "by client")] {
+            if let Some((ratio, rival)) = closest(outcome, &rivals, cell, of, f64::max) {
+                let (language, title) = (&ours.language, cell.title());
+                report.goal(&format!("{language}: p99 wait {by} / best {kind}'s: {rival}, {title}"), ratio, most);
             }
         }
+    }
+}
+
+/// With longer sections the clients have too few turns: one more or less is the end of the span.
+fn share(outcome: &Outcome, ours: &Row, report: &mut Report) {
+    let (section_us, _) = GRANTS[0];
+    let Some(cell) = cell(outcome, section_us) else { return };
+    if let Some(share) = outcome.figure(ours, cell, SMALLEST_SHARE) {
+        let name = format!("{}: smallest / largest share, {}", ours.language, cell.title());
+        report.goal_at_least(&name, share.median, LEAST_SHARE);
     }
 }
 
@@ -62,8 +70,10 @@ fn cell(outcome: &Outcome, section_us: u64) -> Option<&'static Cell> {
         .find(|cell| cell.is_contended() && (cell.clients, cell.section_us) == (CLIENTS, section_us))
 }
 
-fn rivals<'a>(outcome: &'a Outcome, language: &str, waits: impl Fn(Wait) -> bool) -> Vec<&'a Row> {
-    let rows = outcome.rows.iter().filter(|row| row.language == language && !row.is_unsafe() && waits(row.wait()));
+/// Who waits like that in the language.
+fn rivals<'a>(outcome: &'a Outcome, ours: &Row, waits: impl Fn(Wait) -> bool) -> Vec<&'a Row> {
+    let is_rival = |row: &&Row| row.language == ours.language && !row.is_unsafe() && waits(row.wait());
+    let rows = outcome.rows.iter().filter(is_rival);
     rows.collect()
 }
 
@@ -82,7 +92,7 @@ fn closest(
     ratios.reduce(|one, other| if hardest(one.0, other.0) == one.0 { one } else { other })
 }
 
-/// What stands in the tables: a wait that is given up when the worker ends is a request without a grant.
+/// As it stands in the tables: a few requests are on their way when a worker ends.
 fn hundredths(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }

@@ -13,7 +13,13 @@ const passed = 5 * time.Millisecond
 // line are the waiting clients in the order in which they called acquire.
 type line struct {
 	mutex   sync.Mutex
-	waiting list.List // of time.Time, the longest wait in front
+	waiting list.List // of waiter, the longest wait in front
+}
+
+// waiter is one who waits, by its number.
+type waiter struct {
+	client int
+	began  time.Time
 }
 
 // place is one client's in the line. Where nobody competes there is no line, and nothing to pay for it.
@@ -22,14 +28,14 @@ type place struct {
 	element *list.Element
 }
 
-func (l *line) join(contended bool) place {
+func (l *line) join(client int, contended bool) place {
 	if !contended {
 		return place{began: time.Now()}
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	now := time.Now()
-	return place{now, l.waiting.PushBack(now)}
+	return place{now, l.waiting.PushBack(waiter{client, now})}
 }
 
 // leave tells whether somebody is left behind who had been waiting since long before.
@@ -39,17 +45,19 @@ func (l *line) leave(p place) (overtook bool) {
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	first := l.waiting.Front().Value.(time.Time)
+	first := l.waiting.Front().Value.(waiter)
 	l.waiting.Remove(p.element)
-	return p.began.Sub(first) > passed
+	return p.began.Sub(first.began) > passed
 }
 
-// pending counts who waits, and how long the first of them has.
-func (l *line) pending() (count int, oldest time.Duration) {
+// ages tells how long each of those who wait has, by their numbers.
+func (l *line) ages() map[int]time.Duration {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if first := l.waiting.Front(); first != nil {
-		oldest = time.Since(first.Value.(time.Time))
+	ages := map[int]time.Duration{}
+	for element := l.waiting.Front(); element != nil; element = element.Next() {
+		waiting := element.Value.(waiter)
+		ages[waiting.client] = time.Since(waiting.began)
 	}
-	return l.waiting.Len(), oldest
+	return ages
 }

@@ -23,8 +23,7 @@ type measurement struct {
 	began    time.Time
 	elapsed  time.Duration
 	isOn     atomic.Bool // in the measured span
-	pending  int
-	oldest   time.Duration
+	pending  map[int]time.Duration
 	failed   chan struct{}
 	failOnce sync.Once
 	failure  error
@@ -40,6 +39,7 @@ type measurement struct {
 
 // client is one of those who take the lock. Only its own goroutine touches it until all have ended.
 type client struct {
+	number    int
 	lock      lock
 	key       string
 	total     int64
@@ -62,7 +62,7 @@ func start(ctx context.Context, job *Job, system system) (*measurement, error) {
 		if !job.contended() {
 			key = fmt.Sprintf("%s:%d", job.Key, n)
 		}
-		m.clients = append(m.clients, &client{lock: lock, key: key})
+		m.clients = append(m.clients, &client{number: n, lock: lock, key: key})
 	}
 	for _, c := range m.clients {
 		m.running.Go(func() { m.loop(c) })
@@ -84,7 +84,7 @@ func (m *measurement) loop(c *client) {
 
 // turn is one acquisition from the call to the end of the release.
 func (m *measurement) turn(c *client) error {
-	place := m.line.join(m.job.contended())
+	place := m.line.join(c.number, m.job.contended())
 	release, err := m.acquire(c)
 	granted := time.Now()
 	overtook := m.line.leave(place)
@@ -170,7 +170,7 @@ func (m *measurement) measure(length time.Duration) {
 	m.wait(length)
 	m.isOn.Store(false)
 	m.elapsed = time.Since(begin)
-	m.pending, m.oldest = m.line.pending()
+	m.pending = m.line.ages()
 }
 
 func (m *measurement) fail(err error) error {
@@ -207,7 +207,7 @@ func (m *measurement) finish(result *Result) {
 	}
 	result.ElapsedS = m.elapsed.Seconds()
 	result.GaveUp = m.gaveUp.Load()
-	result.Pending = m.pending
+	result.Pending = len(m.pending)
 	result.Errors = m.failures.Load()
 	result.Violations = m.violations.Load()
 	if m.job.contended() {
@@ -222,5 +222,21 @@ func (m *measurement) finish(result *Result) {
 		}
 	}
 	result.WaitUs = quantiles(waits)
-	result.WaitUs.Max = max(result.WaitUs.Max, us(m.oldest))
+	result.WaitByClientUs = m.waitsByClient()
+	result.WaitUs.Max = max(result.WaitUs.Max, result.WaitByClientUs.Max)
+}
+
+// waitsByClient lets each client count the same, however often it was served, and the wait that it is still in count too.
+func (m *measurement) waitsByClient() Times {
+	var all []weighted
+	for _, c := range m.clients {
+		waits := c.waits
+		if age, isWaiting := m.pending[c.number]; isWaiting {
+			waits = append(waits, age)
+		}
+		for _, wait := range waits {
+			all = append(all, weighted{wait, 1 / float64(len(waits))})
+		}
+	}
+	return weightedQuantiles(all)
 }

@@ -68,6 +68,8 @@ type Result struct {
 	Violations    int64   `json:"violations"`
 	SectionUsMean float64 `json:"section_us_mean"`
 	WaitUs        Times   `json:"wait_us"`
+	// WaitByClientUs are the waits of a client picked by chance, those that are not over among them.
+	WaitByClientUs Times `json:"wait_by_client_us"`
 	// HandoffUs is null where nobody hands anything over.
 	HandoffUs *Times  `json:"handoff_us"`
 	Overtakes int64   `json:"overtakes"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/redis/rueidis"
 	"github.com/redis/rueidis/rueidislock"
@@ -12,24 +13,29 @@ const (
 	rueidisLink   = "https://github.com/redis/rueidis/tree/main/rueidislock"
 )
 
+// tryNextAfter is how long a try may take. With the default, 20 ms, one stall of the machine or the server can make it wait for
+// ever: the try is given up and its key removed, and nobody is told. With one key there is no next one to be tried after it,
+// so a longer time costs nothing.
+const tryNextAfter = time.Second
+
 // Clients that share a Locker queue inside the process, and only one of them asks the server at a time. Clients of
 // different processes cannot do that; the last row shows what the library does for them.
 var rueidisRows = []peer{
 	{
 		name: "rueidislock", row: "defaults", library: rueidisModule, driver: rueidisModule,
-		settings: "one Locker that all clients share; KeyMajority 1, as its README says for one server; else its defaults (KeyValidity 5 s)",
+		settings: "one Locker that all clients share; KeyMajority 1, as its README says for one server; TryNextAfter 1 s, because with its 20 ms a stall of the server makes it wait for ever; else its defaults",
 		links:    []string{rueidisLink},
 		open:     openRueidis(false, false),
 	},
 	{
 		name: "rueidislock", row: "tuned", library: rueidisModule, driver: rueidisModule,
-		settings: "one Locker that all clients share; KeyMajority 1, NoLoopTracking true, as its README and its own benchmark",
+		settings: "one Locker that all clients share; KeyMajority 1, NoLoopTracking true, as its README and its own benchmark; TryNextAfter 1 s",
 		links:    []string{rueidisLink},
 		open:     openRueidis(true, false),
 	},
 	{
 		name: "rueidislock", row: "tuned, a Locker each", library: rueidisModule, driver: rueidisModule,
-		settings: "a Locker for each client, as clients in processes of their own have; KeyMajority 1, NoLoopTracking true",
+		settings: "a Locker for each client, as clients in processes of their own have; KeyMajority 1, NoLoopTracking true, TryNextAfter 1 s",
 		links:    []string{rueidisLink},
 		open:     openRueidis(true, true),
 	},
@@ -47,6 +53,7 @@ func openRueidis(noLoop, isEach bool) func(context.Context, *Job) (system, error
 			ClientOption:   rueidis.ClientOption{InitAddress: []string{job.Redis}},
 			KeyMajority:    1,
 			NoLoopTracking: noLoop,
+			TryNextAfter:   tryNextAfter,
 		}
 		return &rueidisSystem{options: options, isEach: isEach}, nil
 	}
