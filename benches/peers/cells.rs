@@ -48,26 +48,29 @@ pub struct Scale {
     pub is_last_row_only: bool,
 }
 
+/// The part of the measured span that the clients run before it.
+const WARMUP: f64 = 0.25;
+
 const fn uncontended(clients: usize, seconds: f64) -> Cell {
-    Cell { workload: Workload::Uncontended, clients, section_us: 0, warmup_seconds: seconds / 4.0, seconds }
+    Cell { workload: Workload::Uncontended, clients, section_us: 0, warmup_seconds: seconds * WARMUP, seconds }
 }
 
 /// Long enough for each of the clients to have several turns.
 const fn contended(clients: usize, section_us: u64, seconds: f64) -> Cell {
-    Cell { workload: Workload::Contended, clients, section_us, warmup_seconds: seconds / 4.0, seconds }
+    Cell { workload: Workload::Contended, clients, section_us, warmup_seconds: seconds * WARMUP, seconds }
 }
 
 pub const FULL: Scale = Scale {
     rounds: 5,
     cells: &[
-        uncontended(1, 2.0),
-        uncontended(50, 2.0),
-        contended(10, 0, 2.0),
-        contended(100, 0, 2.0),
-        contended(10, 100, 2.0),
-        contended(100, 100, 2.0),
-        contended(10, 10_000, 3.0),
-        contended(100, 10_000, 8.0),
+        uncontended(1, 1.5),
+        uncontended(50, 1.5),
+        contended(10, 0, 1.5),
+        contended(100, 0, 1.5),
+        contended(10, 100, 1.5),
+        contended(100, 100, 1.5),
+        contended(10, 10_000, 2.0),
+        contended(100, 10_000, 6.0),
     ],
     is_last_row_only: false,
 };

@@ -8,10 +8,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use support::{Server, Value};
 
+use crate::bench::clients::until_number;
 use crate::bench::wire::{command, Wire};
 
 /// Calls by command, `client|setinfo` for a subcommand.
 pub type Calls = BTreeMap<String, i64>;
+
+/// As INFO writes it.
+const ACQUIRE: &str = "lock.acquire";
 
 /// What connecting takes, what this program asks, and what loads scripts: not what locks cost.
 const NOT_COUNTED: [&str; 13] = [
@@ -34,6 +38,22 @@ pub fn calls(server: &Server) -> Calls {
 pub fn between(before: &Calls, after: &Calls) -> Calls {
     let new = after.iter().map(|(name, calls)| (name.clone(), calls - before.get(name).copied().unwrap_or(0)));
     new.filter(|(_, calls)| *calls != 0).collect()
+}
+
+/// Whether the server counts a wait that ended because its connection was closed. Redis 7.0 does, Valkey 9.1 does not.
+pub fn counts_abandoned_waits(server: &Server) -> bool {
+    let acquires = || calls(server).get(ACQUIRE).copied().unwrap_or(0);
+    let [mut holder, mut waiter] = [Wire::connect(server), Wire::connect(server)];
+    let wait = |owner| command(&["LOCK.ACQUIRE", "lock:abandoned", owner, "BLOCK", "0"]);
+    holder.ask(&wait("holder"));
+    let before = acquires();
+    waiter.send(&wait("waiter"));
+    until_number(&mut holder, "redislock", "redislock_waiters", |waiters| waiters == 1);
+    drop(waiter);
+    until_number(&mut holder, "redislock", "redislock_waiters", |waiters| waiters == 0);
+    let is_counted = acquires() > before;
+    holder.ask(&command(&["LOCK.RELEASE", "lock:abandoned", "holder"]));
+    is_counted
 }
 
 /// The processor time of the server since it started, in microseconds, of its own and of the kernel for it.

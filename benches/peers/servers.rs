@@ -5,6 +5,7 @@ use std::time::Duration;
 use support::{Server, Value};
 
 use crate::bench::report::Report;
+use crate::commands;
 use crate::etcd::Etcd;
 use crate::postgres::Postgres;
 use crate::workers::Row;
@@ -14,13 +15,16 @@ const GONE: Duration = Duration::from_secs(10);
 
 pub struct Servers {
     pub redis: Server,
+    pub counts_abandoned_waits: bool,
     etcd: Result<Etcd, String>,
     postgres: Result<Postgres, String>,
 }
 
 impl Servers {
     pub fn start(report: &mut Report) -> Servers {
-        let servers = Servers { redis: Server::start(), etcd: Etcd::start(), postgres: Postgres::start() };
+        let redis = Server::start();
+        let counts_abandoned_waits = commands::counts_abandoned_waits(&redis);
+        let servers = Servers { redis, counts_abandoned_waits, etcd: Etcd::start(), postgres: Postgres::start() };
         let of = |version: Result<&str, &String>| version.map_or_else(Clone::clone, str::to_owned);
         report.know("etcd", of(servers.etcd.as_ref().map(|etcd| etcd.version.as_str())));
         report.know("PostgreSQL", of(servers.postgres.as_ref().map(|postgres| postgres.version.as_str())));

@@ -89,7 +89,7 @@ pub fn run(servers: &Servers, row: &Row, cell: &Cell, inside: &Inside, round: us
         let grants = found.grants_total as f64;
         let commands = new.values().sum::<i64>() as f64;
         Load {
-            requests_per_grant: (inside.sent(&new) - given_up(row, found)) / grants,
+            requests_per_grant: (inside.sent(&new) - given_up(servers, row, found)) / grants,
             commands_per_grant: commands / grants,
             cpu_us_per_grant: cpu / grants,
             calls: new,
@@ -100,12 +100,13 @@ pub fn run(servers: &Servers, row: &Row, cell: &Cell, inside: &Inside, round: us
     Trial { round, language, peer, row: name, cell: *cell, fault, found, server, bystander }
 }
 
-/// Requests that were given up as the worker ended. A poller sends none then, and nobody could say which of those that it
-/// had sent were for a grant that never came; where a wait is one request they are known.
-fn given_up(row: &Row, found: &Found) -> f64 {
-    match row.wait() {
-        Wait::Line => found.pending as f64,
-        Wait::Poll | Wait::Push | Wait::Elsewhere => 0.0,
+/// Requests that were counted, and given up as the worker ended. Of a poller nobody could say which of its requests were for
+/// a grant that never came; where a wait is one request they are known.
+fn given_up(servers: &Servers, row: &Row, found: &Found) -> f64 {
+    if row.is_redis_lock() && servers.counts_abandoned_waits {
+        found.pending as f64
+    } else {
+        0.0
     }
 }
 
@@ -127,6 +128,7 @@ fn new_key() -> String {
 
 /// Lets the worker do its job, beside the streams if there are any.
 fn work(servers: &Servers, row: &Row, cell: &Cell, streams: Option<Streams>) -> (Result<Found, String>, Option<Seen>) {
+    let warmup_seconds = cell.warmup_seconds * row.warmup_factor();
     let job = Job {
         peer: &row.about.peer,
         row: &row.about.row,
@@ -134,7 +136,7 @@ fn work(servers: &Servers, row: &Row, cell: &Cell, streams: Option<Streams>) -> 
         clients: cell.clients,
         section_us: cell.section_us,
         seconds: cell.seconds,
-        warmup_seconds: cell.warmup_seconds,
+        warmup_seconds,
         redis: servers.redis_address(),
         redis_all: vec![servers.redis_address()],
         etcd: servers.etcd_address(),
@@ -143,7 +145,7 @@ fn work(servers: &Servers, row: &Row, cell: &Cell, streams: Option<Streams>) -> 
         key: &new_key(),
     };
     let mut worker = Worker::start(row, &job);
-    let limit = GRACE + Duration::from_secs_f64(cell.seconds + cell.warmup_seconds);
+    let limit = GRACE + Duration::from_secs_f64(cell.seconds + warmup_seconds);
     if let Err(why) = worker.until_ready(limit) {
         return (Err(why), None);
     }

@@ -50,6 +50,15 @@ impl Row {
         (&self.language, &self.about.peer) == (&other.language, &other.about.peer)
     }
 
+    /// How many times as long as others it runs before it is measured: a JVM compiles what it runs as it goes.
+    pub fn warmup_factor(&self) -> f64 {
+        if self.language == "java" {
+            6.0
+        } else {
+            1.0
+        }
+    }
+
     pub fn wait(&self) -> Wait {
         match self.about.peer.as_str() {
             "redis-lock" => Wait::Line,

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/bsm/redislock"
-	"github.com/redis/go-redis/v9"
 )
 
 const bsmLink = "https://pkg.go.dev/github.com/bsm/redislock"
@@ -39,8 +38,11 @@ type bsmSystem struct {
 }
 
 func openBsm(retry time.Duration) func(context.Context, *Job) (system, error) {
-	return func(_ context.Context, job *Job) (system, error) {
-		client := redis.NewClient(goRedisOptions(job))
+	return func(ctx context.Context, job *Job) (system, error) {
+		client, err := connect(ctx, job, goRedisOptions(job))
+		if err != nil {
+			return nil, err
+		}
 		return &bsmSystem{pool{client}, job, redislock.New(client), retry}, nil
 	}
 }

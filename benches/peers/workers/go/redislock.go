@@ -12,10 +12,18 @@ var redisLock = peer{
 	name: "redis-lock", row: "defaults", driver: goRedis,
 	settings: "LOCK.ACQUIRE key owner PX lease BLOCK 0, LOCK.RELEASE key owner; waits in a pool of their own without read time-out, as in examples/go",
 	links:    []string{"https://github.com/redis/go-redis"},
-	open: func(_ context.Context, job *Job) (system, error) {
-		waits := goRedisOptions(job)
-		waits.ReadTimeout = -1
-		return &lockModule{redis.NewClient(goRedisOptions(job)), redis.NewClient(waits), job}, nil
+	open: func(ctx context.Context, job *Job) (system, error) {
+		commands, err := connect(ctx, job, goRedisOptions(job))
+		if err != nil {
+			return nil, err
+		}
+		options := goRedisOptions(job)
+		options.ReadTimeout = -1
+		waits, err := connect(ctx, job, options)
+		if err != nil {
+			return nil, err
+		}
+		return &lockModule{commands, waits, job}, nil
 	},
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-redsync/redsync/v4"
 	"github.com/go-redsync/redsync/v4/redis/goredis/v9"
-	"github.com/redis/go-redis/v9"
 )
 
 const redsyncLink = "https://pkg.go.dev/github.com/go-redsync/redsync/v4"
@@ -40,8 +39,11 @@ type redsyncSystem struct {
 }
 
 func openRedsync(options ...redsync.Option) func(context.Context, *Job) (system, error) {
-	return func(_ context.Context, job *Job) (system, error) {
-		client := redis.NewClient(goRedisOptions(job))
+	return func(ctx context.Context, job *Job) (system, error) {
+		client, err := connect(ctx, job, goRedisOptions(job))
+		if err != nil {
+			return nil, err
+		}
 		return &redsyncSystem{pool{client}, redsync.New(goredis.NewPool(client)), options}, nil
 	}
 }

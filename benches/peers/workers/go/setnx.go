@@ -75,7 +75,10 @@ type setNx struct {
 
 func openSetNx(choose func(context.Context, *redis.Client) (unlock, error)) func(context.Context, *Job) (system, error) {
 	return func(ctx context.Context, job *Job) (system, error) {
-		client := redis.NewClient(goRedisOptions(job))
+		client, err := connect(ctx, job, goRedisOptions(job))
+		if err != nil {
+			return nil, err
+		}
 		unlock, err := choose(ctx, client)
 		if err != nil {
 			return nil, err
