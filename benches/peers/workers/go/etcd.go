@@ -49,11 +49,11 @@ func (e *etcdSystem) client(ctx context.Context) (lock, error) {
 
 func (e *etcdSystem) giveUp() {}
 
-func (e *etcdSystem) close() {
+func (e *etcdSystem) close() error {
 	var errs []error
 	for _, session := range e.sessions {
 		errs = append(errs, session.Close())
 	}
 	// What is left ends with its TTL, and the next job uses another key.
-	_ = errors.Join(append(errs, e.etcd.Close())...)
+	return errors.Join(append(errs, e.etcd.Close())...)
 }

@@ -35,6 +35,6 @@ type pool struct {
 
 func (pool) giveUp() {}
 
-func (p pool) close() {
-	_ = p.Client.Close()
+func (p pool) close() error {
+	return p.Client.Close()
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -78,8 +79,8 @@ func run(argument string) (Result, error) {
 	cancel()
 	system.giveUp()
 	measurement.finish(&result)
-	system.close()
-	return result, measurement.error()
+	err = system.close()
+	return result, cmp.Or(measurement.error(), err)
 }
 
 func seconds(number float64) time.Duration {

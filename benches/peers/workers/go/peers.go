@@ -19,8 +19,8 @@ type system interface {
 	client(ctx context.Context) (lock, error)
 	// giveUp ends the waits that the end of the context does not end. Holders must still be able to release.
 	giveUp()
-	// close is called when every client has ended.
-	close()
+	// close is called when every client has ended. An error is what the library kept to itself.
+	close() error
 }
 
 // peer is one row of the benchmark.

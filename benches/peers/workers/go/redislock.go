@@ -51,8 +51,8 @@ func (l *lockModule) giveUp() {
 	_ = l.waits.Close()
 }
 
-func (l *lockModule) close() {
-	_ = l.commands.Close()
+func (l *lockModule) close() error {
+	return l.commands.Close()
 }
 
 var errNotHeld = errors.New("the lock was not held any more")

@@ -18,6 +18,9 @@ const (
 // so a longer time costs nothing.
 const tryNextAfter = time.Second
 
+// serverAnswers is how long that takes at most.
+const serverAnswers = 5 * time.Second
+
 // Clients that share a Locker queue inside the process, and only one of them asks the server at a time. Clients of
 // different processes cannot do that; the last row shows what the library does for them.
 var rueidisRows = []peer{
@@ -104,8 +107,14 @@ func (r *rueidisSystem) locker() (rueidislock.Locker, error) {
 
 func (r *rueidisSystem) giveUp() {}
 
-func (r *rueidisSystem) close() {
+// close also asks whether the server is there: without it the library waits for it to come back, and says nothing.
+func (r *rueidisSystem) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), serverAnswers)
+	defer cancel()
+	client := r.lockers[0].Client()
+	err := client.Do(ctx, client.B().Ping().Build()).Error()
 	for _, locker := range r.lockers {
 		locker.Close()
 	}
+	return err
 }
