@@ -31,7 +31,7 @@ pub const SMALLEST_SHARE: Of = |trial| trial.valid().map(|found| found.smallest_
 /// Of one client.
 pub const MOST_GRANTS: Of =
     |trial| trial.valid().and_then(|found| found.per_client.iter().max()).map(|most| *most as f64);
-pub const REQUESTS: Of = |trial| load(trial, |load| load.requests_per_grant);
+pub const REQUESTS: Of = |trial| trial.server.as_ref()?.requests_per_grant;
 pub const WAIT_P99_MS: Of = |trial| wait_ms(trial, |times| times.p99);
 pub const WAIT_BY_CLIENT_P99_MS: Of = |trial| Some(trial.valid()?.wait_by_client_us.as_ref()?.p99 / 1000.0);
 pub const HANDOFF_P50_US: Of = |trial| handoff_us(trial, |times| times.p50);

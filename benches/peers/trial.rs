@@ -42,7 +42,7 @@ pub struct Trial {
 pub struct Load {
     calls: Calls,
     /// What clients sent, for each grant; without the requests that still waited when the worker ended.
-    pub requests_per_grant: f64,
+    pub requests_per_grant: Option<f64>,
     /// What was called, by clients and by their scripts.
     pub commands_per_grant: f64,
     pub cpu_us_per_grant: f64,
@@ -89,7 +89,7 @@ pub fn run(servers: &Servers, row: &Row, cell: &Cell, inside: &Inside, round: us
         let grants = found.grants_total as f64;
         let commands = new.values().sum::<i64>() as f64;
         Load {
-            requests_per_grant: (inside.sent(&new) - given_up(servers, row, found)) / grants,
+            requests_per_grant: inside.sent(&new).map(|sent| (sent - given_up(servers, row, found)) / grants),
             commands_per_grant: commands / grants,
             cpu_us_per_grant: cpu / grants,
             calls: new,
@@ -167,23 +167,39 @@ fn work(servers: &Servers, row: &Row, cell: &Cell, streams: Option<Streams>) -> 
     (found, seen)
 }
 
+/// How often a look is tried: one that saw nothing leaves a column of the report empty.
+const LOOKS: usize = 3;
+
 /// Which commands the peer's scripts call, seen in a short run beside the measured ones.
 pub fn look_inside(servers: &Servers, row: &Row) -> Inside {
     if row.wait() == Wait::Elsewhere {
         return Inside::default();
     }
-    progress(&format!("looking at what is sent: {}", row.name()));
+    for _ in 0..LOOKS {
+        progress(&format!("looking at what is sent: {}", row.name()));
+        if let Some(inside) = look(servers, row) {
+            return inside;
+        }
+    }
+    Inside::default()
+}
+
+fn look(servers: &Servers, row: &Row) -> Option<Inside> {
     let monitor = Monitor::start(&servers.redis);
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| monitor.watch());
         let cell =
             Cell { workload: Workload::Contended, clients: 4, section_us: 1000, warmup_seconds: 0.1, seconds: 0.1 };
         let (found, _) = work(servers, row, &cell, None);
-        if let Err(why) = found {
-            progress(&format!("{}: {why}", row.name()));
-        }
         Monitor::stop(&servers.redis);
         servers.tidy();
-        watch.join().unwrap()
+        let inside = watch.join().unwrap();
+        match found.map(|found| found.fault(cell.clients)) {
+            Ok(None) => Some(inside),
+            Ok(Some(why)) | Err(why) => {
+                progress(&format!("{}: {why}", row.name()));
+                None
+            }
+        }
     })
 }
