@@ -30,7 +30,14 @@ declare -A left_out=(
     [footprint]='measures the memory of the server, which a checker changes'
     [harness]='tries the support of the tests, without the module'
     [documentation]='starts no server'
+    [planted_faults]='runs a module that is wrong on purpose'
 )
+# Under valgrind servers are twenty times slower, and take one another for dead.
+if [[ $tool == valgrind ]]; then
+    for name in failover partition cluster_failover cluster_partition cluster_resharding; do
+        left_out[$name]='servers that watch one another by the clock'
+    done
+fi
 
 # The module as released, and the system's server.
 prepare_valgrind() {
