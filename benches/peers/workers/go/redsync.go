@@ -12,9 +12,9 @@ import (
 
 const redsyncLink = "https://pkg.go.dev/github.com/go-redsync/redsync/v4"
 
-// redsyncRetry is the pause of the tuned row. Of 1, 2, 5, 10 and 20 ms it gave 100 clients and a section of 100 us the most
-// grants and the shortest waits: with less the server is busy with refusals (each try that fails is also released), with more
-// the lock lies idle.
+// redsyncRetry is the pause of the tuned row. In one sweep over 1, 2, 5, 10 and 20 ms it gave 100 clients and a section of 100 us
+// the most grants: with less the server is busy with refusals (each try that fails is also released), with more the lock lies
+// idle.
 const redsyncRetry = 10 * time.Millisecond
 
 var redsyncRows = []peer{
