@@ -84,7 +84,7 @@ fn no_alarm_after_a_downgrade_in_between() {
 
 #[test]
 fn no_alarm_after_a_wait_that_ran_out_in_between() {
-    let mut half = HalfCycle::with(&["BLOCK", "30"]);
+    let mut half = HalfCycle::with(&["BLOCK", "1000"]);
     assert_eq!(half.waiting.read(), Value::NullBulk);
     half.end(Some("a"));
 }
