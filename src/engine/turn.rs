@@ -296,8 +296,9 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
                     Effect::Granted(id, _) => runs(Told::Granted, id, &mut writer),
                     Effect::Changed(id, _) => runs(Told::Changed, id, &mut writer),
                     Effect::Ended(hold, _) => writer.ended(hold.owner.borrow()),
-                    // Only an exclusive hold comes after it, or none.
-                    Effect::Lapsed(_) | Effect::Rebound(..) | Effect::Answer(..) => {}
+                    // The exclusive hold that came after it has gone again, or is a shared one by now.
+                    Effect::Lapsed(_) => writer.freed(),
+                    Effect::Rebound(..) | Effect::Answer(..) => {}
                 }
             }
         }

@@ -29,7 +29,12 @@ pub enum Event {
     MaxHolders(i64),
     /// Hand over the answer that has been on its way for longest, or lose it; or the last one.
     Deliver(bool, bool),
+    /// More than a step ends ask for a shared hold.
+    Crowd(Name, How),
 }
+
+/// More than a step ends.
+const CROWD: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
 
 fn event() -> impl Strategy<Value = Event> {
     let name = || prop::sample::select(vec![(0, "k"), (0, "l"), (1, "k"), (1, "l")]);
@@ -59,6 +64,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => name().prop_map(Event::Foreign),
         1 => (1..4i64).prop_map(Event::MaxHolders),
         6 => any::<(bool, bool)>().prop_map(|(arrives, first)| Event::Deliver(arrives, first)),
+        3 => (name(), how()).prop_map(|(name, how)| Event::Crowd(name, how)),
     ]
 }
 
@@ -99,7 +105,7 @@ impl Story {
         let may_command = self.may_command();
         let world = &mut self.world;
         match *event {
-            Event::Acquire(..) | Event::Release(..) | Event::Extend(..) if !may_command => {}
+            Event::Acquire(..) | Event::Release(..) | Event::Extend(..) | Event::Crowd(..) if !may_command => {}
             Event::Acquire(key, who, how) => self.acquire(key, who, how),
             Event::Release(key, who, is_downgrade) => {
                 done(world.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade }));
@@ -141,6 +147,10 @@ impl Story {
                     let (client, reply) = self.flying.remove(place);
                     self.arrive(client, &reply, arrives);
                 }
+            }
+            Event::Crowd(key, how) => {
+                let how = How { patience: Patience::None, mode: Mode::Shared(None), ..how };
+                CROWD.iter().for_each(|who| self.acquire(key, who, how));
             }
         }
         self.read_log();
