@@ -88,7 +88,8 @@ impl Crowd {
     }
 
     /// Puts holds out of force whose lease has run out: they do not count any more, though they are still here. In a list all
-    /// stay in force: a step ends more than fit into one. Linear in those whose lease ran out since it was called last.
+    /// stay in force: a step ends more than fit into one. Linear in those whose lease ran out since it was called last, or in
+    /// those whose lease has not: whichever are fewer. Mostly all leases of a crowd run out together.
     pub fn lapse(&mut self, now: Steady) {
         match &mut self.0 {
             Kept::Few(_) => {}
@@ -282,6 +283,10 @@ impl Trees {
         }
     }
 
+    fn limit(&self, id: HoldId) -> Option<Limit> {
+        self.holds.get(&id).and_then(|shared| shared.limit)
+    }
+
     fn is_in_force(&self, end: Steady) -> bool {
         self.lapsed_by.is_none_or(|by| by < end)
     }
@@ -292,17 +297,24 @@ impl Trees {
         }
         const LAST: HoldId = HoldId { fence: Fence::MAX, nth: u32::MAX };
         let first = self.lapsed_by.map_or(Bound::Unbounded, |by| Bound::Excluded((by, LAST)));
-        let since = (first, Bound::Included((now, LAST)));
-        if self.limits.is_empty() {
-            self.lapsed += self.ends.range(since).count();
-        } else {
-            let over: Vec<HoldId> = self.ends.range(since).map(|(_, id)| *id).collect();
-            self.lapsed += over.len();
+        let over = || self.ends.range((first, Bound::Included((now, LAST)))).map(|(_, id)| *id);
+        let running = || self.ends.range((Bound::Excluded((now, LAST)), Bound::Unbounded)).map(|(_, id)| *id);
+        let fewer = over().zip(running()).count();
+        if over().nth(fewer).is_none() {
+            self.lapsed += fewer;
+            let over: Vec<HoldId> = if self.limits.is_empty() { Vec::new() } else { over().collect() };
             for id in over {
-                if let Some(limit) = self.holds.get(&id).and_then(|shared| shared.limit) {
+                if let Some(limit) = self.limit(id) {
                     self.forget_limit(limit);
                 }
             }
+        } else {
+            self.lapsed = self.holds.len() - fewer;
+            let mut limits = BTreeMap::new();
+            if !self.limits.is_empty() {
+                running().filter_map(|id| self.limit(id)).for_each(|limit| *limits.entry(limit).or_default() += 1);
+            }
+            self.limits = limits;
         }
         self.lapsed_by = Some(now);
     }
