@@ -15,6 +15,9 @@ use super::time::Steady;
 /// How many holders are kept in a list. Tests cross this line all the time.
 const FEW_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 12 };
 
+/// Above every hold that ends at the same moment.
+const LAST: HoldId = HoldId { fence: Fence::MAX, nth: u32::MAX };
+
 /// One shared holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedHold {
@@ -79,7 +82,21 @@ impl Crowd {
         }
     }
 
+    /// Those in force, in no order. Nothing is spent on the others, however many they are.
+    pub fn those_in_force(&self) -> impl Iterator<Item = &SharedHold> {
+        let (all, trees) = match &self.0 {
+            Kept::Many(trees) if trees.lapsed > 0 => (None, Some(trees)),
+            Kept::Few(_) | Kept::Many(_) => (Some(self.iter()), None),
+        };
+        let in_force = trees.into_iter().flat_map(|trees| {
+            let ends = trees.ends.range((trees.since_lapse(), Bound::Unbounded));
+            ends.filter_map(|(_, id)| trees.holds.get(id))
+        });
+        all.into_iter().flatten().chain(in_force)
+    }
+
     /// Whether a hold is in force that ends at this moment.
+    #[cfg(any(test, fuzzing))]
     pub fn is_in_force(&self, end: Steady) -> bool {
         match &self.0 {
             Kept::Few(_) => true,
@@ -291,12 +308,16 @@ impl Trees {
         self.lapsed_by.is_none_or(|by| by < end)
     }
 
+    /// Where those in force begin among the ends.
+    fn since_lapse(&self) -> Bound<(Steady, HoldId)> {
+        self.lapsed_by.map_or(Bound::Unbounded, |by| Bound::Excluded((by, LAST)))
+    }
+
     fn lapse(&mut self, now: Steady) {
         if self.lapsed_by.is_some_and(|by| by >= now) {
             return;
         }
-        const LAST: HoldId = HoldId { fence: Fence::MAX, nth: u32::MAX };
-        let first = self.lapsed_by.map_or(Bound::Unbounded, |by| Bound::Excluded((by, LAST)));
+        let first = self.since_lapse();
         let over = || self.ends.range((first, Bound::Included((now, LAST)))).map(|(_, id)| *id);
         let running = || self.ends.range((Bound::Excluded((now, LAST)), Bound::Unbounded)).map(|(_, id)| *id);
         let fewer = over().zip(running()).count();

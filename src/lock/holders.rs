@@ -149,15 +149,19 @@ impl Holders {
     ///
     /// Under a limit above 1 any one of several holders may make room; then none of them is.
     pub fn in_the_way(&self, asked: Mode) -> impl Iterator<Item = &Hold> {
-        let are = match (self, asked) {
-            (Holders::Free, _) => false,
-            (Holders::Exclusive(_), _) | (Holders::Shared(_), Mode::Exclusive) => true,
-            (Holders::Shared(crowd), Mode::Shared(limit)) => least(crowd, limit).is_some_and(|least| least.get() == 1),
+        let (one, crowd) = match self {
+            Holders::Free => (None, None),
+            Holders::Exclusive(hold) => (Some(hold), None),
+            Holders::Shared(crowd) => {
+                let are = match asked {
+                    Mode::Exclusive => true,
+                    Mode::Shared(limit) => least(crowd, limit).is_some_and(|least| least.get() == 1),
+                };
+                (None, are.then_some(crowd))
+            }
         };
-        are.then(|| self.iter().map(|(_, hold)| hold)).into_iter().flatten().filter(|hold| match self {
-            Holders::Free | Holders::Exclusive(_) => true,
-            Holders::Shared(crowd) => crowd.is_in_force(hold.end),
-        })
+        let together = crowd.into_iter().flat_map(Crowd::those_in_force);
+        one.into_iter().chain(together.map(|shared| &shared.hold))
     }
 
     /// Puts a hold in its place, and in that of any that its owner had. Who holds in the other mode has gone.

@@ -88,6 +88,9 @@ fn compare(crowd: &Crowd, plain: &Plain) {
     assert_eq!(crowd.len(), plain.len());
     let in_force = || plain.iter().filter(|(_, hold, _)| crowd.is_in_force(hold.end));
     assert_eq!(crowd.in_force(), in_force().count());
+    let mut those: Vec<HoldId> = crowd.those_in_force().map(|shared| shared.id()).collect();
+    those.sort_unstable();
+    assert_eq!(those, in_force().map(|(id, ..)| *id).collect::<Vec<_>>());
     assert_eq!(crowd.smallest_limit(), in_force().filter_map(|(.., limit)| *limit).min());
     assert_eq!(crowd.first_end(), plain.iter().map(|(id, hold, _)| (hold.end, *id)).min());
     for ms in 0..5 {
