@@ -137,11 +137,15 @@ impl Holders {
         }
     }
 
-    /// Whether there are no more of them than the smallest limit among them.
-    pub fn are_within_limits(&self) -> bool {
+    /// Whether no more hold than the smallest limit among them; those whose lease has run out do not count. Linear.
+    pub fn are_within_limits(&self, now: Steady) -> bool {
         match self {
             Holders::Free | Holders::Exclusive(_) => true,
-            Holders::Shared(crowd) => least(crowd, None).is_none_or(|least| crowd.in_force() <= least.get() as usize),
+            Holders::Shared(crowd) => {
+                let running = || crowd.iter().filter(|shared| !shared.hold.is_over(now));
+                let least = running().filter_map(|shared| shared.limit).min();
+                least.is_none_or(|least| running().count() <= least.get() as usize)
+            }
         }
     }
 

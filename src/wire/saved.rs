@@ -86,7 +86,7 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
     }
     let is_sound = match trust {
         Trust::OwnData | Trust::Stream => true,
-        Trust::Payload => holders.are_within_limits(),
+        Trust::Payload => holders.are_within_limits(now.steady),
     };
     (is_sound && count > 0 && reader.is_done()).then_some(holders).ok_or(Corrupt)
 }
@@ -354,6 +354,14 @@ mod tests {
             }
         }
         assert_eq!(decode_lock(&together(&[&one, &other]), NOW, Trust::Payload), Err(Corrupt), "beyond the limit");
+    }
+
+    /// A lock may be dumped when the leases of a crowd have run out and one was let in who asked for a smaller limit.
+    #[test]
+    fn holders_whose_leases_have_run_out_do_not_count_for_limits() {
+        let holders = |left| shared([(held(b"a", 7, left, 10), Limit::new(2)), (held(b"b", 8, 10, 10), Limit::new(1))]);
+        assert_eq!(decode_lock(&encoded(&holders(0)), NOW, Trust::Payload), Ok(holders(0)));
+        assert_eq!(decode_lock(&encoded(&holders(1)), NOW, Trust::Payload), Err(Corrupt));
     }
 
     #[test]

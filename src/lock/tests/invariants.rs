@@ -307,7 +307,10 @@ impl Watch<'_> {
         }
         let is: Vec<_> = after.holders.iter().map(|(_, hold)| Who::of(&hold.owner)).collect();
         let all: Vec<_> = after.holders.iter().map(|(mode, _)| mode).collect();
-        assert!(after.holders.are_within_limits() && (all.is_empty() || may_enter(&all[1..], all[0])), "I1: {all:?}");
+        assert!(
+            after.holders.are_within_limits(now) && (all.is_empty() || may_enter(&all[1..], all[0])),
+            "I1: {all:?}"
+        );
         assert_eq!((is.len(), is.len()), (self.record.held.len(), after.holders.len()), "I1: the effects tell all");
         for who in is {
             let (id, mode, hold) = after.held(who).unwrap();
