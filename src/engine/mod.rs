@@ -49,8 +49,8 @@ pub use settings::{Settings, SETTINGS};
 pub use stats::Stats;
 
 use crate::lock::{
-    Acquire, Acquired, Effect, Extend, Fence, FenceClock, Holders, Line, Millis, Mode, Now, OwnerRef, Session, Steady,
-    Ticket, User, Wait,
+    Acquire, Acquired, Crowd, Effect, Extend, Fence, FenceClock, Holders, Line, Millis, Mode, Now, OwnerRef, Session,
+    Steady, Ticket, User, Wait,
 };
 use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
@@ -132,6 +132,8 @@ pub struct Engine<W: Waiting> {
     soon: VecDeque<Task>,
     /// What the server would not let a turn do yet.
     postponed: Vec<Task>,
+    /// Holds that were over and made room, by the lock they held: they are still to be counted and told of.
+    untold: VecDeque<(KeyId, Crowd)>,
     /// Which lines are asked whether they are at the right server.
     sweep: Sweep,
 }
@@ -158,6 +160,7 @@ impl<W: Waiting> Engine<W> {
             spent: run::Cost::default(),
             soon: VecDeque::new(),
             postponed: Vec::new(),
+            untold: VecDeque::new(),
             sweep: Sweep::default(),
         }
     }
@@ -200,7 +203,7 @@ impl<W: Waiting> Engine<W> {
 
     /// The next moment at which something ends or runs out, or the beginning of time if something is due already.
     pub fn first_deadline(&self) -> Option<Steady> {
-        if !self.soon.is_empty() {
+        if self.is_pressed() {
             return Some(Steady(i64::MIN));
         }
         // `None` sorts before every moment, so it must not take part in the minimum.
@@ -226,7 +229,7 @@ impl<W: Waiting> Engine<W> {
 
     /// Whether a turn left something for the next one.
     pub fn is_pressed(&self) -> bool {
-        !self.soon.is_empty()
+        !(self.soon.is_empty() && self.untold.is_empty())
     }
 
     /// LOCK.ACQUIRE.

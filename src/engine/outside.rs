@@ -127,7 +127,8 @@ impl<W: Waiting> Engine<W> {
     /// their locks are noted.
     pub fn swapped(&mut self, one: i32, other: i32, inbox: &mut Inbox) {
         let tasks = self.postponed.iter_mut().chain(&mut self.soon).filter_map(Task::value_key);
-        for key in self.leases.iter_mut().chain(&mut inbox.changed).chain(tasks) {
+        let untold = self.untold.iter_mut().map(|(key, _)| key);
+        for key in self.leases.iter_mut().chain(&mut inbox.changed).chain(tasks).chain(untold) {
             key.swap(one, other);
         }
         self.sessions.swapped(one, other);

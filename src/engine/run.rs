@@ -5,7 +5,7 @@ use std::mem;
 use super::inbox::Inbox;
 use super::server::{Found, Key, KeyId, KeyRef, Server, Standing, Verdict, Waiting};
 use super::{sessions, Engine};
-use crate::lock::{Crowd, Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
+use crate::lock::{Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
 use crate::planted::{self, Fault};
 
 /// How long one turn may take before the event loop gets its chance, in milliseconds.
@@ -28,25 +28,19 @@ pub enum Task {
     Look(KeyId),
     /// End what is over, serve the line.
     Advance(KeyId),
-    /// These holds were over and made room: count them, and tell who listens.
-    Tell(KeyId, Crowd),
 }
 
 impl Task {
     fn key(&self) -> &KeyId {
         match self {
-            Task::Revoke(key, ..)
-            | Task::Close(key, ..)
-            | Task::Look(key)
-            | Task::Advance(key)
-            | Task::Tell(key, _) => key,
+            Task::Revoke(key, ..) | Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => key,
         }
     }
 
     /// The key, if the task is about the value there; what is about waiters stays where they wait.
     pub fn value_key(&mut self) -> Option<&mut KeyId> {
         match self {
-            Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) | Task::Tell(key, _) => Some(key),
+            Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => Some(key),
             Task::Revoke(..) => None,
         }
     }
@@ -55,7 +49,7 @@ impl Task {
     pub fn is_close(&self) -> bool {
         match self {
             Task::Close(..) => true,
-            Task::Revoke(..) | Task::Look(_) | Task::Advance(_) | Task::Tell(..) => false,
+            Task::Revoke(..) | Task::Look(_) | Task::Advance(_) => false,
         }
     }
 }
@@ -129,7 +123,7 @@ impl<W: Waiting> Engine<W> {
             Progress::Done if self.postponed.is_empty() => self.first_deadline(),
             Progress::Done => self.first_deadline().into_iter().chain([retry]).min(),
             Progress::Halted => {
-                let pending = !(inbox.is_empty() && self.soon.is_empty() && self.postponed.is_empty());
+                let pending = !(inbox.is_empty() && self.postponed.is_empty()) || self.is_pressed();
                 let again = if pending { Some(retry) } else { self.leases.first().map(|end| end.max(retry)) };
                 again.into_iter().chain(self.waiters.first_end()).chain(self.next_sweep()).min()
             }
@@ -151,7 +145,12 @@ impl<W: Waiting> Engine<W> {
             if slice.is_over(server, &mut self.spent) {
                 break Progress::SliceOver;
             }
-            let Some(task) = self.next_task(server, inbox) else { break Progress::Done };
+            let Some(task) = self.next_task(server, inbox) else {
+                if self.tell_some(server) {
+                    continue;
+                }
+                break Progress::Done;
+            };
             if !self.attempt(server, task) {
                 break Progress::Halted;
             }
@@ -248,14 +247,31 @@ impl<W: Waiting> Engine<W> {
                 let _ = self.turn(at, &mut key, now, |turn| turn.advance());
                 None
             }
-            Task::Tell(_, crowd) => {
-                self.tell_lapsed(at, &mut key, now, crowd);
-                None
-            }
         };
         self.index(at, &mut key);
-        self.timer_events.extend(self.events.drain(..).map(|event| (name.clone(), event)));
+        self.note_events(&name);
         again
+    }
+
+    /// Counts some of the holds that were over and made room, and tells who listens. False if there are none. Nobody waits for
+    /// that and nothing is written by it, so it comes after everything else, and whether the server would accept a write to
+    /// the key does not matter.
+    fn tell_some<S: Server>(&mut self, server: &mut S) -> bool {
+        let Some((key, mut crowd)) = self.untold.pop_front() else { return false };
+        let now = server.now();
+        if let Some(mut open) = server.open(key.borrow()) {
+            self.tell_lapsed(key.borrow(), &mut open, now, &mut crowd);
+        }
+        self.note_events(&key);
+        if crowd.len() > 0 {
+            self.untold.push_front((key, crowd));
+        }
+        true
+    }
+
+    /// What the timer did to this key is published later.
+    fn note_events(&mut self, key: &KeyId) {
+        self.timer_events.extend(self.events.drain(..).map(|event| (key.clone(), event)));
     }
 
     /// Holds that came to this key by RENAME or MOVE are still bound to their connections.
@@ -279,10 +295,10 @@ impl<W: Waiting> Engine<W> {
                 Task::Look(key) | Task::Advance(key) => inbox.changed.push(key),
                 // The lease alone ends it now.
                 Task::Close(..) => {}
-                // A replica publishes nothing.
-                Task::Tell(..) => {}
             }
         }
+        // A replica publishes nothing.
+        self.untold.clear();
         inbox.closed.clear();
         for (key, hold, ticket) in inbox.undelivered.drain(..) {
             // Not its to take back any more.

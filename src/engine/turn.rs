@@ -168,7 +168,7 @@ impl<W: Waiting> Engine<W> {
                     End::Closed => KeyEvent::Session,
                 });
             }
-            Effect::Lapsed(crowd) => self.soon.push_back(Task::Tell(at.to_id(), crowd)),
+            Effect::Lapsed(crowd) => self.untold.push_back((at.to_id(), crowd)),
             Effect::Answer(ticket, Answer::Granted(hold)) => {
                 self.spent.answers += 1;
                 self.waiters.answer(ticket, |made_owner| Reply::Granted(hold, ticket, made_owner));
@@ -182,14 +182,13 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// Tells of some that made room when their leases had run out. The others' turn comes.
-    pub(super) fn tell_lapsed<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, mut crowd: Crowd) {
+    /// Tells of some that made room when their leases had run out.
+    pub(super) fn tell_lapsed<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, crowd: &mut Crowd) {
         for _ in 0..TOLD_MAX {
             let Some(shared) = crowd.first_end().and_then(|(_, id)| crowd.remove(id)) else { return };
             self.spent.steps += 1;
             self.tell(at, key, now, Effect::Ended(shared.hold, End::Lapsed));
         }
-        self.soon.push_back(Task::Tell(at.to_id(), crowd));
     }
 
     /// Answers a waiter whose wait ran out, and who has left its line.
@@ -269,7 +268,7 @@ impl<W: Waiting> Engine<W> {
     }
 }
 
-/// Of how many holds that made room one task tells.
+/// Of how many holds that made room is told at a time.
 const TOLD_MAX: usize = 64;
 /// For how many effects of a step room is kept.
 const EFFECTS_KEPT: usize = 256;

@@ -44,6 +44,8 @@ pub struct Fake {
     pub data: Data,
     /// How long it takes over one key, in microseconds.
     pub cost_us: u64,
+    /// How long it takes to open a key in the timer's turn, in microseconds.
+    pub open_cost_us: u64,
     pub asked: usize,
     pub is_heard: bool,
     pub effects: Effects,
@@ -210,6 +212,7 @@ impl Server for Fake {
     }
 
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {
+        self.pass_us(self.open_cost_us);
         Some(OpenKey {
             at: (key.db, key.name.to_vec()),
             data: &mut self.data,
@@ -237,6 +240,7 @@ impl Fake {
             probed: 0,
             data: BTreeMap::new(),
             cost_us: 0,
+            open_cost_us: 0,
             asked: 0,
             is_heard: true,
             effects: Rc::default(),

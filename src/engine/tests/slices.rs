@@ -184,7 +184,7 @@ fn a_command_does_not_wait_until_a_crowd_has_been_told_of() {
         let expired = |did: &[Did]| did.iter().filter(|did| matches!(did, Did::Published(_, KeyEvent::Expire))).count();
         let at_once = expired(&world.did());
         assert!(at_once < 20, "{at_once} told of by one command");
-        world.fake.cost_us = 20;
+        (world.fake.cost_us, world.fake.open_cost_us) = (10, 10);
         let (begin, mut runs, mut told) = (world.fake.now.steady, 0, at_once);
         while told < crowd.len() {
             let before = world.fake.now.steady;
@@ -205,4 +205,30 @@ fn a_command_does_not_wait_until_a_crowd_has_been_told_of() {
         assert_eq!(world.engine.stats().session_ends, 1);
         world.assert_at_rest();
     }
+}
+
+/// Nobody waits for it that a crowd which made room is told of: neither who waits for another lock, nor who is told.
+#[test]
+fn leases_that_end_meanwhile_come_before_what_is_only_to_be_told() {
+    let mut world = World::new();
+    for n in 0..5000 {
+        world.grants(ask(K, &format!("w{n}")).shared().lease(5));
+    }
+    world.pass(5);
+    world.grants(ask(K, "alone").lease(50));
+    world.grant(K2, "a", 1);
+    let client = world.wait(K2, "b", 50, Patience::Endless);
+    world.did();
+    world.fake.open_cost_us = 100;
+    world.pass(1);
+    world.run();
+    assert_eq!(world.granted(), [client], "in the next slice");
+    assert!(world.engine.stats().lease_ends < 5001, "all was told of before");
+    // What is told of is no write: a slot that has left is told of as well.
+    world.fake.foreign.push(K);
+    world.settle();
+    assert_eq!(world.engine.stats().lease_ends, 5001);
+    world.fake.foreign.clear();
+    world.rest();
+    world.assert_at_rest();
 }
