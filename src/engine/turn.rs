@@ -111,7 +111,7 @@ impl<W: Waiting> Engine<W> {
                 key.clear_ttl();
             }
             self.index(at, key);
-        } else if let Some(end) = self.no_holders.first_end() {
+        } else if let Some(end) = self.no_holders.due() {
             let (holders, lease) =
                 (mem::replace(&mut self.no_holders, Holders::Free), self.leases.insert(end, at.to_id()));
             key.create(Stored { holders, lease });
@@ -214,7 +214,7 @@ impl<W: Waiting> Engine<W> {
     /// Sees to it that the lock's next end stands among the deadlines, under the name the lock has now.
     pub(super) fn index<K: Key>(&mut self, at: KeyRef, key: &mut K) {
         let Some(stored) = key.stored() else { return };
-        let Some(end) = stored.holders.first_end() else { return };
+        let Some(end) = stored.holders.due() else { return };
         match self.leases.get_mut(stored.lease) {
             Some(name) => {
                 if name.borrow() != at {

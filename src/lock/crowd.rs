@@ -147,6 +147,16 @@ impl Crowd {
         }
     }
 
+    /// When the next step is due: as soon as a lease ends. Where some are out of force already nothing depends on it, and it is
+    /// due as if they had been found over only then, so that others whose leases have ended meanwhile have their turn before.
+    pub fn due(&self) -> Option<Steady> {
+        let lapsed_by = match &self.0 {
+            Kept::Many(trees) if trees.lapsed > 0 => trees.lapsed_by,
+            Kept::Few(_) | Kept::Many(_) => None,
+        };
+        lapsed_by.or_else(|| self.first_end().map(|(end, _)| end))
+    }
+
     /// How many leases have run out, and nobody acted on it yet.
     pub fn count_over(&self, now: Steady) -> usize {
         match &self.0 {

@@ -67,6 +67,14 @@ impl Holders {
         }
     }
 
+    /// When the timer is to come: mostly the first moment at which a lease ends, see [`Crowd::due`]; `None` when free.
+    pub fn due(&self) -> Option<Steady> {
+        match self {
+            Holders::Free | Holders::Exclusive(_) => self.first_end(),
+            Holders::Shared(crowd) => crowd.due(),
+        }
+    }
+
     /// A hold whose lease has run out.
     pub fn first_over(&self, now: Steady) -> Option<HoldId> {
         match self {

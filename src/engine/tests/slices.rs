@@ -232,3 +232,23 @@ fn leases_that_end_meanwhile_come_before_what_is_only_to_be_told() {
     world.rest();
     world.assert_at_rest();
 }
+
+/// The same where nobody made it go: its holds end one after the other, and hold nobody up.
+#[test]
+fn a_crowd_whose_leases_have_run_out_takes_turns_with_other_locks() {
+    let mut world = World::new();
+    for n in 0..500 {
+        world.grants(ask(K, &format!("w{n}")).shared().lease(5));
+    }
+    world.pass(4);
+    world.grant(K2, "a", 2);
+    let client = world.wait(K2, "b", 60_000, Patience::Endless);
+    world.pass(2);
+    world.did();
+    world.fake.cost_us = 1000;
+    world.run();
+    assert_eq!(world.granted(), [client], "in the next slice");
+    world.settle();
+    assert_eq!(world.engine.stats().lease_ends, 501);
+    world.assert_at_rest();
+}
