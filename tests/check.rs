@@ -92,8 +92,8 @@ fn check_tells_every_shared_holder_its_own() {
 fn check_does_not_count_a_lease_that_has_run_out_as_held() {
     let server = Server::start();
     let mut a = server.client();
-    a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "300"]).int();
-    a.cmd(&["LOCK.ACQUIRE", "shared", "a", "PX", "300", "SHARED"]).int();
+    a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "2000"]).int();
+    a.cmd(&["LOCK.ACQUIRE", "shared", "a", "PX", "2000", "SHARED"]).int();
     a.cmd(&["LOCK.ACQUIRE", "shared", "b", "PX", "600000", "SHARED"]).int();
     // Nothing can be removed meanwhile.
     assert_eq!(server.cmd(&["CLIENT", "PAUSE", "100000", "WRITE"]), "OK");

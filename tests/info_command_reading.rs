@@ -27,9 +27,9 @@ fn info_is_null_when_the_lock_is_free() {
 fn info_leaves_out_holders_whose_lease_has_run_out() {
     let server = Server::start();
     let mut a = server.client();
-    a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "300"]).int();
+    a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "2000"]).int();
     a.cmd(&["LOCK.ACQUIRE", "shared", "a", "PX", "600000", "SHARED"]).int();
-    a.cmd(&["LOCK.ACQUIRE", "shared", "b", "PX", "300", "SHARED"]).int();
+    a.cmd(&["LOCK.ACQUIRE", "shared", "b", "PX", "2000", "SHARED"]).int();
     a.cmd(&["LOCK.ACQUIRE", "shared", "c", "PX", "600000", "SHARED"]).int();
     let mut b = waiter(&server, "k", "b");
     assert_eq!(server.cmd(&["CLIENT", "PAUSE", "100000", "WRITE"]), "OK");
