@@ -2,8 +2,10 @@
 # What takes too long for every change. Each part can be run by itself:  tools/nightly.sh [part ...]
 #
 #   rules      every sequence of events that befalls a lock, an event longer than in `make test`
+#   suite      the black-box tests again and again, without the soak and the planted faults
 #   machines   failovers, cuts of the network (also those of 90 s), slots that move, quorums: again and again, on each server
 #
+# TIMES=20                           how often the part `suite` runs them, AT_ONCE=1 of the runs side by side
 # ROUNDS=3                           how often the part `machines` goes through its tests on each server
 # SERVERS='redis-system valkey-sid'  on these
 #
@@ -42,6 +44,41 @@ rules() {
     tell "$log" 'walks'
 }
 
+# suite_run <n>: one run, into suite/<n>.log, and its line.
+suite_run() {
+    local log=$results/suite/$1.log since=$SECONDS passed failed program
+    for program in "${programs[@]}"; do "$program" || true; done >"$log" 2>&1
+    passed=$(grep -c '^test .* \.\.\. ok$' "$log") || true
+    failed=$(grep -c '^test .* \.\.\. FAILED$' "$log") || true
+    say "  run $1: $passed passed, $failed failed, $((SECONDS - since)) s"
+    # A program that broke off tells no result.
+    [[ $failed -eq 0 && $(grep -c '^test result: ok' "$log") -eq ${#programs[@]} ]]
+}
+
+suite() {
+    local file run running=0
+    local -a tests programs
+    for file in tests/*.rs; do
+        file=$(basename "$file" .rs)
+        [[ $file == soak || $file == planted_faults ]] || tests+=(--test "$file")
+    done
+    mkdir -p "$results/suite"
+    mapfile -t programs < <(cargo test --locked --no-run "${tests[@]}" --message-format json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+    for run in $(seq "${TIMES:-20}"); do
+        suite_run "$run" &
+        running=$((running + 1))
+        if [[ $running -eq ${AT_ONCE:-1} ]]; then
+            wait -n || status=1
+            running=$((running - 1))
+        fi
+    done
+    while [[ $running -gt 0 ]]; do
+        wait -n || status=1
+        running=$((running - 1))
+    done
+}
+
 machines() {
     local server path round log
     local -a tests=(--test failover --test partition --test clocks_apart --test trap_cluster)
@@ -63,7 +100,7 @@ machines() {
 }
 
 : >"$summary"
-[[ $# -gt 0 ]] || set -- rules machines
+[[ $# -gt 0 ]] || set -- rules suite machines
 for part in "$@"; do
     since=$SECONDS
     say "$part"
