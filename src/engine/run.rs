@@ -297,8 +297,6 @@ impl<W: Waiting> Engine<W> {
                 Task::Close(..) => {}
             }
         }
-        // A replica publishes nothing.
-        self.untold.clear();
         inbox.closed.clear();
         for (key, hold, ticket) in inbox.undelivered.drain(..) {
             // Not its to take back any more.
@@ -307,6 +305,10 @@ impl<W: Waiting> Engine<W> {
         while !slice.is_over(server, &mut self.spent) {
             // Its leases are the primary's to end.
             let Some(key) = self.next_noted(inbox) else {
+                // It ended while this server was the primary.
+                if self.tell_some(server) {
+                    continue;
+                }
                 return self.waiters.first_end().into_iter().chain(self.next_sweep()).min();
             };
             let open = server.open(key.borrow());

@@ -233,7 +233,26 @@ fn leases_that_end_meanwhile_come_before_what_is_only_to_be_told() {
     world.assert_at_rest();
 }
 
-/// The same where nobody made it go: its holds end one after the other, and hold nobody up.
+/// What ended under a primary is counted once, also when it has become a replica before it came to that.
+#[test]
+fn a_crowd_that_made_room_is_told_of_to_the_end_by_a_server_that_was_demoted() {
+    let mut world = World::new();
+    for n in 0..500 {
+        world.grants(ask(K, &format!("w{n}")).shared().lease(5).on(1));
+    }
+    world.pass(5);
+    world.grants(ask(K, "alone").lease(60_000));
+    world.change_role(Standing::Replica);
+    world.fake.open_cost_us = 1000;
+    world.run();
+    assert!(world.engine.stats().lease_ends < 500, "in slices");
+    world.settle();
+    assert_eq!(world.engine.stats().lease_ends, 500);
+    assert_eq!(world.holders(K), ["alone"]);
+    world.assert_deadlines();
+}
+
+/// Where nobody made a crowd go its holds end one after the other, and hold nobody up.
 #[test]
 fn a_crowd_whose_leases_have_run_out_takes_turns_with_other_locks() {
     let mut world = World::new();
