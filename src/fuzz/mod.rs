@@ -9,6 +9,8 @@ mod arguments;
 mod choices;
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod faults;
 mod stored;
 
 pub use crate::engine::tests::program::run as engine;
