@@ -44,10 +44,10 @@ impl Contended {
     /// Takes note of how a lock is held that has a line, or has none any more.
     pub fn note(&mut self, at: KeyRef, holders: Option<&Holders>, has_line: bool) {
         let key = at.to_id();
-        let held = match holders {
-            Some(Holders::Exclusive(hold)) if has_line => Some(Held::Alone(hold.owner.clone())),
-            Some(Holders::Shared(_)) if has_line => Some(Held::Together),
-            _ => None,
+        let held = match holders.filter(|_| has_line) {
+            Some(Holders::Exclusive(hold)) => Some(Held::Alone(hold.owner.clone())),
+            Some(Holders::Shared(_)) => Some(Held::Together),
+            Some(Holders::Free) | None => None,
         };
         if self.held.get(&key) == held.as_ref() {
             return;
