@@ -51,9 +51,7 @@ fn crowd_that_waits_is_served_while_the_server_is_out_of_memory() {
     for _ in 0..2 {
         let mut lines: Vec<Line> = (0..LOCKS).map(|_| Line::new()).collect();
         for n in 0..LOCKS {
-            // The first one's lease ends by itself.
-            let lease = if n == 0 { 1000 } else { 600_000 };
-            server.cmd(&args!["LOCK.ACQUIRE", format!("k{n}"), "first", "PX", lease]).int();
+            server.cmd(&args!["LOCK.ACQUIRE", format!("k{n}"), "first", "PX", 600_000]).int();
         }
         for (i, mut client) in server.crowd(crowd).into_iter().enumerate() {
             ask_to_wait(&mut client, &format!("k{}", i % LOCKS), i);
@@ -63,6 +61,8 @@ fn crowd_that_waits_is_served_while_the_server_is_out_of_memory() {
         limit_memory(&server, 1);
         assert_out_of_memory(&server.cmd(&["LOCK.ACQUIRE", "new", "x"]));
         assert_out_of_memory(&server.cmd(&["LOCK.ACQUIRE", "k1", "x", "BLOCK", "0"]));
+        // The first one's lease ends by itself.
+        assert_eq!(server.cmd(&["LOCK.EXTEND", "k0", "first", "PX", "100"]), 1);
         until("the lease has ended", || server.cmd(&["LOCK.CHECK", "k0", "first"]).is_nil());
         let mut held = 0;
         for (n, line) in lines.iter_mut().enumerate() {
