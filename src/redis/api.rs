@@ -59,7 +59,7 @@ required! {
     RedisModule_SubscribeToKeyspaceEvents RedisModule_MonotonicMicroseconds RedisModule_SetModuleOptions
     RedisModule_GetServerInfo RedisModule_ServerInfoGetFieldC RedisModule_FreeServerInfo
     RedisModule_GetServerVersion RedisModule_GetDbIdFromIO RedisModule_GetKeyNameFromIO RedisModule_EmitAOF
-    RedisModule_GetDetachedThreadSafeContext RedisModule_GetDbIdFromOptCtx RedisModule_GetKeyNameFromOptCtx
+    RedisModule_GetDetachedThreadSafeContext RedisModule_FreeThreadSafeContext RedisModule_GetDbIdFromOptCtx RedisModule_GetKeyNameFromOptCtx
     RedisModule_Log RedisModule_GetClientId RedisModule_DigestAddStringBuffer RedisModule_DigestEndSequence
     RedisModule_MallocSize RedisModule_SaveUnsigned RedisModule_LoadUnsigned RedisModule_SaveStringBuffer
     RedisModule_LoadStringBuffer RedisModule_IsIOError RedisModule_Free RedisModule_ReplyWithLongLong
@@ -78,6 +78,15 @@ static DETACHED: MainThread<Cell<*mut RawCtx>> = MainThread::new(Cell::new(ptr::
 pub fn remember_module(ctx: Ctx) {
     // SAFETY: `ctx` is the context of the load; what is made lives until the process ends.
     DETACHED.get().set(unsafe { call!(RedisModule_GetDetachedThreadSafeContext(ctx.0)) });
+}
+
+/// Gives back what [`remember_module`] made: the module is not loaded after all.
+pub fn forget_module() {
+    let detached = DETACHED.get().replace(ptr::null_mut());
+    if !detached.is_null() {
+        // SAFETY: made at the beginning of the load, and freed once.
+        unsafe { call!(RedisModule_FreeThreadSafeContext(detached)) };
+    }
 }
 
 /// How important a log line is.

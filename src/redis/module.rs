@@ -40,6 +40,9 @@ pub unsafe extern "C" fn RedisModule_OnLoad(ctx: *mut RawCtx, argv: *mut *mut Ra
             Ok(()) => raw::REDISMODULE_OK as c_int,
             Err(why) => {
                 api::log(Level::Warning, &format!("the module cannot be loaded: {why}"));
+                // The server unloads the module, and nothing knows of these any more.
+                state::drop_engine();
+                api::forget_module();
                 ERR
             }
         }

@@ -35,6 +35,13 @@ pub fn create_engine() {
     }
 }
 
+/// Frees the engine: the module is not loaded after all.
+pub fn drop_engine() {
+    if let Ok(mut engine) = ENGINE.get().try_borrow_mut() {
+        *engine = None;
+    }
+}
+
 /// Uses the engine. `None` before load, or from a callback in the middle of the engine's own work; no callback that
 /// calls this can run there, because all the engine calls are reads and writes of a key, and what these set off only
 /// leaves notes in the inbox.
