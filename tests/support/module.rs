@@ -54,6 +54,8 @@ fn build(target_dir: &str, options: &[&str]) -> PathBuf {
         .arg("--target-dir")
         .arg(&target)
         .args(options)
+        // A test that was not started by cargo would let packages choose a toolchain of their own.
+        .envs(option_env!("RUSTUP_TOOLCHAIN").map(|toolchain| ("RUSTUP_TOOLCHAIN", toolchain)))
         .output()
         .unwrap_or_else(|error| panic!("cannot run cargo: {error}"));
     assert!(output.status.success(), "cargo build of the module failed:\n{}", String::from_utf8_lossy(&output.stderr));
