@@ -1,6 +1,6 @@
 //! A Redis Cluster of real servers on loopback.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::builder::ServerBuilder;
 use super::link::Link;
@@ -293,7 +293,13 @@ impl Cluster {
         let promoted = poll(AGREED, || {
             let asked = self.node(to).cmd(&["CLUSTER", "FAILOVER"]);
             assert!(asked == "OK" || matches!(asked, Value::Error(_)), "{asked:?}");
-            poll(MANUAL, || (self.node(to).info_field("replication", "role") == "master").then_some(()))
+            // Not times the patience: the server itself gives up by then.
+            let begun = Instant::now();
+            let is_promoted = || self.node(to).info_field("replication", "role") == "master";
+            while !is_promoted() && begun.elapsed() < MANUAL {
+                std::thread::sleep(crate::PAUSE);
+            }
+            is_promoted().then_some(())
         });
         assert!(promoted.is_some(), "node {to} was not promoted within {AGREED:?}");
         self.until_replica_of(from, to);
