@@ -169,8 +169,9 @@ impl<W: Waiting> Engine<W> {
     fn attempt<S: Server>(&mut self, server: &mut S, task: Task) -> bool {
         match server.verdict(task.key().borrow()) {
             Verdict::Accepts => {
-                let again = self.perform(server, task);
-                self.postponed.extend(again);
+                if self.perform(server, &task) == Progress::Halted {
+                    self.postponed.push(task);
+                }
             }
             Verdict::Foreign => {
                 self.sweep_soon(task.key());
@@ -223,34 +224,29 @@ impl<W: Waiting> Engine<W> {
         Some(key)
     }
 
-    /// Does a task. Gives it back if it must come again.
-    fn perform<S: Server>(&mut self, server: &mut S, task: Task) -> Option<Task> {
-        let name = task.key().clone();
-        let (at, now) = (name.borrow(), server.now());
-        let mut key = server.open(at)?;
-        // A key of another type turns its line away; there is nobody here to be told of it.
-        let again = match task {
-            Task::Revoke(_, hold, ticket) => {
-                let _ = self.turn(at, &mut key, now, |turn| turn.undelivered(hold, ticket));
-                None
+    /// Does a task. [`Progress::Halted`] if it must come again.
+    fn perform<S: Server>(&mut self, server: &mut S, task: &Task) -> Progress {
+        let at = task.key().borrow();
+        let now = server.now();
+        let Some(mut key) = server.open(at) else { return Progress::Done };
+        let is_done = self.turn(at, &mut key, now, |turn| {
+            match task {
+                Task::Revoke(_, hold, ticket) => turn.undelivered(*hold, *ticket),
+                Task::Close(_, owner, session) => return turn.close(owner.borrow(), *session),
+                Task::Look(_) => turn.reconcile(),
+                Task::Advance(_) => turn.advance(),
             }
-            Task::Close(_, ref owner, session) => {
-                let is_done = self.turn(at, &mut key, now, |turn| turn.close(owner.borrow(), session));
-                (is_done == Ok(false)).then_some(task)
-            }
-            Task::Look(_) => {
-                let _ = self.turn(at, &mut key, now, |turn| turn.reconcile());
-                self.bind_all(at, &mut key);
-                None
-            }
-            Task::Advance(_) => {
-                let _ = self.turn(at, &mut key, now, |turn| turn.advance());
-                None
-            }
-        };
+            true
+        });
+        // A key of another type turned its line away; there is nobody here to be told of it.
+        let progress = if is_done == Ok(false) { Progress::Halted } else { Progress::Done };
+        self.note_events(task.key());
         self.index(at, &mut key);
-        self.note_events(&name);
-        again
+        match task {
+            Task::Look(_) => self.bind_all(at, &mut key),
+            Task::Revoke(..) | Task::Close(..) | Task::Advance(_) => {}
+        }
+        progress
     }
 
     /// Counts some of the holds that were over and made room, and tells who listens. False if there are none. Nobody waits for
