@@ -306,3 +306,33 @@ fn grant_that_was_read_before_its_client_quit_is_kept() {
     assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "b"]), 1);
     assert!(c.read().int() > fence);
 }
+
+/// The same by a client whose connection is the first that the server looks at after it has sent the grant.
+#[test]
+fn grant_that_was_read_before_its_client_left_at_once_is_kept() {
+    let server = Server::start();
+    let mut a = server.client();
+    let large = "x".repeat(FLOOD);
+    server.cmd(&["SET", "large", &large]);
+    let mut readers: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    for _ in 0..20 {
+        acquire(&mut a, "k", "a");
+        let mut b = server.client();
+        // All of it reaches the server in one turn, whose end takes a while after the grant was sent.
+        server.sigstop();
+        b.send(&["LOCK.ACQUIRE", "k", "b", "PX", "600000", "BLOCK", "0"]);
+        a.send(&["LOCK.RELEASE", "k", "a"]);
+        for reader in &mut readers {
+            reader.send(&["GET", "large"]);
+        }
+        server.sigcont();
+        b.read().int();
+        b.close();
+        assert_eq!(a.read(), 1);
+        release(&mut a, "k", "b");
+        for reader in &mut readers {
+            assert_eq!(reader.read(), large.as_str());
+        }
+    }
+    assert_eq!(count(&server, "undelivered_grants"), 0);
+}
