@@ -121,7 +121,7 @@ unpack() {
 # A program started through its own loader finds its own libraries first.
 wrap() {
     local folder=$1 wrapper=$2 binary=$3 loader paths
-    loader=$(cd "$folder/root" && find . -name 'ld-linux*.so.[0-9]*' | head -n 1)
+    loader=$(cd "$folder/root" && find . -name 'ld-linux*.so.[0-9]*' -print -quit)
     paths=$(cd "$folder/root" && find . -name '*.so.[0-9]*' -printf '%h\n' | sort -u | sed "s|^\.|\$root|" | paste -sd :)
     [[ -n $loader ]] || return 1
     mkdir -p "$folder/bin"

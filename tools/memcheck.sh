@@ -91,18 +91,13 @@ findings_valgrind() {
         /[^ \n]/ { print $0 "\n" }'
 }
 
-build_tests() {
-    cargo test --locked --no-run --test '*' --message-format json-render-diagnostics |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort
-}
-
 case $tool in
 valgrind | asan) ;;
 *) die 'usage: memcheck.sh valgrind | asan' ;;
 esac
 rm -rf "$results"
 mkdir -p "$results/reports"
-mapfile -t programs < <(build_tests)
+mapfile -t programs < <(tools/test-programs.sh)
 [[ ${#programs[@]} -gt 0 ]] || die 'cargo built no tests'
 # What somebody builds meanwhile must not get mixed in.
 mkdir "$results/tests"

@@ -58,11 +58,15 @@ suite() {
     local -a tests programs
     for file in tests/*.rs; do
         file=$(basename "$file" .rs)
-        [[ $file == soak || $file == planted_faults ]] || tests+=(--test "$file")
+        [[ $file == soak || $file == planted_faults ]] || tests+=("$file")
     done
     mkdir -p "$results/suite"
-    mapfile -t programs < <(cargo test --locked --no-run "${tests[@]}" --message-format json-render-diagnostics |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+    mapfile -t programs < <(tools/test-programs.sh "${tests[@]}")
+    if [[ ${#programs[@]} -eq 0 ]]; then
+        say '  cargo built no tests'
+        status=1
+        return
+    fi
     for run in $(seq "${TIMES:-20}"); do
         suite_run "$run" &
         running=$((running + 1))

@@ -79,9 +79,7 @@ choose() {
 
 build() {
     [[ -f $module ]] || die "there is no module at $module: try 'make test-matrix', which builds it"
-    local built
-    built=$(cargo test --locked --no-run --test '*' --message-format json-render-diagnostics)
-    mapfile -t tests < <(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$built" | sort)
+    mapfile -t tests < <(tools/test-programs.sh)
     [[ ${#tests[@]} -gt 0 ]] || die 'cargo built no tests'
     rm -rf "$results"
     mkdir -p "$results"
