@@ -1,17 +1,21 @@
 //! The benchmark of exclusive locks (`make bench`): instructions a pair of commands costs, the latency of a hand-off, and
 //! that neither grows with the number of locks or waiters.
 //!
-//! [`pairs`] and [`crowd`] count instructions; [`handoff`] measures time, so it interleaves both sides in short rounds.
+//! [`pairs`] and [`crowd`] count instructions. [`handoff`], [`line`] and [`ends`] measure time, so they interleave both sides
+//! in short rounds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "../support/mod.rs"]
 mod bench;
 mod crowd;
+mod ends;
 mod handoff;
+mod line;
 mod pairs;
 
 use bench::callgrind::Callgrind;
+use bench::clients::FILES;
 use bench::report::Report;
 
 /// How much is measured.
@@ -25,6 +29,12 @@ pub struct Scale {
     rounds: usize,
     /// Hand-offs of one kind in a round.
     handoffs: usize,
+    /// How many clients stand in line when one of them is served.
+    line: &'static [usize],
+    /// Rounds of hand-offs in such a line.
+    line_rounds: usize,
+    /// How often a lease, and a process, is ended.
+    ends: usize,
     /// How many other locks are held.
     locks: [usize; 4],
     /// How many other clients wait.
@@ -36,14 +46,27 @@ const FULL: Scale = Scale {
     counts: 3,
     rounds: 101,
     handoffs: 400,
+    line: &[1, 10, 100, 1000, 10_000],
+    line_rounds: 11,
+    ends: 100,
     locks: [0, 1, 1000, 100_000],
     waiters: [0, 1, 1000, 5000],
 };
-const QUICK: Scale =
-    Scale { pairs: 1500, counts: 1, rounds: 31, handoffs: 150, locks: [0, 1, 100, 10_000], waiters: [0, 1, 30, 1000] };
+const QUICK: Scale = Scale {
+    pairs: 1500,
+    counts: 1,
+    rounds: 31,
+    handoffs: 150,
+    line: &[1, 100],
+    line_rounds: 3,
+    ends: 20,
+    locks: [0, 1, 100, 10_000],
+    waiters: [0, 1, 30, 1000],
+};
 
 fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
+    let files = support::raise_open_files();
     // Puts itself between the harness and the server, so it must come before the first server.
     let callgrind = Callgrind::find();
     let mut report = Report::new("part1", "Exclusive locks: what they cost", callgrind.as_ref());
@@ -59,5 +82,11 @@ fn main() {
         }
     }
     handoff::measure(scale, &mut report);
+    if files < FILES {
+        report.skip("hand-offs in long lines", &format!("{FILES} open files are needed, {files} allowed"));
+    } else {
+        line::measure(scale, &mut report);
+    }
+    ends::measure(scale, &mut report);
     report.finish();
 }
