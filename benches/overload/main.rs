@@ -89,14 +89,10 @@ fn main() {
         report.finish();
         return;
     }
-    // Somebody who works on one of them: `BENCH_ONLY=leases`.
-    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
     for load in LOADS {
-        if !only.is_empty() && !only.split(',').any(|one| one == load.name) {
-            report.skip(load.name, "left out by BENCH_ONLY");
-            continue;
+        if bench::is_chosen(load.name, &mut report) {
+            measure(&load, scale, &mut report);
         }
-        measure(&load, scale, &mut report);
     }
     report.note(&format!(
         "Median, least and most of {} rounds; each round tries the module, then the server alone, each on a new server of the \

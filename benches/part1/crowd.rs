@@ -8,8 +8,8 @@ use crate::pairs::key;
 use crate::Scale;
 use support::Server;
 
-/// The measurements, for those who cannot make them.
-pub const NAMES: [&str; 4] = [
+/// The rows.
+const NAMES: [&str; 4] = [
     "beside other locks with later ends",
     "beside other locks with earlier ends",
     "beside waiters for another lock",

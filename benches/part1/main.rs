@@ -64,29 +64,42 @@ const QUICK: Scale = Scale {
     waiters: [0, 1, 30, 1000],
 };
 
+/// Fills a part of the report.
+enum Measurement {
+    Plain(fn(Scale, &mut Report)),
+    /// With thousands of clients.
+    Long(fn(Scale, &mut Report)),
+    /// With instructions.
+    Counted(fn(&Callgrind, Scale, &mut Report)),
+}
+
+/// In the order of the report.
+const MEASUREMENTS: [(&str, Measurement); 5] = [
+    ("pairs", Measurement::Counted(pairs::measure)),
+    ("crowd", Measurement::Counted(crowd::measure)),
+    ("handoff", Measurement::Plain(handoff::measure)),
+    ("line", Measurement::Long(line::measure)),
+    ("ends", Measurement::Plain(ends::measure)),
+];
+
 fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
     let files = support::raise_open_files();
     // Puts itself between the harness and the server, so it must come before the first server.
     let callgrind = Callgrind::find();
     let mut report = Report::new("part1", "Exclusive locks: what they cost", callgrind.as_ref());
-    match &callgrind {
-        Some(callgrind) => {
-            pairs::measure(callgrind, scale, &mut report);
-            crowd::measure(callgrind, scale, &mut report);
+    for (name, measurement) in MEASUREMENTS {
+        if !bench::is_chosen(name, &mut report) {
+            continue;
         }
-        None => {
-            for name in pairs::NAMES.iter().chain(&crowd::NAMES) {
-                report.skip(name, "valgrind is not installed");
+        match (measurement, &callgrind) {
+            (Measurement::Long(_), _) if files < FILES => {
+                report.skip(name, &format!("{FILES} open files are needed, {files} allowed"));
             }
+            (Measurement::Plain(measure) | Measurement::Long(measure), _) => measure(scale, &mut report),
+            (Measurement::Counted(measure), Some(callgrind)) => measure(callgrind, scale, &mut report),
+            (Measurement::Counted(_), None) => report.skip(name, "valgrind is not installed"),
         }
     }
-    handoff::measure(scale, &mut report);
-    if files < FILES {
-        report.skip("hand-offs in long lines", &format!("{FILES} open files are needed, {files} allowed"));
-    } else {
-        line::measure(scale, &mut report);
-    }
-    ends::measure(scale, &mut report);
     report.finish();
 }

@@ -7,9 +7,6 @@ use crate::bench::wire::{command, Wire};
 use crate::Scale;
 use support::{floor_module_path, until_synced, Server, ServerBuilder};
 
-/// The measurements, for those who cannot make them.
-pub const NAMES: [&str; 1] = ["instructions of a pair of commands"];
-
 const OWNER: &str = "owner-0123456789";
 /// The usual way to release: delete the key if it still holds the owner.
 const SCRIPT: &str = "if redis.call('get',KEYS[1]) == ARGV[1] then return redis.call('del',KEYS[1]) else return 0 end";

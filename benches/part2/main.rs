@@ -101,11 +101,8 @@ fn main() {
         report.finish();
         return;
     }
-    // Somebody who works on one of them: `BENCH_ONLY=waiting,line`.
-    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
     for (name, measurement) in MEASUREMENTS {
-        if !only.is_empty() && !only.split(',').any(|one| one == name) {
-            report.skip(name, "left out by BENCH_ONLY");
+        if !bench::is_chosen(name, &mut report) {
             continue;
         }
         match (measurement, &callgrind) {

@@ -7,7 +7,7 @@
 //! * [`report`] prints the tables and writes them into `docs/benchmarks/`.
 //!
 //! Environment: `QUICK=1` for a short run that writes nothing, `BENCH_OUT` for a directory that gets the files of any run
-//! instead, `REDIS_SERVER` for another server, `REDIS_LOCK_MODULE` for a module that is already built.
+//! instead, `BENCH_ONLY` for some measurements only, `REDIS_SERVER` for another server, `REDIS_LOCK_MODULE` for a module that is already built.
 
 // Each benchmark uses a part of this.
 #![allow(dead_code)]
@@ -19,11 +19,22 @@ pub mod streams;
 pub mod wire;
 
 use callgrind::Callgrind;
+use report::Report;
 use support::Server;
 
 /// Whether a short run was asked for.
 pub fn is_quick() -> bool {
     std::env::var_os("QUICK").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Whether this measurement is to be made. Somebody who works on one of them: `BENCH_ONLY=waiting,line`.
+pub fn is_chosen(name: &str, report: &mut Report) -> bool {
+    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    let is_chosen = only.is_empty() || only.split(',').any(|one| one == name);
+    if !is_chosen {
+        report.skip(name, "left out by BENCH_ONLY");
+    }
+    is_chosen
 }
 
 /// What a reader must know to compare numbers.
