@@ -336,3 +336,28 @@ fn grant_that_was_read_before_its_client_left_at_once_is_kept() {
     }
     assert_eq!(count(&server, "undelivered_grants"), 0);
 }
+
+/// And while the server, in the turn of the grant, runs a script that takes so long that it serves clients meanwhile.
+#[test]
+fn grant_that_was_read_in_the_midst_of_a_long_script_is_kept() {
+    let server = Server::builder().config("busy-reply-threshold 100").start();
+    let mut a = server.client();
+    acquire(&mut a, "k", "a");
+    acquire(&mut a, "k2", "a");
+    let mut busy = server.client();
+    let script = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+                  local from = now() while now() < from + 1000 do end return 1";
+    busy.send_many(&[&["LOCK.ACQUIRE", "k", "busy", "BLOCK", "0"][..], &["EVAL", script, "0"]]);
+    server.until_blocked(1);
+    let mut b = server.client();
+    server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k2", "b", "PX", "600000", "BLOCK", "0"]);
+    a.send_many(&[&["MULTI"][..], &["LOCK.RELEASE", "k", "a"], &["LOCK.RELEASE", "k2", "a"], &["EXEC"]]);
+    let fence = b.read().int();
+    assert!(server.client().cmd(&["GET", "k2"]).is_err(), "the script was over too soon");
+    b.close();
+    busy.read().int();
+    assert_eq!(busy.read(), 1);
+    server.until_clients(2);
+    assert_eq!(server.cmd(&["LOCK.CHECK", "k2", "b"]).array()[0], fence);
+    assert_eq!(count(&server, "undelivered_grants"), 0);
+}

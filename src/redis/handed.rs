@@ -11,16 +11,15 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::mem;
-use std::ptr;
 use std::rc::Rc;
 
 use redis_module::raw;
 
-use super::api::{call, Ctx, RawCtx};
+use super::api::{self, call, Ctx, RawCtx};
 use super::guard::guard;
 use super::state::{self, MainThread};
 use crate::engine::KeyRef;
-use crate::lock::{HoldId, Ticket};
+use crate::lock::{HoldId, Millis, Steady, Ticket};
 
 /// A grant on its way to a client's socket.
 struct Handed {
@@ -37,6 +36,12 @@ static HANDED: MainThread<RefCell<Vec<Handed>>> = MainThread::new(RefCell::new(V
 static LISTENS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 static IN_USE: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
+/// When the first of this turn was handed over.
+static SINCE: MainThread<Cell<Steady>> = MainThread::new(Cell::new(Steady(0)));
+
+/// In the midst of a script that takes longer than `busy-reply-threshold` clients are served, answered and read from, and no
+/// sleep is told of. After so long, in milliseconds, that is more likely than a client that was never answered.
+const LONG: Millis = Millis(50);
 /// For how many room is kept.
 const KEPT: usize = 256;
 /// How long nothing must have been handed over until the server is asked to be silent again, in milliseconds.
@@ -47,9 +52,7 @@ pub fn to(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
     let mut handed = HANDED.get().borrow_mut();
     if handed.is_empty() {
         listen();
-        // In the midst of a long script clients are served as well, and no sleep is told of.
-        // SAFETY: the callback lives as long as the process and takes no data.
-        unsafe { call!(RedisModule_EventLoopAddOneShot(Some(on_next_turn), ptr::null_mut())) };
+        SINCE.get().set(api::now().steady);
     }
     handed.push(Handed { client, key, hold, ticket });
 }
@@ -58,7 +61,7 @@ pub fn to(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
 /// noted. True if there was such.
 pub fn closed(ctx: Ctx, client: u64) -> bool {
     let is_concerned = HANDED.get().borrow().iter().any(|handed| handed.client == client);
-    if !is_concerned || !ctx.has_lost_answers(client) {
+    if !is_concerned || SINCE.get().get() + LONG < api::now().steady || !ctx.has_lost_answers(client) {
         return false;
     }
     let lost: Vec<Handed> = HANDED.get().borrow_mut().extract_if(.., |handed| handed.client == client).collect();
@@ -98,10 +101,6 @@ unsafe extern "C" fn on_sleep(_: *mut RawCtx, _: raw::RedisModuleEvent, sub: u64
     if sub == raw::REDISMODULE_SUBEVENT_EVENTLOOP_AFTER_SLEEP {
         guard("a sleep of the server", (), note_arrivals);
     }
-}
-
-unsafe extern "C" fn on_next_turn(_: *mut c_void) {
-    guard("taking note of answers", (), note_arrivals);
 }
 
 fn note_arrivals() {
