@@ -1,6 +1,6 @@
 //! What an uncontended acquire and release cost, beside the recipes they replace.
 
-use crate::bench::callgrind::{Callgrind, Counted};
+use crate::bench::callgrind::{Callgrind, Counted, Profile};
 use crate::bench::progress;
 use crate::bench::report::{Cell, Entry, Report, Table};
 use crate::bench::wire::{command, Wire};
@@ -240,6 +240,32 @@ pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
          are those of another module that keeps nothing: they open the key, put an empty value there or take it away, and \
          tell of the change. No module that keeps a value under a key can cost less.",
     );
+    profile(callgrind, scale, report);
+}
+
+/// How many functions are named.
+const NAMED: usize = 14;
+
+/// Fills the table of where the instructions of a pair go.
+fn profile(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
+    progress("where the instructions of a pair go");
+    let case = Case { pair: Pair::Lock, way: Way::Pipelined, module: Module::InUse };
+    let pairs = (scale.pairs, &case.module.server());
+    let Profile { cost, calls } =
+        callgrind.profile(Counted::Everything, pairs, |server, pairs| case.work(server, pairs));
+    let called: f64 = calls.iter().map(|(_, cost)| cost).sum();
+    let named = &calls[..NAMED.min(calls.len())];
+    let others = called - named.iter().map(|(_, cost)| cost).sum::<f64>();
+    let mut table = Table::new("Where the instructions of a LOCK pair go, pipelines of 50", &["what", "instructions"]);
+    let mut row = |what: &str, cost: f64| table.row(vec![what.into(), Entry::Number(Cell::one(cost), 0)]);
+    row("the server around the module: sockets, parsing, dispatch", cost.all - cost.own - called);
+    row("the module's own code", cost.own);
+    for (name, cost) in named {
+        row(&format!("`{name}`"), *cost);
+    }
+    row("what else the module calls", others);
+    report.table(table);
+    report.note("A function's instructions hold those of what it calls.");
 }
 
 fn row(case: Case, cell: Cell, ratios: [Entry; 2]) -> Vec<Entry> {

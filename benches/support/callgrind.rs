@@ -3,9 +3,9 @@
 //! A server's start and end cost millions of instructions, so every number is the difference between a long run and a
 //! short one of the same work.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -47,6 +47,22 @@ pub struct Cost {
     pub all: f64,
     /// Of these, the module's own code: without what it asks the server or the allocator to do.
     pub own: f64,
+}
+
+/// Where the instructions of a piece of work go.
+#[derive(Debug)]
+pub struct Profile {
+    pub cost: Cost,
+    /// What the module calls, by function of the server or of a library, with all that these call; the most costly first.
+    pub calls: Vec<(String, f64)>,
+}
+
+/// What callgrind wrote.
+#[derive(Default)]
+struct Counts {
+    all: u64,
+    own: u64,
+    calls: BTreeMap<String, u64>,
 }
 
 /// Where servers are counted.
@@ -92,18 +108,34 @@ impl Callgrind {
         (pieces, server): (usize, &ServerBuilder),
         mut work: impl FnMut(&Server, usize) -> T,
     ) -> Cost {
+        self.profile(counted, (pieces, server), &mut work).cost
+    }
+
+    /// The same, and what the module calls.
+    pub fn profile<T>(
+        &self,
+        counted: Counted,
+        (pieces, server): (usize, &ServerBuilder),
+        mut work: impl FnMut(&Server, usize) -> T,
+    ) -> Profile {
         let mut total = |pieces: usize| self.run(counted, server, |server| work(server, pieces));
         let (short, long) = (total(pieces), total(3 * pieces));
         assert!(
             long.all > short.all,
-            "a long run took {long:?} instructions and a short one {short:?}: was this the server?"
+            "a long run took {} instructions and a short one {}: was this the server?",
+            long.all,
+            short.all
         );
-        let each = |long: f64, short: f64| (long - short) / (2 * pieces) as f64;
-        Cost { all: each(long.all, short.all), own: each(long.own, short.own) }
+        let each = |long: u64, short: u64| (long as f64 - short as f64) / (2 * pieces) as f64;
+        let before = |name| short.calls.get(name).copied().unwrap_or(0);
+        let mut calls: Vec<(String, f64)> =
+            long.calls.iter().map(|(name, cost)| (name.clone(), each(*cost, before(name)))).collect();
+        calls.sort_by(|one, other| other.1.total_cmp(&one.1));
+        Profile { cost: Cost { all: each(long.all, short.all), own: each(long.own, short.own) }, calls }
     }
 
     /// All that a server counts from its start to its end. What the work returns, connections say, lives until then.
-    fn run<T>(&self, counted: Counted, server: &ServerBuilder, work: impl FnOnce(&Server) -> T) -> Cost {
+    fn run<T>(&self, counted: Counted, server: &ServerBuilder, work: impl FnOnce(&Server) -> T) -> Counts {
         let out = self.dir.path().join("callgrind.out");
         let options = match counted {
             Counted::Everything => String::new(),
@@ -114,40 +146,60 @@ impl Callgrind {
         let server = server.env(OUT, out.to_str().unwrap()).env(OPTIONS, &options).start();
         let _kept = work(&server);
         server.shutdown();
-        instructions(&out)
+        let text = fs::read_to_string(&out).expect("callgrind wrote its counts");
+        counts(&text)
     }
 }
 
-/// The sum that callgrind wrote, and the share of the module's file in it.
-fn instructions(out: &Path) -> Cost {
-    let text = fs::read_to_string(out).expect("callgrind wrote its counts");
+/// Reads callgrind's format. Costs stand below a line `fn=` that names whose they are, and above that a line `ob=` names the
+/// file. A line `calls=` tells that the one after it is the cost of what was called, named by `cfn=` and, where it is in another
+/// file, `cob=`. Names are numbered: `(7) name` the first time, `(7)` after that.
+fn counts(text: &str) -> Counts {
     let sum = text.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
     let all = sum.and_then(|sum| sum.split(' ').next()?.parse().ok()).expect("callgrind wrote a sum");
-    Cost { all, own: own(&text) as f64 }
-}
-
-/// Adds up the lines of costs that stand below a line `ob=` which names the module. A line `calls=` tells that the one
-/// after it is the cost of what was called, which is counted where that stands.
-fn own(text: &str) -> u64 {
-    let (mut module, mut is_own, mut is_called) = (None, false, false);
-    let mut sum = 0;
+    let mut counts = Counts { all, ..Counts::default() };
+    let (mut files, mut functions) = (HashMap::new(), HashMap::new());
+    // Whether what the costs belong to is the module; the same of what is called, if that is in another file; its name.
+    let (mut is_own, mut is_callee_own, mut callee) = (false, None, "");
+    let mut is_call = false;
     for line in text.lines() {
-        // `(7) path` where an object is named first, `(7)` after that; `cob=` names that of what is called.
-        let is_callee = line.starts_with("cob=");
-        if let Some(object) = line.strip_prefix("cob=").or_else(|| line.strip_prefix("ob=")) {
-            let (number, path) = object.split_once(' ').unwrap_or((object, ""));
-            if path.contains("redis_lock") && path.ends_with(".so") {
-                module = Some(number);
-            }
-            is_own = if is_callee { is_own } else { module == Some(number) };
+        if let Some(file) = line.strip_prefix("ob=") {
+            is_own = is_module(name(&mut files, file));
+        } else if let Some(file) = line.strip_prefix("cob=") {
+            is_callee_own = Some(is_module(name(&mut files, file)));
+        } else if let Some(function) = line.strip_prefix("fn=") {
+            name(&mut functions, function);
+        } else if let Some(function) = line.strip_prefix("cfn=") {
+            callee = name(&mut functions, function);
         } else if line.starts_with("calls=") {
-            is_called = true;
+            is_call = true;
         } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
-            if is_own && !is_called {
-                sum += line.split(' ').nth(1).and_then(|cost| cost.parse::<u64>().ok()).unwrap_or(0);
+            let cost = line.split(' ').nth(1).and_then(|cost| cost.parse::<u64>().ok()).unwrap_or(0);
+            match (std::mem::take(&mut is_call), is_own) {
+                (true, true) if is_callee_own == Some(false) => {
+                    *counts.calls.entry(callee.to_owned()).or_default() += cost;
+                }
+                (true, _) => {}
+                (false, true) => counts.own += cost,
+                (false, false) => {}
             }
-            is_called = false;
+            is_callee_own = None;
         }
     }
-    sum
+    counts
+}
+
+fn is_module(file: &str) -> bool {
+    file.contains("redis_lock") && file.ends_with(".so")
+}
+
+/// The name behind `(7) name` or `(7)`.
+fn name<'a>(known: &mut HashMap<&'a str, &'a str>, text: &'a str) -> &'a str {
+    match text.split_once(' ') {
+        Some((number, name)) => {
+            known.insert(number, name);
+            name
+        }
+        None => known.get(text).copied().unwrap_or_default(),
+    }
 }
