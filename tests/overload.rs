@@ -340,24 +340,44 @@ fn grant_that_was_read_before_its_client_left_at_once_is_kept() {
 /// And while the server, in the turn of the grant, runs a script that takes so long that it serves clients meanwhile.
 #[test]
 fn grant_that_was_read_in_the_midst_of_a_long_script_is_kept() {
-    let server = Server::builder().config("busy-reply-threshold 100").start();
+    // Long after the grant, and at once.
+    for patience in [100, 5] {
+        let server = Server::builder().config(format!("busy-reply-threshold {patience}")).start();
+        let mut a = server.client();
+        acquire(&mut a, "k", "a");
+        acquire(&mut a, "k2", "a");
+        let mut busy = server.client();
+        let script = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+                      local from = now() while now() < from + 1000 do end return 1";
+        busy.send_many(&[&["LOCK.ACQUIRE", "k", "busy", "BLOCK", "0"][..], &["EVAL", script, "0"]]);
+        server.until_blocked(1);
+        let mut b = server.client();
+        server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k2", "b", "PX", "600000", "BLOCK", "0"]);
+        a.send_many(&[&["MULTI"][..], &["LOCK.RELEASE", "k", "a"], &["LOCK.RELEASE", "k2", "a"], &["EXEC"]]);
+        let fence = b.read().int();
+        b.close();
+        assert!(server.client().cmd(&["GET", "k2"]).is_err(), "the script was over too soon");
+        busy.read().int();
+        assert_eq!(busy.read(), 1);
+        server.until_clients(2);
+        assert_eq!(server.cmd(&["LOCK.CHECK", "k2", "b"]).array()[0], fence);
+        assert_eq!(count(&server, "undelivered_grants"), 0);
+    }
+}
+
+/// And when its client is evicted for what it had asked for behind its wait, some of which was sent with the grant.
+#[test]
+fn grant_that_was_read_before_its_client_was_evicted_is_kept() {
+    let server = Server::builder().config("maxmemory-clients 8mb").start();
     let mut a = server.client();
     acquire(&mut a, "k", "a");
-    acquire(&mut a, "k2", "a");
-    let mut busy = server.client();
-    let script = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
-                  local from = now() while now() < from + 1000 do end return 1";
-    busy.send_many(&[&["LOCK.ACQUIRE", "k", "busy", "BLOCK", "0"][..], &["EVAL", script, "0"]]);
-    server.until_blocked(1);
+    server.cmd(&args!["SETRANGE", "large", 8 * FLOOD, "x"]);
     let mut b = server.client();
-    server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k2", "b", "PX", "600000", "BLOCK", "0"]);
-    a.send_many(&[&["MULTI"][..], &["LOCK.RELEASE", "k", "a"], &["LOCK.RELEASE", "k2", "a"], &["EXEC"]]);
+    b.send_many(&[&["LOCK.ACQUIRE", "k", "b", "PX", "600000", "BLOCK", "0"][..], &["GET", "large"]]);
+    server.until_blocked(1);
+    assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
     let fence = b.read().int();
-    assert!(server.client().cmd(&["GET", "k2"]).is_err(), "the script was over too soon");
-    b.close();
-    busy.read().int();
-    assert_eq!(busy.read(), 1);
-    server.until_clients(2);
-    assert_eq!(server.cmd(&["LOCK.CHECK", "k2", "b"]).array()[0], fence);
+    until("it is evicted", || server.info_number("stats", "evicted_clients") == 1);
+    assert_eq!(server.cmd(&["LOCK.CHECK", "k", "b"]).array()[0], fence);
     assert_eq!(count(&server, "undelivered_grants"), 0);
 }

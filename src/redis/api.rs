@@ -133,16 +133,17 @@ pub fn read_reply<R>(reply: *mut raw::RedisModuleCallReply, read: impl FnOnce(&[
     Some(answer)
 }
 
-/// What CLIENT LIST tells of a client that is being closed: whether something is left to be written to it; or it was marked
-/// to be closed as soon as possible (`A`), which drops whatever comes then, and not after its last answer (`c`, by QUIT).
-fn misses_answers(line: &[u8]) -> bool {
-    line.split(|byte| byte.is_ascii_whitespace()).any(|field| {
+/// What CLIENT LIST tells of a client that is being closed.
+fn ending(line: &[u8]) -> Ending {
+    let mut ending = Ending::default();
+    for field in line.split(|byte| byte.is_ascii_whitespace()) {
         if let Some(flags) = field.strip_prefix(b"flags=") {
-            return flags.contains(&b'A') && !flags.contains(&b'c');
+            ending.is_marked = flags.contains(&b'A') && !flags.contains(&b'c');
+        } else if let Some(length) = field.strip_prefix(b"obl=") {
+            ending.has_unsent = length != b"0";
         }
-        let length = field.strip_prefix(b"obl=").or_else(|| field.strip_prefix(b"oll="));
-        length.is_some_and(|length| length != b"0")
-    })
+    }
+    ending
 }
 
 /// Reads both clocks.
@@ -229,6 +230,11 @@ impl Flags {
         self.has(NO)
     }
 
+    /// A script or a function runs.
+    pub fn is_in_script(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
+    }
+
     /// It writes an append-only file.
     pub fn has_aof(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_AOF)
@@ -238,6 +244,18 @@ impl Flags {
     pub fn is_cluster(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
     }
+}
+
+/// How a client ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending {
+    /// Something stands in the buffer that answers go to first, and was not sent. (What stands in the list behind it may have
+    /// come after an answer that was.)
+    pub has_unsent: bool,
+    /// It was marked to be closed as soon as possible, which drops all answers after that, and was not to be closed after its
+    /// last answer (QUIT). The server takes the mark away before it closes those that were marked by somebody else's doing; a
+    /// client has it that was marked before the server came to what it had sent behind its wait, and one whose end was read.
+    pub is_marked: bool,
 }
 
 /// The context of a callback. It is valid until the callback returns, and is not kept.
@@ -334,14 +352,13 @@ impl Ctx {
         unsafe { call!(RedisModule_GetClientId(self.0)) }
     }
 
-    /// Whether this client, which is being closed, misses answers of this turn of the server's loop. Not if the server does not
-    /// say.
-    pub fn has_lost_answers(self, client: u64) -> bool {
-        let Ok(id) = c_longlong::try_from(client) else { return false };
+    /// In which state this client, which is being closed, is left. `None` if the server does not say.
+    pub fn ending(self, client: u64) -> Option<Ending> {
+        let id = c_longlong::try_from(client).ok()?;
         let (command, list, by_id) = (c"CLIENT".as_ptr(), c"LIST".as_ptr(), c"ID".as_ptr());
         // SAFETY: the format takes two strings, which live until the call returns, and a number.
         let reply = unsafe { call!(RedisModule_Call(self.0, command, c"ccl".as_ptr(), list, by_id, id)) };
-        read_reply(reply, misses_answers).unwrap_or(false)
+        read_reply(reply, ending)
     }
 
     /// Looks at the name of the ACL user that runs the command, whose client must be one that connected: others may have no

@@ -2,20 +2,25 @@
 //!
 //! A client whose output buffer overflows, or whose ACL user is deleted, is closed by the server only at the end of the
 //! turn of its loop in which that happens. Until then it takes answers like any other, and they are lost. So a grant counts
-//! as delivered when that turn is over, or when its client was closed in it (QUIT) and had been sent all there was.
+//! as delivered when that turn is over, or when its client was closed in it and may have been sent it.
+//!
+//! In doubt a grant was delivered. One that was not ends with its lease; one that was and is taken back would be held twice.
 //!
 //! The turn is over when the server has slept, before it reads from any client: one that has read its grant and leaves at
 //! once may be the first it reads from. The server tells its modules of every sleep if they ask for that, which costs some
 //! 800 instructions a turn; so it is asked only while grants are handed over.
+//!
+//! Known: where Valkey's I/O threads send answers, the server learns of it later in its turn. A client that another one
+//! closes (CLIENT KILL, ACL DELUSER) between the two, in the turn of its grant, counts as not told.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::mem;
 use std::rc::Rc;
 
 use redis_module::raw;
 
-use super::api::{self, call, Ctx, RawCtx};
+use super::api::{self, call, Ctx, Ending, RawCtx};
 use super::guard::guard;
 use super::state::{self, MainThread};
 use crate::engine::KeyRef;
@@ -39,8 +44,7 @@ static IN_USE: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 /// When the first of this turn was handed over.
 static SINCE: MainThread<Cell<Steady>> = MainThread::new(Cell::new(Steady(0)));
 
-/// In the midst of a script that takes longer than `busy-reply-threshold` clients are served, answered and read from, and no
-/// sleep is told of. After so long, in milliseconds, that is more likely than a client that was never answered.
+/// How long a turn may take after a grant, in milliseconds, in which the server does not serve others in between.
 const LONG: Millis = Millis(50);
 /// For how many room is kept.
 const KEPT: usize = 256;
@@ -55,13 +59,16 @@ pub fn to(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
         SINCE.get().set(api::now().steady);
     }
     handed.push(Handed { client, key, hold, ticket });
+    drop(handed);
+    if !LISTENS.get().get() {
+        note_arrivals();
+    }
 }
 
-/// The client is being closed. If answers to it were not sent any more, so was not what it was given in this turn: that is
-/// noted. True if there was such.
+/// The client is being closed. If what it was given in this turn cannot have been sent, that is noted. True if there was such.
 pub fn closed(ctx: Ctx, client: u64) -> bool {
     let is_concerned = HANDED.get().borrow().iter().any(|handed| handed.client == client);
-    if !is_concerned || SINCE.get().get() + LONG < api::now().steady || !ctx.has_lost_answers(client) {
+    if !is_concerned || !ctx.ending(client).is_some_and(|ending| is_lost(ctx, ending)) {
         return false;
     }
     let lost: Vec<Handed> = HANDED.get().borrow_mut().extract_if(.., |handed| handed.client == client).collect();
@@ -70,18 +77,30 @@ pub fn closed(ctx: Ctx, client: u64) -> bool {
     !lost.is_empty()
 }
 
+/// Whether a client that ends so was not sent what it was given in this turn.
+fn is_lost(ctx: Ctx, ending: Ending) -> bool {
+    // While the server is busy with a script, a load or another module's command for long, it serves others in between, and
+    // tells of no sleep: the mark may be that of a client which was sent its grant, and whose end was read since.
+    let may_have_slept =
+        ctx.flags().is_in_script() || ctx.flags().is_loading() || SINCE.get().get() + LONG < api::now().steady;
+    ending.has_unsent || (ending.is_marked && !may_have_slept)
+}
+
+/// Asks to be told of sleeps. No server refuses; if one did, grants would count as delivered at once.
 fn listen() {
     IN_USE.get().set(true);
-    if !LISTENS.get().replace(true) {
-        subscribe(Some(on_sleep));
+    if !LISTENS.get().get() && subscribe(Some(on_sleep)) {
+        LISTENS.get().set(true);
         Ctx::detached().create_timer(IDLE_MS, on_idle);
     }
 }
 
-fn subscribe(callback: raw::RedisModuleEventCallback) {
+/// False if the server refuses.
+fn subscribe(callback: raw::RedisModuleEventCallback) -> bool {
     let event = raw::RedisModuleEvent { id: raw::REDISMODULE_EVENT_EVENTLOOP, dataver: 1 };
     // SAFETY: the context names the module; the callback lives as long as the process.
-    unsafe { call!(RedisModule_SubscribeToServerEvent(Ctx::detached().raw(), event, callback)) };
+    let done = unsafe { call!(RedisModule_SubscribeToServerEvent(Ctx::detached().raw(), event, callback)) };
+    done == raw::REDISMODULE_OK as c_int
 }
 
 /// The subscription ends in a timer, because the server must not be telling its modules of anything meanwhile.
