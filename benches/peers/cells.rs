@@ -61,7 +61,7 @@ const fn contended(clients: usize, section_us: u64, seconds: f64) -> Cell {
 }
 
 pub const FULL: Scale = Scale {
-    rounds: 5,
+    rounds: 3,
     cells: &[
         uncontended(1, 1.5),
         uncontended(50, 1.5),

@@ -45,6 +45,7 @@ fn main() {
     let rounds = rounds(scale, &mut report);
     let outcome = measure(scale, rounds, &servers, rows);
     verdict::judge(&outcome, &mut report);
+    tables::in_short(&outcome, &mut report);
     tables::fill(&outcome, &mut report);
     pictures::draw(&outcome, &mut report);
     tables::settings(&outcome, &mut report);

@@ -54,6 +54,14 @@ impl Outcome {
         (!ratios.is_empty()).then(|| Figure::of(ratios))
     }
 
+    /// Of each peer its last row, which is the one that is set for contention.
+    pub fn best_rows(&self) -> impl Iterator<Item = &Row> {
+        let is_last = |row: &&Row| {
+            self.rows.iter().rfind(|other| other.is_same_peer(row)).is_some_and(|last| last.about.row == row.about.row)
+        };
+        self.rows.iter().filter(is_last)
+    }
+
     pub fn redis_lock(&self, language: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.language == language && row.is_redis_lock())
     }

@@ -87,6 +87,46 @@ pub fn fill(outcome: &Outcome, report: &mut Report) {
     report.note(&notes(outcome.rounds));
 }
 
+/// How many clients want one lock, and how long they hold it, in the table that says it all in short.
+const SHORT: (usize, u64) = (100, 100);
+
+/// The table that README shows too.
+pub fn in_short(outcome: &Outcome, report: &mut Report) {
+    let is_short = |cell: &&Cell| cell.is_contended() && (cell.clients, cell.section_us) == SHORT;
+    let Some(cell) = outcome.scale.cells.iter().find(is_short) else { return };
+    let columns = [
+        "lock",
+        "client in",
+        "grants/s of redis-lock / its",
+        "smallest / largest share",
+        "its p99 wait / redis-lock's",
+        "requests a grant",
+    ];
+    let mut table = Table::new(&format!("In short: {}", cell.title()), &columns);
+    for row in outcome.best_rows() {
+        let number = |figure: Option<f64>, digits| {
+            figure.map_or("-".into(), |figure| Entry::Number(Figure::one(figure), digits))
+        };
+        let median = |of| outcome.figure(row, cell, of).map(|figure| figure.median);
+        let ratio = |of| outcome.ratio(row, cell, of).map(|figure| figure.median);
+        let name = if row.about.row == "defaults" {
+            row.about.peer.clone()
+        } else {
+            format!("{}, {}", row.about.peer, row.about.row)
+        };
+        table.row(vec![
+            name.as_str().into(),
+            row.language.as_str().into(),
+            number(ratio(GRANTS_PER_SECOND), 2),
+            number(median(SMALLEST_SHARE), 2),
+            number(ratio(WAIT_BY_CLIENT_P99_MS).map(|ratio| 1.0 / ratio), 1),
+            number(median(REQUESTS), 1),
+        ]);
+    }
+    report.table(table);
+    report.note("Medians. The wait is that of a client picked by chance, each counting the same. All of it, and what the words mean, below.");
+}
+
 fn heading(title: &str) -> String {
     title[..1].to_uppercase() + &title[1..]
 }
