@@ -1,10 +1,14 @@
 //! The one timer: rings when the engine's next deadline is due, or as soon as an event has left a note.
+//!
+//! It must be the only one. The server keeps timers by the wall clock and looks at the first; if the clock is put ahead, one
+//! that is set after that comes behind one that was set before, and is as late as that one.
 
 use std::cell::Cell;
 use std::ffi::c_void;
 
 use super::api::{self, call, Ctx, RawCtx, TimerId};
 use super::guard::guard;
+use super::handed;
 use super::publish;
 use super::server::TimerServer;
 use super::state::{self, MainThread};
@@ -103,6 +107,7 @@ fn ring(ctx: Ctx) -> bool {
         came
     });
     arm(ctx, next);
+    arm(ctx, handed::rest());
     publish::of_timer(ctx, events);
     came.unwrap_or(true)
 }

@@ -20,6 +20,7 @@ use std::rc::Rc;
 
 use redis_module::raw;
 
+use super::alarm;
 use super::api::{self, call, Ctx, Ending, RawCtx};
 use super::guard::guard;
 use super::state::{self, MainThread};
@@ -37,11 +38,10 @@ struct Handed {
 /// Those of this turn.
 static HANDED: MainThread<RefCell<Vec<Handed>>> = MainThread::new(RefCell::new(Vec::new()));
 
-/// Whether the server tells of its sleeps, and whether any grant was handed over since the timer last rang.
+/// Whether the server tells of its sleeps.
 static LISTENS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
-static IN_USE: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
-/// When the first of this turn was handed over.
+/// When something was handed over last: the first of its turn.
 static SINCE: MainThread<Cell<Steady>> = MainThread::new(Cell::new(Steady(0)));
 
 /// How long a turn may take after a grant, in milliseconds, in which the server does not serve others in between.
@@ -49,14 +49,14 @@ const LONG: Millis = Millis(50);
 /// For how many room is kept.
 const KEPT: usize = 256;
 /// How long nothing must have been handed over until the server is asked to be silent again, in milliseconds.
-const IDLE_MS: i64 = 1000;
+const IDLE: Millis = Millis(1000);
 
 /// This client was given this hold, in answer to this request.
 pub fn to(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
     let mut handed = HANDED.get().borrow_mut();
     if handed.is_empty() {
-        listen();
         SINCE.get().set(api::now().steady);
+        listen();
     }
     handed.push(Handed { client, key, hold, ticket });
     drop(handed);
@@ -88,11 +88,25 @@ fn is_lost(ctx: Ctx, ending: Ending) -> bool {
 
 /// Asks to be told of sleeps. No server refuses; if one did, grants would count as delivered at once.
 fn listen() {
-    IN_USE.get().set(true);
     if !LISTENS.get().get() && subscribe(Some(on_sleep)) {
         LISTENS.get().set(true);
-        Ctx::detached().create_timer(IDLE_MS, on_idle);
+        alarm::arm(Ctx::detached(), Some(SINCE.get().get() + IDLE));
     }
+}
+
+/// Asks to be told no more if nothing was handed over for a while; otherwise says when to look again. In the timer only: the
+/// server must not be telling its modules of anything meanwhile.
+pub fn rest() -> Option<Steady> {
+    if !LISTENS.get().get() {
+        return None;
+    }
+    let end = SINCE.get().get() + IDLE;
+    if end > api::now().steady {
+        return Some(end);
+    }
+    subscribe(None);
+    LISTENS.get().set(false);
+    None
 }
 
 /// False if the server refuses.
@@ -101,19 +115,6 @@ fn subscribe(callback: raw::RedisModuleEventCallback) -> bool {
     // SAFETY: the context names the module; the callback lives as long as the process.
     let done = unsafe { call!(RedisModule_SubscribeToServerEvent(Ctx::detached().raw(), event, callback)) };
     done == raw::REDISMODULE_OK as c_int
-}
-
-/// The subscription ends in a timer, because the server must not be telling its modules of anything meanwhile.
-unsafe extern "C" fn on_idle(ctx: *mut RawCtx, _: *mut c_void) {
-    guard("an idle timer", (), || {
-        if IN_USE.get().take() {
-            // SAFETY: Redis lends the context for the call.
-            unsafe { Ctx::new(ctx) }.create_timer(IDLE_MS, on_idle);
-        } else {
-            subscribe(None);
-            LISTENS.get().set(false);
-        }
-    });
 }
 
 unsafe extern "C" fn on_sleep(_: *mut RawCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
