@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -18,6 +18,8 @@ use super::{poll, until};
 const START: Duration = Duration::from_secs(30);
 /// How long a server may take to end after SHUTDOWN (it waits up to 10 s for lagging replicas).
 const STOP: Duration = Duration::from_secs(30);
+/// After how long it is asked again to end.
+const ASKED_AGAIN: Duration = Duration::from_secs(10);
 /// How often another port is tried when somebody took the one we chose.
 const TRIES: usize = 5;
 /// How many lines of the log a failed test shows.
@@ -290,8 +292,17 @@ impl Drop for Server {
         }
         // A tool that watches the server reports when it ends by itself.
         if std::env::var_os("REDIS_LOCK_END_IN_ORDER").is_some() && self.is_alive() {
-            self.signal(libc::SIGTERM);
-            let _ = poll(STOP, || self.exit_status());
+            // Now and then a server that has just begun to follow another does not hear of it.
+            let ask = || held(&self.child).iter().for_each(|child| signal(child, libc::SIGTERM));
+            let mut asked = Instant::now();
+            ask();
+            let _ = poll(STOP, || {
+                if asked.elapsed() > ASKED_AGAIN {
+                    asked = Instant::now();
+                    ask();
+                }
+                self.exit_status()
+            });
         }
         self.kill9();
     }
