@@ -19,7 +19,7 @@ const START: Duration = Duration::from_secs(30);
 /// How long a server may take to end after SHUTDOWN (it waits up to 10 s for lagging replicas).
 const STOP: Duration = Duration::from_secs(30);
 /// After how long it is asked again to end.
-const ASKED_AGAIN: Duration = Duration::from_secs(10);
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 /// How often another port is tried when somebody took the one we chose.
 const TRIES: usize = 5;
 /// How many lines of the log a failed test shows.
@@ -292,7 +292,7 @@ impl Drop for Server {
         }
         // A tool that watches the server reports when it ends by itself.
         if std::env::var_os("REDIS_LOCK_END_IN_ORDER").is_some() && self.is_alive() {
-            // Now and then a server that has just begun to follow another does not hear of it.
+            // A server that writes the first base of its AOF refuses, and forgets about it.
             let ask = || held(&self.child).iter().for_each(|child| signal(child, libc::SIGTERM));
             let mut asked = Instant::now();
             ask();
