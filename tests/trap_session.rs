@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::time::Duration;
+
 use support::{
-    acquire, aof_commands, args, assert_both_clean, assert_same, bound, digest, exec, held, release, said, until,
-    waiter, Client, Server, Value,
+    acquire, aof_commands, args, assert_both_clean, assert_same, bound, digest, exec, held, patience, release, said,
+    until, waiter, Client, Server, Value,
 };
 
 /// Closes the connection and returns when the server has noticed.
@@ -156,7 +158,7 @@ fn session_that_closes_during_a_busy_script_ends_after_it() {
         local function now() local time = redis.call('TIME'); return time[1] * 1000 + time[2] / 1000 end
         redis.call('SET', KEYS[2], 'before')
         local before, start = look(), now()
-        while now() - start < 1500 do end
+        while now() - start < tonumber(ARGV[1]) do end
         redis.call('SET', KEYS[2], 'after')
         return {before, look()}";
     let server = Server::builder().aof().config("lua-time-limit 10").start();
@@ -165,7 +167,8 @@ fn session_that_closes_during_a_busy_script_ends_after_it() {
     let mut b = waiter(&server, "k", "b");
     lapsing.cmd(&["LOCK.ACQUIRE", "lapsing", "a", "PX", "800"]).int();
     let mut c = waiter(&server, "lapsing", "c");
-    script.send(&["EVAL", SCRIPT, "2", "k", "x"]);
+    let lasts = patience(Duration::from_millis(1500)).as_millis();
+    script.send(&args!["EVAL", SCRIPT, 2, "k", "x", lasts]);
     let busy = || matches!(server.cmd(&["PING"]), Value::Error(text) if text.starts_with("BUSY "));
     until("the script keeps the server busy", busy);
     a.close();
