@@ -167,8 +167,8 @@ fn session_that_closes_during_a_busy_script_ends_after_it() {
     let mut b = waiter(&server, "k", "b");
     lapsing.cmd(&["LOCK.ACQUIRE", "lapsing", "a", "PX", "800"]).int();
     let mut c = waiter(&server, "lapsing", "c");
-    let lasts = patience(Duration::from_millis(1500)).as_millis();
-    script.send(&args!["EVAL", SCRIPT, 2, "k", "x", lasts]);
+    let lasts = patience(Duration::from_millis(1500)).as_millis().to_string();
+    script.send(&["EVAL", SCRIPT, "2", "k", "x", &lasts]);
     let busy = || matches!(server.cmd(&["PING"]), Value::Error(text) if text.starts_with("BUSY "));
     until("the script keeps the server busy", busy);
     a.close();

@@ -99,8 +99,8 @@ valgrind | asan) ;;
 esac
 rm -rf "$results"
 mkdir -p "$results/reports"
-mapfile -t programs < <(tools/test-programs.sh)
-[[ ${#programs[@]} -gt 0 ]] || die 'cargo built no tests'
+built=$(tools/test-programs.sh) || die 'cargo did not build all the tests'
+mapfile -t programs <<<"$built"
 # What somebody builds meanwhile must not get mixed in.
 mkdir "$results/tests"
 cp "${programs[@]}" "$results/tests"

@@ -54,19 +54,19 @@ suite_run() {
 }
 
 suite() {
-    local file run running=0
+    local file run built running=0
     local -a tests programs
     for file in tests/*.rs; do
         file=$(basename "$file" .rs)
         [[ $file == soak || $file == planted_faults ]] || tests+=("$file")
     done
     mkdir -p "$results/suite"
-    mapfile -t programs < <(tools/test-programs.sh "${tests[@]}")
-    if [[ ${#programs[@]} -eq 0 ]]; then
-        say '  cargo built no tests'
+    if ! built=$(tools/test-programs.sh "${tests[@]}"); then
+        say '  cargo did not build all the tests'
         status=1
         return
     fi
+    mapfile -t programs <<<"$built"
     for run in $(seq "${TIMES:-20}"); do
         suite_run "$run" &
         running=$((running + 1))

@@ -79,8 +79,9 @@ choose() {
 
 build() {
     [[ -f $module ]] || die "there is no module at $module: try 'make test-matrix', which builds it"
-    mapfile -t tests < <(tools/test-programs.sh)
-    [[ ${#tests[@]} -gt 0 ]] || die 'cargo built no tests'
+    local built
+    built=$(tools/test-programs.sh) || die 'cargo did not build all the tests'
+    mapfile -t tests <<<"$built"
     rm -rf "$results"
     mkdir -p "$results"
     # What somebody builds meanwhile must not get mixed in.
