@@ -21,6 +21,10 @@ use bench::report::Report;
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
+    /// Measurements that are not made.
+    left_out: &'static [&'static str],
+    /// How the pairs of commands are sent.
+    ways: &'static [pairs::Way],
     /// Pairs of the shorter of two runs; the longer one has three times as many.
     pairs: usize,
     /// How often an instruction count is taken.
@@ -42,6 +46,8 @@ pub struct Scale {
 }
 
 const FULL: Scale = Scale {
+    left_out: &[],
+    ways: &pairs::Way::ALL,
     pairs: 4000,
     counts: 3,
     rounds: 101,
@@ -53,6 +59,8 @@ const FULL: Scale = Scale {
     waiters: [0, 1, 1000, 5000],
 };
 const QUICK: Scale = Scale {
+    left_out: &["crowd"],
+    ways: &[pairs::Way::Pipelined],
     pairs: 1500,
     counts: 1,
     rounds: 31,
@@ -89,7 +97,7 @@ fn main() {
     let callgrind = Callgrind::find();
     let mut report = Report::new("part1", "Exclusive locks: what they cost", callgrind.as_ref());
     for (name, measurement) in MEASUREMENTS {
-        if !bench::is_chosen(name, &mut report) {
+        if !bench::is_chosen(name, scale.left_out, &mut report) {
             continue;
         }
         match (measurement, &callgrind) {

@@ -28,8 +28,9 @@ enum Pair {
     Ping,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Way {
+/// How the commands are sent, and where their changes go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Way {
     /// 50 commands in one write.
     Pipelined,
     /// Each command waits for the reply to the one before.
@@ -83,6 +84,8 @@ impl Pair {
 }
 
 impl Way {
+    pub const ALL: [Way; 4] = [Way::Pipelined, Way::OneByOne, Way::Logged, Way::Replicated];
+
     fn name(self) -> &'static str {
         match self {
             Way::Pipelined => "pipelines of 50",
@@ -197,10 +200,10 @@ fn others(way: Way) -> Vec<(Pair, Module)> {
 pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
     let columns = ["pair", "module", "how", "instructions", "LOCK pair / this", "the same net of PING"];
     let mut table = Table::new("Instructions of the server per pair of commands", &columns);
-    let bare = [Way::Pipelined, Way::OneByOne]
-        .map(|way| Case { pair: Pair::Ping, way, module: Module::Absent }.count(callgrind, scale));
-    for way in [Way::Pipelined, Way::OneByOne, Way::Logged, Way::Replicated] {
-        let ping = if way == Way::OneByOne { bare[1] } else { bare[0] };
+    let bare = |way| Case { pair: Pair::Ping, way, module: Module::Absent }.count(callgrind, scale);
+    let pipelined = bare(Way::Pipelined);
+    for way in scale.ways.iter().copied() {
+        let ping = if way == Way::OneByOne { bare(way) } else { pipelined };
         let case = Case { pair: Pair::Lock, way, module: Module::InUse };
         let lock = case.count(callgrind, scale);
         table.row(row(case, lock, ["", ""].map(Entry::from)));

@@ -27,14 +27,18 @@ pub fn is_quick() -> bool {
     std::env::var_os("QUICK").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Whether this measurement is to be made. Somebody who works on one of them: `BENCH_ONLY=waiting,line`.
-pub fn is_chosen(name: &str, report: &mut Report) -> bool {
+/// Whether this measurement is to be made: it is not among those that this run leaves out, and nobody asked for others only
+/// (`BENCH_ONLY=waiting,line`).
+pub fn is_chosen(name: &str, left_out: &[&str], report: &mut Report) -> bool {
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-    let is_chosen = only.is_empty() || only.split(',').any(|one| one == name);
-    if !is_chosen {
-        report.skip(name, "left out by BENCH_ONLY");
-    }
-    is_chosen
+    let why = match only.as_str() {
+        "" if left_out.contains(&name) => "a short run leaves it out",
+        "" => return true,
+        _ if only.split(',').any(|one| one == name) => return true,
+        _ => "left out by BENCH_ONLY",
+    };
+    report.skip(name, why);
+    false
 }
 
 /// What a reader must know to compare numbers.
