@@ -100,3 +100,14 @@ fn each_event_of_a_lock_is_in_the_table() {
     server.assert_no_keys();
     server.assert_clean();
 }
+
+/// README shows what the benchmark of peers says in short, to the letter.
+#[test]
+fn readme_has_the_short_table_of_the_benchmark() {
+    let report = include_str!("../docs/benchmarks/peers.md");
+    let short = report.lines().skip_while(|line| !line.starts_with("## In short: "));
+    let table: Vec<&str> =
+        short.skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|')).collect();
+    assert!(table.len() > 10, "{table:#?}");
+    assert!(include_str!("../README.md").contains(&table.join("\n")), "README does not have\n{}", table.join("\n"));
+}

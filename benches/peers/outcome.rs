@@ -54,12 +54,16 @@ impl Outcome {
         (!ratios.is_empty()).then(|| Figure::of(ratios))
     }
 
-    /// Of each peer its last row, which is the one that is set for contention.
-    pub fn best_rows(&self) -> impl Iterator<Item = &Row> {
-        let is_last = |row: &&Row| {
-            self.rows.iter().rfind(|other| other.is_same_peer(row)).is_some_and(|last| last.about.row == row.about.row)
+    /// Of each peer the row that has most of it in this cell.
+    pub fn best_rows(&self, cell: &Cell, of: Of) -> Vec<&Row> {
+        let median = |row: &Row| self.figure(row, cell, of).map_or(0.0, |figure| figure.median);
+        let is_best = |row: &&Row| {
+            let same = self.rows.iter().filter(|other| other.is_same_peer(row));
+            // The first of equals.
+            let best = same.reduce(|best, other| if median(other) > median(best) { other } else { best });
+            best.is_some_and(|best| best.about.row == row.about.row)
         };
-        self.rows.iter().filter(is_last)
+        self.rows.iter().filter(is_best).collect()
     }
 
     pub fn redis_lock(&self, language: &str) -> Option<&Row> {

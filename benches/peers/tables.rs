@@ -103,7 +103,7 @@ pub fn in_short(outcome: &Outcome, report: &mut Report) {
         "requests a grant",
     ];
     let mut table = Table::new(&format!("In short: {}", cell.title()), &columns);
-    for row in outcome.best_rows() {
+    for row in outcome.best_rows(cell, GRANTS_PER_SECOND) {
         let number = |figure: Option<f64>, digits| {
             figure.map_or("-".into(), |figure| Entry::Number(Figure::one(figure), digits))
         };
@@ -124,7 +124,7 @@ pub fn in_short(outcome: &Outcome, report: &mut Report) {
         ]);
     }
     report.table(table);
-    report.note("Medians. The wait is that of a client picked by chance, each counting the same. All of it, and what the words mean, below.");
+    report.note("Medians; of each peer the row with most grants. The wait is that of a client picked by chance, each counting the same. All of it, and what the words mean, below.");
 }
 
 fn heading(title: &str) -> String {
