@@ -15,8 +15,8 @@ mod line;
 mod pairs;
 
 use bench::callgrind::Callgrind;
-use bench::clients::FILES;
 use bench::report::Report;
+use bench::Measurement;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -72,17 +72,8 @@ const QUICK: Scale = Scale {
     waiters: [0, 1, 30, 1000],
 };
 
-/// Fills a part of the report.
-enum Measurement {
-    Plain(fn(Scale, &mut Report)),
-    /// With thousands of clients.
-    Long(fn(Scale, &mut Report)),
-    /// With instructions.
-    Counted(fn(&Callgrind, Scale, &mut Report)),
-}
-
 /// In the order of the report.
-const MEASUREMENTS: [(&str, Measurement); 5] = [
+const MEASUREMENTS: [(&str, Measurement<Scale>); 5] = [
     ("pairs", Measurement::Counted(pairs::measure)),
     ("crowd", Measurement::Counted(crowd::measure)),
     ("handoff", Measurement::Plain(handoff::measure)),
@@ -92,22 +83,9 @@ const MEASUREMENTS: [(&str, Measurement); 5] = [
 
 fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
-    let files = support::raise_open_files();
     // Puts itself between the harness and the server, so it must come before the first server.
     let callgrind = Callgrind::find();
     let mut report = Report::new("part1", "Exclusive locks: what they cost", callgrind.as_ref());
-    for (name, measurement) in MEASUREMENTS {
-        if !bench::is_chosen(name, scale.left_out, &mut report) {
-            continue;
-        }
-        match (measurement, &callgrind) {
-            (Measurement::Long(_), _) if files < FILES => {
-                report.skip(name, &format!("{FILES} open files are needed, {files} allowed"));
-            }
-            (Measurement::Plain(measure) | Measurement::Long(measure), _) => measure(scale, &mut report),
-            (Measurement::Counted(measure), Some(callgrind)) => measure(callgrind, scale, &mut report),
-            (Measurement::Counted(_), None) => report.skip(name, "valgrind is not installed"),
-        }
-    }
+    bench::measure(&MEASUREMENTS, (scale, scale.left_out), callgrind.as_ref(), &mut report);
     report.finish();
 }

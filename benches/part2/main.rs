@@ -19,6 +19,7 @@ mod waiting;
 
 use bench::callgrind::Callgrind;
 use bench::report::Report;
+use bench::Measurement;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -74,46 +75,21 @@ const QUICK: Scale = Scale {
     rounds: 3,
 };
 
-/// Fills a part of the report.
-enum Measurement {
-    Plain(fn(Scale, &mut Report)),
-    /// With instructions.
-    Counted(fn(&Callgrind, Scale, &mut Report)),
-}
-
 /// In the order of the report.
-const MEASUREMENTS: [(&str, Measurement); 6] = [
-    ("memory", Measurement::Plain(memory::measure)),
-    ("waiting", Measurement::Plain(waiting::measure)),
+const MEASUREMENTS: [(&str, Measurement<Scale>); 6] = [
+    ("memory", Measurement::Long(memory::measure)),
+    ("waiting", Measurement::Long(waiting::measure)),
     ("line", Measurement::Counted(line::measure)),
     ("pairs", Measurement::Counted(pairs::measure)),
     ("log", Measurement::Plain(log::measure)),
-    ("stall", Measurement::Plain(stall::measure)),
+    ("stall", Measurement::Long(stall::measure)),
 ];
 
 fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
-    let files = support::raise_open_files();
     // Puts itself between the harness and the server, so it must come before the first server.
     let callgrind = Callgrind::find();
     let mut report = Report::new("part2", "All modes of holding: what they cost", callgrind.as_ref());
-    if files < bench::clients::FILES {
-        report.skip(
-            "crowds of 10000 clients",
-            &format!("{} open files are needed, {files} allowed", bench::clients::FILES),
-        );
-        report.finish();
-        return;
-    }
-    for (name, measurement) in MEASUREMENTS {
-        if !bench::is_chosen(name, scale.left_out, &mut report) {
-            continue;
-        }
-        match (measurement, &callgrind) {
-            (Measurement::Plain(measure), _) => measure(scale, &mut report),
-            (Measurement::Counted(measure), Some(callgrind)) => measure(callgrind, scale, &mut report),
-            (Measurement::Counted(_), None) => report.skip(name, "valgrind is not installed"),
-        }
-    }
+    bench::measure(&MEASUREMENTS, (scale, scale.left_out), callgrind.as_ref(), &mut report);
     report.finish();
 }

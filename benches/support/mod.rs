@@ -41,6 +41,38 @@ pub fn is_chosen(name: &str, left_out: &[&str], report: &mut Report) -> bool {
     false
 }
 
+/// What fills a part of a report, at a scale.
+pub enum Measurement<S> {
+    Plain(fn(S, &mut Report)),
+    /// With thousands of clients.
+    Long(fn(S, &mut Report)),
+    /// With instructions, and maybe thousands of clients.
+    Counted(fn(&Callgrind, S, &mut Report)),
+}
+
+/// Makes those that are chosen and can be made, in their order.
+pub fn measure<S: Copy>(
+    all: &[(&str, Measurement<S>)],
+    (scale, left_out): (S, &[&str]),
+    callgrind: Option<&Callgrind>,
+    report: &mut Report,
+) {
+    let files = support::raise_open_files();
+    for (name, measurement) in all {
+        if !is_chosen(name, left_out, report) {
+            continue;
+        }
+        match (measurement, callgrind) {
+            (Measurement::Long(_) | Measurement::Counted(_), _) if files < clients::FILES => {
+                report.skip(name, &format!("{} open files are needed, {files} allowed", clients::FILES));
+            }
+            (Measurement::Plain(measure) | Measurement::Long(measure), _) => measure(scale, report),
+            (Measurement::Counted(measure), Some(callgrind)) => measure(callgrind, scale, report),
+            (Measurement::Counted(_), None) => report.skip(name, "valgrind is not installed"),
+        }
+    }
+}
+
 /// What a reader must know to compare numbers.
 pub fn environment(callgrind: Option<&Callgrind>) -> Vec<(&'static str, String)> {
     let server = Server::start();
