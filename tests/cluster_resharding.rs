@@ -112,7 +112,6 @@ fn under_load(cluster: &Cluster, route: &[usize], shift: impl Fn(usize, usize)) 
 fn locks_go_on_while_their_slots_move_key_by_key() {
     let cluster = Cluster::start(3, 1);
     under_load(&cluster, &[0, 1, 2, 0, 2, 1, 0, 1, 2, 1, 0, 2, 0], |from, to| {
-        cluster.lift_fences(&[from], to);
         for key in SLOTS {
             cluster.move_slot(key, from, to);
         }
@@ -126,7 +125,6 @@ fn locks_go_on_while_their_slots_move_whole() {
         return;
     }
     under_load(&cluster, &[0, 1, 2, 0, 2, 1, 0, 1, 2, 1, 0, 2, 0], |from, to| {
-        cluster.lift_fences(&[from], to);
         for key in SLOTS {
             cluster.move_slot_at_once(key, from, to);
         }
@@ -139,7 +137,6 @@ fn locks_go_on_while_redis_cli_reshards_and_rebalances() {
     let cluster = Cluster::start(3, 1);
     let node = format!("127.0.0.1:{}", cluster.node(0).port());
     under_load(&cluster, &[0, 1, 0], |from, to| {
-        cluster.lift_fences(&[from], to);
         if to == 1 {
             let (from, to) = (cluster.id(from), cluster.id(to));
             let slots = ["--cluster-from", from, "--cluster-to", to, "--cluster-slots", "100", "--cluster-yes"];

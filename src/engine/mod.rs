@@ -25,6 +25,7 @@ mod run;
 mod server;
 mod sessions;
 mod settings;
+mod slots;
 mod stats;
 mod sweep;
 mod turn;
@@ -56,6 +57,7 @@ use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
 use run::Task;
 use sessions::Sessions;
+use slots::Slots;
 use sweep::Sweep;
 use waiters::{Asker, Lines, Waiters};
 
@@ -136,6 +138,8 @@ pub struct Engine<W: Waiting> {
     untold: VecDeque<(KeyId, Crowd)>,
     /// Which lines are asked whether they are at the right server.
     sweep: Sweep,
+    /// In a cluster: which slots the fence clock has leapt for.
+    slots: Option<Box<Slots>>,
 }
 
 impl<W: Waiting> Engine<W> {
@@ -162,6 +166,7 @@ impl<W: Waiting> Engine<W> {
             postponed: Vec::new(),
             untold: VecDeque::new(),
             sweep: Sweep::default(),
+            slots: None,
         }
     }
 
@@ -211,10 +216,12 @@ impl<W: Waiting> Engine<W> {
             (Some(lease), Some(wait)) => Some(lease.min(wait)),
             (lease, wait) => lease.or(wait),
         };
-        match self.next_sweep() {
-            Some(sweep) => ends.into_iter().chain([sweep]).min(),
-            None => ends,
-        }
+        self.next_check().map_or(ends, |check| ends.into_iter().chain([check]).min())
+    }
+
+    /// When the server is to be asked next about lines and slots; outside a cluster never.
+    fn next_check(&self) -> Option<Steady> {
+        self.next_sweep().into_iter().chain(self.next_slot_check()).min()
     }
 
     /// What is to be published of a command, once its key is closed.

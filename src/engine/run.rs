@@ -112,6 +112,10 @@ impl<W: Waiting> Engine<W> {
             Standing::Writable | Standing::Halted | Standing::Replica => self.sweep(server, &mut slice),
             Standing::Loading => {}
         }
+        match standing {
+            Standing::Writable | Standing::Halted => self.check_slots(server),
+            Standing::Replica | Standing::Loading => {}
+        }
         let progress = match standing {
             Standing::Writable => self.write(server, inbox, &mut slice),
             Standing::Replica => return self.follow(server, inbox, &mut slice),
@@ -125,7 +129,7 @@ impl<W: Waiting> Engine<W> {
             Progress::Halted => {
                 let pending = !(inbox.is_empty() && self.postponed.is_empty()) || self.is_pressed();
                 let again = if pending { Some(retry) } else { self.leases.first().map(|end| end.max(retry)) };
-                again.into_iter().chain(self.waiters.first_end()).chain(self.next_sweep()).min()
+                again.into_iter().chain(self.waiters.first_end()).chain(self.next_check()).min()
             }
         }
     }

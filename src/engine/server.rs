@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::deadlines::Slot;
 use crate::lock::{Fence, HoldId, Holders, Now, Owner, Ticket};
+use crate::wire::OwnSlots;
 
 /// Names a key: its database, and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +201,8 @@ pub trait Server {
     fn home(&mut self, key: KeyRef) -> Home;
     /// Opens a key; `None` when its database does not exist.
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<Self::Key<'a>>;
+    /// Which slots the cluster says are this server's; `None` if it does not say.
+    fn own_slots(&mut self) -> Option<OwnSlots>;
     /// Tells replicas and AOF how far the fence clock has come.
     fn replicate_fence(&mut self, last: Fence);
 }

@@ -6,6 +6,7 @@
 
 use super::run::Slice;
 use super::server::{Home, KeyId, KeyRef, Reply, Server, Waiting};
+use super::slots::Slots;
 use super::Engine;
 use crate::lock::{Millis, Steady};
 
@@ -23,9 +24,10 @@ pub struct Sweep {
 }
 
 impl<W: Waiting> Engine<W> {
-    /// The server is part of a cluster: lines may find themselves at the wrong server.
+    /// The server is part of a cluster: lines may find themselves at the wrong server, and slots come and go.
     pub fn join_cluster(&mut self) {
         self.sweep.in_cluster = true;
+        self.slots = Some(Box::new(Slots::new()));
     }
 
     /// When the next line is to be asked about; the beginning of time if one is now.

@@ -20,9 +20,13 @@ impl<W: Waiting> Engine<W> {
         now: Now,
         step: impl FnOnce(&mut Turn) -> R,
     ) -> Result<R, WrongType> {
-        if key.found() == Found::Other {
-            self.turn_away(at);
-            return Err(WrongType);
+        match (key.found(), &mut self.slots) {
+            (Found::Other, _) => {
+                self.turn_away(at);
+                return Err(WrongType);
+            }
+            (Found::Free, Some(slots)) => slots.enter(at.name, &mut self.fences, now),
+            (Found::Free | Found::Lock, _) => {}
         }
         let known_line = self.lines.get_mut(at);
         let had_line = known_line.is_some();

@@ -4,7 +4,8 @@
 //! promoted, leaps to [`LEAP_US`] ahead of its wall clock. Below a million grants a second no server has by time t given
 //! a number above t + 60 s (RAISE is held to the same bound), so whoever leaps begins above everything given before it,
 //! also when it knows nothing of it: a restart without data, a replica promoted without the last writes, an old primary
-//! that still grants behind a network cut of up to a minute.
+//! that still grants behind a network cut of up to a minute. So does one that gains a slot of a cluster: the server that had
+//! it may have leapt within the last minute.
 
 use super::time::UnixMicros;
 use crate::planted::{self, Fault};
@@ -63,9 +64,19 @@ impl FenceClock {
 
     /// At every start and every promotion: 60 s ahead of the wall clock.
     pub fn leap(&mut self, now: UnixMicros) {
-        let leap_us = if planted::is(Fault::FenceNotLeapt) { 0 } else { LEAP_US };
-        self.last = self.last.max(now.0.saturating_add(leap_us)).min(Fence::MAX.0);
+        self.last = self.ahead(now);
         self.floor = self.last;
+    }
+
+    /// When a slot of a cluster came from another server: as far ahead as that one may be. Holds of this server are not of
+    /// an earlier term for that.
+    pub fn leap_for_slots(&mut self, now: UnixMicros) {
+        self.last = self.ahead(now);
+    }
+
+    fn ahead(&self, now: UnixMicros) -> u64 {
+        let leap_us = if planted::is(Fault::FenceNotLeapt) { 0 } else { LEAP_US };
+        self.last.max(now.0.saturating_add(leap_us)).min(Fence::MAX.0)
     }
 
     /// Whether this fence was given before the last start or promotion. Larger ones may have been given since, and lost.

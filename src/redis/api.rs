@@ -51,14 +51,15 @@ required! {
     RedisModule_ModuleTypeGetValue RedisModule_ModuleTypeSetValue RedisModule_DeleteKey RedisModule_SetExpire
     RedisModule_Replicate RedisModule_ReplicateVerbatim RedisModule_SignalModifiedKey RedisModule_BlockClient
     RedisModule_SetDisconnectCallback RedisModule_UnblockClient RedisModule_GetBlockedClientPrivateData
-    RedisModule_GetBlockedClientHandle RedisModule_CreateTimer RedisModule_StopTimer RedisModule_EventLoopAddOneShot
+    RedisModule_GetBlockedClientHandle RedisModule_CreateTimer RedisModule_StopTimer RedisModule_EventLoopAddOneShot RedisModule_EventLoopAdd
     RedisModule_GetContextFlags RedisModule_AvoidReplicaTraffic RedisModule_SelectDb RedisModule_GetSelectedDb
     RedisModule_CreateString RedisModule_FreeString RedisModule_StringPtrLen RedisModule_Call RedisModule_CallReplyType
-    RedisModule_CallReplyStringPtr RedisModule_FreeCallReply RedisModule_SetCommandInfo RedisModule_CreateCommand
+    RedisModule_CallReplyStringPtr RedisModule_CallReplyArrayElement RedisModule_FreeCallReply RedisModule_SetCommandInfo RedisModule_CreateCommand
     RedisModule_GetCommand RedisModule_CreateDataType RedisModule_SubscribeToServerEvent
     RedisModule_SubscribeToKeyspaceEvents RedisModule_MonotonicMicroseconds RedisModule_SetModuleOptions
     RedisModule_GetServerInfo RedisModule_ServerInfoGetFieldC RedisModule_FreeServerInfo
-    RedisModule_GetServerVersion RedisModule_GetDbIdFromIO RedisModule_GetKeyNameFromIO RedisModule_EmitAOF
+    RedisModule_GetServerVersion
+    RedisModule_GetDbIdFromIO RedisModule_GetKeyNameFromIO RedisModule_EmitAOF
     RedisModule_GetDetachedThreadSafeContext RedisModule_FreeThreadSafeContext
     RedisModule_GetDbIdFromOptCtx RedisModule_GetKeyNameFromOptCtx
     RedisModule_Log RedisModule_GetClientId RedisModule_DigestAddStringBuffer RedisModule_DigestEndSequence
@@ -117,20 +118,27 @@ fn c_text(text: &str) -> CString {
 
 /// Looks at the text of what a command answered, and frees it; `None` if there is none.
 pub fn read_reply<R>(reply: *mut raw::RedisModuleCallReply, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    // SAFETY: the reply is live until it is freed below.
+    let answer = read(unsafe { reply_text(reply) }?);
+    // SAFETY: freed once.
+    unsafe { call!(RedisModule_FreeCallReply(reply)) };
+    Some(answer)
+}
+
+/// The text of a reply; empty if it is none, and `None` if there is no reply.
+///
+/// # Safety
+/// `reply` is null, or a live reply that outlives `'a`.
+unsafe fn reply_text<'a>(reply: *mut raw::RedisModuleCallReply) -> Option<&'a [u8]> {
     let reply = NonNull::new(reply)?;
     let mut len = 0;
-    // SAFETY: the reply is live until it is freed below.
+    // SAFETY: the caller vouches for the reply.
     let text = unsafe { call!(RedisModule_CallReplyStringPtr(reply.as_ptr(), &mut len)) };
-    let text = if text.is_null() {
-        &[]
-    } else {
-        // SAFETY: so many bytes belong to the reply.
-        unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) }
-    };
-    let answer = read(text);
-    // SAFETY: freed once.
-    unsafe { call!(RedisModule_FreeCallReply(reply.as_ptr())) };
-    Some(answer)
+    if text.is_null() {
+        return Some(&[]);
+    }
+    // SAFETY: so many bytes belong to the reply.
+    Some(unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) })
 }
 
 /// What CLIENT LIST tells of a client that is being closed.
@@ -359,6 +367,29 @@ impl Ctx {
         // SAFETY: the format takes two strings, which live until the call returns, and a number.
         let reply = unsafe { call!(RedisModule_Call(self.0, command, c"ccl".as_ptr(), list, by_id, id)) };
         read_reply(reply, ending)
+    }
+
+    /// Reads what a setting is, from the answer to CONFIG GET: its name and its value.
+    pub fn config<R>(self, name: &CStr, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let (command, get) = (c"CONFIG".as_ptr(), c"GET".as_ptr());
+        // SAFETY: the format takes two strings, which live until the call returns.
+        let reply = unsafe { call!(RedisModule_Call(self.0, command, c"cc".as_ptr(), get, name.as_ptr())) };
+        let reply = NonNull::new(reply)?;
+        // SAFETY: the reply is live; null is returned if it has no second element.
+        let value = unsafe { call!(RedisModule_CallReplyArrayElement(reply.as_ptr(), 1)) };
+        // SAFETY: the element lives as long as the whole, which is freed below.
+        let result = unsafe { reply_text(value) }.map(read);
+        // SAFETY: freed once; its elements go with it.
+        unsafe { call!(RedisModule_FreeCallReply(reply.as_ptr())) };
+        result
+    }
+
+    /// Reads what CLUSTER NODES answers; `None` if the server says nothing.
+    pub fn cluster_nodes<R>(self, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let (command, nodes) = (c"CLUSTER".as_ptr(), c"NODES".as_ptr());
+        // SAFETY: the format takes one string, which lives until the call returns.
+        let reply = unsafe { call!(RedisModule_Call(self.0, command, c"c".as_ptr(), nodes)) };
+        read_reply(reply, read)
     }
 
     /// Looks at the name of the ACL user that runs the command, whose client must be one that connected: others may have no

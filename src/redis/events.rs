@@ -178,7 +178,7 @@ fn role_changed(sub: u64) {
     role::set(!is_primary);
     removals::forget_flush();
     if is_primary {
-        state::with_engine(|engine| engine.fences().leap(api::now().unix));
+        state::with_engine(|engine| engine.begin_term(api::now()));
         state::with_inbox(|inbox| inbox.announce_fence = true);
         api::log(Level::Notice, "this server is the primary now and takes over the leases of its locks");
     }

@@ -6,7 +6,8 @@
 //!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`publish`]:
 //!   keyspace events.
 //! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`handed`]: answers that may yet be
-//!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`users`]: who asks.
+//!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`cluster_config`]: when a
+//!   cluster's node has changed its configuration; [`users`]: who asks.
 //! * [`value`]: the data type; [`events`]: what else the server tells; [`removals`]: what it tells of locks that somebody
 //!   else removed; [`alarm`]: the one timer.
 
@@ -16,6 +17,7 @@ mod alarm;
 mod api;
 mod blocked;
 mod call;
+mod cluster_config;
 mod command_info;
 mod commands;
 mod events;

@@ -5,7 +5,7 @@ use std::ffi::{c_int, CStr, CString};
 use redis_module::raw;
 
 use super::api::{self, call, Ctx, Level, RawCtx, RawString};
-use super::{alarm, command_info, commands, events, guard, info, role, settings, state, value};
+use super::{alarm, cluster_config, command_info, commands, events, guard, info, role, settings, state, value};
 
 /// The module's name in MODULE LIST and in configuration names.
 const NAME: &CStr = c"redislock";
@@ -63,6 +63,7 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
     settings::register(ctx, args)?;
     if ctx.flags().is_cluster() {
         state::with_engine(|engine| engine.join_cluster());
+        cluster_config::watch(ctx);
     }
     let mut options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
         | raw::REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD
@@ -90,7 +91,7 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
         );
     }
     // Above every fence that a server of this data set may have given before: see src/lock/fence.rs.
-    state::with_engine(|engine| engine.fences().leap(api::now().unix));
+    state::with_engine(|engine| engine.begin_term(api::now()));
     state::with_inbox(|inbox| inbox.announce_fence = true);
     alarm::kick();
     Ok(())

@@ -9,6 +9,7 @@ use super::key::OpenKey;
 use super::{replication, state};
 use crate::engine::{Home, KeyRef, Server, Standing, Verdict};
 use crate::lock::{Fence, Now};
+use crate::wire::OwnSlots;
 
 /// What the server says of a key whose slot it does not serve, or that is leaving and not here any more.
 const FOREIGN: &[u8] = b"non local key";
@@ -100,6 +101,10 @@ impl Server for TimerServer {
 
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {
         self.ctx.select_db(key.db).then(|| OpenKey::of_name(self.ctx, key.name))
+    }
+
+    fn own_slots(&mut self) -> Option<OwnSlots> {
+        self.ctx.cluster_nodes(OwnSlots::read).flatten()
     }
 
     fn replicate_fence(&mut self, last: Fence) {

@@ -7,12 +7,16 @@
 
 mod codec;
 mod errors;
+mod key_slot;
 mod request;
 mod saved;
+mod slot_set;
 
 pub use errors::{BadRequest, Link, Refused};
+pub use key_slot::key_slot;
 pub use request::{AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX};
 pub use saved::{decode_effect, decode_lock, encode_lock, EffectWriter, News, Told, Trust};
+pub use slot_set::{OwnSlots, SlotSet};
 
 /// The longest lease there can be, in milliseconds: 365 days.
 pub const LEASE_MAX_MS: u64 = 365 * 24 * 60 * 60 * 1000;

@@ -18,9 +18,6 @@ const NODE_TIMEOUT_MS: u32 = 2000;
 /// After how long a manual failover is given up.
 const MANUAL: Duration = Duration::from_secs(5);
 
-/// How far fences are lifted: more than a node gives while a slot moves.
-const LIFT: i64 = 20_000;
-
 /// How far the port of a node's bus lies above its own.
 const BUS: u16 = 10_000;
 
@@ -191,9 +188,23 @@ impl Cluster {
     #[track_caller]
     pub fn end_move(&self, key: &str, from: usize, to: usize) {
         let slot = self.slot(key);
-        for n in [to, from].into_iter().chain((0..self.primaries).filter(|n| *n != from && *n != to)) {
+        let is_primary = |n: &usize| self.node(*n).info_field("replication", "role") == "master";
+        let others = (0..self.nodes.len()).filter(|n| *n != from && *n != to).filter(is_primary);
+        for n in [to, from].into_iter().chain(others) {
             assert_eq!(self.node(n).cmd(&args!["CLUSTER", "SETSLOT", slot, "NODE", self.id(to)]), "OK");
         }
+    }
+
+    /// Waits until every other node, replicas among them, sends clients of this key to that node. A replica that is promoted
+    /// before it has heard of a move takes the slot back.
+    #[track_caller]
+    pub fn until_all_send_to(&self, n: usize, key: &str) {
+        let home = format!(":{}", self.seen_at(n));
+        let sends =
+            |node: &Server| matches!(node.cmd(&["LOCK.INFO", key]), Value::Error(text) if text.ends_with(&home));
+        let others = || self.nodes.iter().enumerate().filter(|(other, node)| *other != n && node.is_alive());
+        let know = poll(AGREED, || others().all(|(_, node)| sends(node)).then_some(()));
+        assert!(know.is_some(), "some node does not know that {key} is at node {n} after {AGREED:?}");
     }
 
     /// Moves the key's slot with all that is in it, while clients go on.
@@ -240,31 +251,6 @@ impl Cluster {
     /// The ports of all nodes.
     pub fn ports(&self) -> Vec<u16> {
         self.nodes.iter().map(Server::port).collect()
-    }
-
-    /// Lifts the fences of a node above those of others, by RAISE: the contract lets a free lock's slot leave a server in the
-    /// first minute after its start only so.
-    #[track_caller]
-    pub fn lift_fences(&self, above: &[usize], of: usize) {
-        let highest = above.iter().map(|n| self.with_probe(*n, |_, _, fence| fence)).max().expect("a node");
-        self.with_probe(of, |node, key, fence| {
-            let raised = node.cmd(&args!["LOCK.EXTEND", key, "probe", "RAISE", highest.max(fence) + LIFT]);
-            assert_eq!(raised, 1);
-        });
-    }
-
-    /// Takes a lock of that node for a moment.
-    #[track_caller]
-    fn with_probe<T>(&self, n: usize, look: impl FnOnce(&Server, &str, i64) -> T) -> T {
-        let node = self.node(n);
-        let granted = (0..).map(|n| format!("probe{n}")).find_map(|key| {
-            let answer = node.cmd(&args!["LOCK.ACQUIRE", key, "probe"]);
-            matches!(answer, Value::Int(_)).then(|| (answer.int(), key))
-        });
-        let (fence, key) = granted.expect("a lock of this node");
-        let found = look(node, &key, fence);
-        assert_eq!(node.cmd(&["LOCK.RELEASE", &key, "probe"]), 1);
-        found
     }
 
     /// Waits until a node that began as a replica is a primary.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::wire::{decode_effect, News, Told};
+use crate::wire::{decode_effect, News, OwnSlots, Told};
 
 /// What the engine did to the server, in order. Keys are written `0:k`, effects as replicas read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Fake {
     pub foreign: Vec<Name>,
     /// The cluster is down.
     pub is_down: bool,
+    /// The slots that it says are its own.
+    pub own_slots: Option<OwnSlots>,
     /// How often it was asked where a key is at home.
     pub probed: usize,
     pub data: Data,
@@ -224,6 +226,10 @@ impl Server for Fake {
         })
     }
 
+    fn own_slots(&mut self) -> Option<OwnSlots> {
+        self.own_slots.clone()
+    }
+
     fn replicate_fence(&mut self, last: Fence) {
         self.log.borrow_mut().push(Did::ReplicatedFence(last.get()));
     }
@@ -237,6 +243,7 @@ impl Fake {
             verdict: Verdict::Accepts,
             foreign: Vec::new(),
             is_down: false,
+            own_slots: None,
             probed: 0,
             data: BTreeMap::new(),
             cost_us: 0,

@@ -15,6 +15,7 @@ mod replica;
 mod search;
 mod sessions;
 mod slices;
+mod slots;
 mod stats;
 pub mod stream;
 mod sweep;

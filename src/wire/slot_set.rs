@@ -1,0 +1,125 @@
+//! Sets of cluster slots, and what CLUSTER NODES says of the node that answers:
+//!
+//! ```text
+//! <id> <address> myself,master - <ping> <pong> <epoch> <link> 0-5460 7000 [93-<-<id>] [77->-<id>]
+//! ```
+//! A word in brackets is a slot on its way: one that is coming is not the node's yet, and one that is leaving stands among the
+//! others as well.
+
+use super::key_slot::SLOTS;
+
+/// How many words stand before the epoch in a line of CLUSTER NODES, and before the slots.
+const WORDS_BEFORE_EPOCH: usize = 6;
+const WORDS_BEFORE_SLOTS: usize = 8;
+const WORDS: usize = SLOTS as usize / u64::BITS as usize;
+
+/// What a node says of itself in CLUSTER NODES.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnSlots {
+    /// The slots it serves.
+    pub slots: SlotSet,
+    /// Its configuration epoch. It rises when the node takes a slot over from another one by hand, or is promoted.
+    pub epoch: u64,
+}
+
+impl OwnSlots {
+    /// Reads the answer to CLUSTER NODES; `None` if it does not say.
+    pub fn read(nodes: &[u8]) -> Option<OwnSlots> {
+        let text = std::str::from_utf8(nodes).ok()?;
+        let is_own = |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.split(',').any(|f| f == "myself"));
+        let own = text.lines().find(is_own)?;
+        let epoch = own.split(' ').nth(WORDS_BEFORE_EPOCH)?.parse().ok()?;
+        let mut slots = SlotSet::new();
+        for range in own.split(' ').skip(WORDS_BEFORE_SLOTS).filter(|word| !word.starts_with('[') && !word.is_empty()) {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            slots.insert_range(slot(first.parse().ok()?)?, slot(last.parse().ok()?)?);
+        }
+        Some(OwnSlots { slots, epoch })
+    }
+}
+
+/// A set of slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSet(Box<[u64; WORDS]>);
+
+impl SlotSet {
+    /// No slot.
+    pub fn new() -> SlotSet {
+        SlotSet(Box::new([0; WORDS]))
+    }
+
+    /// Whether this slot is in it.
+    pub fn contains(&self, slot: u16) -> bool {
+        self.0.get(word(slot)).is_some_and(|word| word & bit(slot) != 0)
+    }
+
+    /// Adds a slot.
+    pub fn insert(&mut self, slot: u16) {
+        if let Some(word) = self.0.get_mut(word(slot)) {
+            *word |= bit(slot);
+        }
+    }
+
+    /// Whether another set has all that are in this one.
+    pub fn is_subset(&self, of: &SlotSet) -> bool {
+        self.0.iter().zip(of.0.iter()).all(|(word, other)| word & !other == 0)
+    }
+
+    /// Adds the slots from `first` to `last`.
+    pub fn insert_range(&mut self, first: u16, last: u16) {
+        (first..=last).for_each(|slot| self.insert(slot));
+    }
+}
+
+/// A slot, if there is one of this number.
+fn slot(number: u64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|slot| *slot < SLOTS)
+}
+
+fn word(slot: u16) -> usize {
+    usize::from(slot / 64)
+}
+
+fn bit(slot: u16) -> u64 {
+    1 << (slot % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set(ranges: &[(u16, u16)]) -> SlotSet {
+        let mut slots = SlotSet::new();
+        ranges.iter().for_each(|(first, last)| slots.insert_range(*first, *last));
+        slots
+    }
+
+    #[test]
+    fn own_slots_are_read_from_cluster_nodes() {
+        let nodes = "07c37df 127.0.0.1:30004@31004,h slave e7d1eec 0 1426238317239 4 connected\n\
+                     e7d1eec 127.0.0.1:30001@31001 myself,master - 0 0 9 connected 0-5460 7000 [93-<-292f8b3] [77->-e7d1]\n\
+                     292f8b3 127.0.0.1:30003@31003 master - 0 1426238318243 3 connected 10923-16383\n";
+        let own = OwnSlots { slots: set(&[(0, 5460), (7000, 7000)]), epoch: 9 };
+        assert_eq!(OwnSlots::read(nodes.as_bytes()), Some(own));
+        let none = "e7d1eec 127.0.0.1:30001@31001 myself,slave 07c37df 0 0 1 connected\n";
+        assert_eq!(OwnSlots::read(none.as_bytes()), Some(OwnSlots { slots: SlotSet::new(), epoch: 1 }));
+    }
+
+    #[test]
+    fn answers_that_do_not_say_are_not_guessed_at() {
+        for answer in ["", "ERR no", "a b master - 0 0 1 connected 0-5", "a b myself - 0 0 1 connected 5-x", "\u{0}\n"]
+        {
+            assert_eq!(OwnSlots::read(answer.as_bytes()), None, "{answer:?}");
+        }
+        assert_eq!(OwnSlots::read(b"a b myself,master - 0 0 1 connected 0-16384"), None);
+        assert_eq!(OwnSlots::read(b"\xff"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = OwnSlots::read(&bytes);
+        }
+    }
+}
