@@ -8,8 +8,8 @@
 //!
 //! * The first step on a free lock in a slot that is not settled makes the clock leap, and settles the slot.
 //! * Once a second, and at once when its configuration has changed, the server is asked which slots are its own. The others
-//!   are settled no more, one that is only being imported among them; its own are settled at once, so that single grants need
-//!   not do it.
+//!   are settled no more, nor are those on their way in or out, in which two servers grant; its own are settled at once, so
+//!   that single grants need not do it.
 //! * If the server's epoch has risen since, it may have lost a slot and taken it back meanwhile: no slot counts as settled.
 //!
 //! A lock that is held needs none of this: its value brings its fence along.

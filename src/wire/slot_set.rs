@@ -3,8 +3,8 @@
 //! ```text
 //! <id> <address> myself,master - <ping> <pong> <epoch> <link> 0-5460 7000 [93-<-<id>] [77->-<id>]
 //! ```
-//! A word in brackets is a slot on its way: one that is coming is not the node's yet, and one that is leaving stands among the
-//! others as well.
+//! A word in brackets is a slot on its way: `-<-` one that is coming and is not the node's yet, `->-` one that is leaving and
+//! stands among the others as well. The keys in it that are not there are the other node's to serve already.
 
 use super::key_slot::SLOTS;
 
@@ -16,7 +16,7 @@ const WORDS: usize = SLOTS as usize / u64::BITS as usize;
 /// What a node says of itself in CLUSTER NODES.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnSlots {
-    /// The slots it serves.
+    /// The slots it serves, but for those that are leaving.
     pub slots: SlotSet,
     /// Its configuration epoch. It rises when the node takes a slot over from another one by hand, or is promoted.
     pub epoch: u64,
@@ -29,10 +29,19 @@ impl OwnSlots {
         let is_own = |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.split(',').any(|f| f == "myself"));
         let own = text.lines().find(is_own)?;
         let epoch = own.split(' ').nth(WORDS_BEFORE_EPOCH)?.parse().ok()?;
+        let (on_their_way, whole): (Vec<&str>, Vec<&str>) = own
+            .split(' ')
+            .skip(WORDS_BEFORE_SLOTS)
+            .filter(|word| !word.is_empty())
+            .partition(|word| word.starts_with('['));
         let mut slots = SlotSet::new();
-        for range in own.split(' ').skip(WORDS_BEFORE_SLOTS).filter(|word| !word.starts_with('[') && !word.is_empty()) {
+        for range in whole {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
-            slots.insert_range(slot(first.parse().ok()?)?, slot(last.parse().ok()?)?);
+            slots.insert_range(slot(first)?, slot(last)?);
+        }
+        for word in on_their_way {
+            let (number, _) = word.strip_prefix('[')?.split_once('-')?;
+            slots.remove(slot(number)?);
         }
         Some(OwnSlots { slots, epoch })
     }
@@ -60,6 +69,13 @@ impl SlotSet {
         }
     }
 
+    /// Takes a slot out.
+    fn remove(&mut self, slot: u16) {
+        if let Some(word) = self.0.get_mut(word(slot)) {
+            *word &= !bit(slot);
+        }
+    }
+
     /// Whether another set has all that are in this one.
     pub fn is_subset(&self, of: &SlotSet) -> bool {
         self.0.iter().zip(of.0.iter()).all(|(word, other)| word & !other == 0)
@@ -71,9 +87,9 @@ impl SlotSet {
     }
 }
 
-/// A slot, if there is one of this number.
-fn slot(number: u64) -> Option<u16> {
-    u16::try_from(number).ok().filter(|slot| *slot < SLOTS)
+/// Reads a slot's number.
+fn slot(number: &str) -> Option<u16> {
+    number.parse().ok().filter(|slot| *slot < SLOTS)
 }
 
 fn word(slot: u16) -> usize {
@@ -98,9 +114,9 @@ mod tests {
     #[test]
     fn own_slots_are_read_from_cluster_nodes() {
         let nodes = "07c37df 127.0.0.1:30004@31004,h slave e7d1eec 0 1426238317239 4 connected\n\
-                     e7d1eec 127.0.0.1:30001@31001 myself,master - 0 0 9 connected 0-5460 7000 [93-<-292f8b3] [77->-e7d1]\n\
+                     e7d1eec 127.0.0.1:30001@31001 myself,master - 0 0 9 connected 0-5460 7000 [9300-<-292f8b3] [77->-e7d1]\n\
                      292f8b3 127.0.0.1:30003@31003 master - 0 1426238318243 3 connected 10923-16383\n";
-        let own = OwnSlots { slots: set(&[(0, 5460), (7000, 7000)]), epoch: 9 };
+        let own = OwnSlots { slots: set(&[(0, 76), (78, 5460), (7000, 7000)]), epoch: 9 };
         assert_eq!(OwnSlots::read(nodes.as_bytes()), Some(own));
         let none = "e7d1eec 127.0.0.1:30001@31001 myself,slave 07c37df 0 0 1 connected\n";
         assert_eq!(OwnSlots::read(none.as_bytes()), Some(OwnSlots { slots: SlotSet::new(), epoch: 1 }));
