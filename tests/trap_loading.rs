@@ -183,3 +183,29 @@ fn finish(primary: &Server, replica: &Server) {
     primary.assert_clean();
     replica.assert_clean();
 }
+
+/// Redis 7.0 and 7.2 say database 0 of every key that they load beside the data set they serve. A lock of another database was
+/// not found there: after a promotion its lease never ended, and whoever asked for it by LOCK.ACQUIRE alone ever noticed.
+#[test]
+fn leases_of_all_databases_end_on_a_promoted_replica_that_loaded_aside() {
+    let primary = Server::start();
+    let replica = Server::builder().config("repl-diskless-load swapdb").start();
+    let mut client = primary.client();
+    for (db, key) in [(0, "one"), (1, "one"), (1, "two"), (15, "three")] {
+        client.select(db);
+        client.cmd(&["LOCK.ACQUIRE", key, "a", "PX", "2000"]).int();
+    }
+    client.select(5);
+    // No lock, in a place where one of that name is elsewhere.
+    assert_eq!(client.cmd(&["SET", "one", "x"]), "OK");
+    assert_eq!(replica.cmd(&args!["REPLICAOF", "127.0.0.1", primary.port()]), "OK");
+    until_synced(&primary, &replica);
+    assert_same(&primary, &replica);
+    assert!(replica.log().contains("Swapping active DB"), "it loaded aside");
+    until("the replica knows its locks", || replica.info_field("redislock", "redislock_locks_held") == "4");
+    assert_eq!(replica.cmd(&["REPLICAOF", "NO", "ONE"]), "OK");
+    until("every lease has ended", || replica.cmd(&["INFO", "keyspace"]).text().matches("db").count() == 1);
+    assert_eq!(replica.info_field("redislock", "redislock_lease_ends"), "4");
+    assert_eq!(replica.info_field("redislock", "redislock_locks_held"), "0");
+    replica.assert_clean();
+}

@@ -5,7 +5,7 @@
 //! and ask for a turn of the timer, which is the sole writer outside commands.
 
 use super::deadlines::Slot;
-use super::server::KeyId;
+use super::server::{KeyId, KeyName};
 use super::sessions::HoldName;
 use crate::lock::{HoldId, Session, Ticket};
 
@@ -16,6 +16,8 @@ pub struct Inbox {
     pub unlinked: Vec<(KeyId, Slot)>,
     /// Keys to look at: something put a value there.
     pub changed: Vec<KeyId>,
+    /// The same where the server does not tell the database: all are looked at.
+    pub unplaced: Vec<KeyName>,
     /// Grants one of whose answers found nobody.
     pub undelivered: Vec<(KeyId, HoldId, Ticket)>,
     /// Connections that closed, and what is to end with them.
@@ -30,6 +32,7 @@ impl Inbox {
         Inbox {
             unlinked: Vec::new(),
             changed: Vec::new(),
+            unplaced: Vec::new(),
             undelivered: Vec::new(),
             closed: Vec::new(),
             announce_fence: false,
@@ -40,6 +43,7 @@ impl Inbox {
     pub fn is_empty(&self) -> bool {
         self.unlinked.is_empty()
             && self.changed.is_empty()
+            && self.unplaced.is_empty()
             && self.undelivered.is_empty()
             && self.closed.is_empty()
             && !self.announce_fence
@@ -49,6 +53,7 @@ impl Inbox {
     pub fn append(&mut self, mut later: Inbox) {
         self.unlinked.append(&mut later.unlinked);
         self.changed.append(&mut later.changed);
+        self.unplaced.append(&mut later.unplaced);
         self.undelivered.append(&mut later.undelivered);
         self.closed.append(&mut later.closed);
         self.announce_fence |= later.announce_fence;

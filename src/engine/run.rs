@@ -197,12 +197,12 @@ impl<W: Waiting> Engine<W> {
         self.lines.get_mut(at).is_some() || server.open(at).is_some_and(|open| open.found() == Found::Lock)
     }
 
-    fn next_task<S: Server>(&mut self, server: &S, inbox: &mut Inbox) -> Option<Task> {
+    fn next_task<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Task> {
         // First what was not delivered: it decides whom a hold follows, and so what a closed connection ends.
         if let Some((key, hold, ticket)) = inbox.undelivered.pop() {
             return Some(Task::Revoke(key, hold, ticket));
         }
-        if let Some(key) = self.next_noted(inbox) {
+        if let Some(key) = self.next_noted(server, inbox) {
             return Some(Task::Look(key));
         }
         let due = |now: Steady| if planted::is(Fault::LeaseEndsLate) { Steady(now.0 - 500_000) } else { now };
@@ -222,10 +222,17 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// The next key that events noted.
-    fn next_noted(&mut self, inbox: &mut Inbox) -> Option<KeyId> {
-        let Some((key, lease)) = inbox.unlinked.pop() else { return inbox.changed.pop() };
-        self.leases.remove(lease);
-        Some(key)
+    fn next_noted<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<KeyId> {
+        if let Some((key, lease)) = inbox.unlinked.pop() {
+            self.leases.remove(lease);
+            return Some(key);
+        }
+        while inbox.changed.is_empty() {
+            let name = inbox.unplaced.pop()?;
+            self.spent.steps += 1;
+            inbox.changed.extend(places(server, &name));
+        }
+        inbox.changed.pop()
     }
 
     /// Does a task. [`Progress::Halted`] if it must come again.
@@ -304,7 +311,7 @@ impl<W: Waiting> Engine<W> {
         }
         while !slice.is_over(server, &mut self.spent) {
             // Its leases are the primary's to end.
-            let Some(key) = self.next_noted(inbox) else {
+            let Some(key) = self.next_noted(server, inbox) else {
                 // It ended while this server was the primary.
                 if self.tell_some(server) {
                     continue;
@@ -318,6 +325,13 @@ impl<W: Waiting> Engine<W> {
         }
         Some(server.now().steady)
     }
+}
+
+/// Where there is a lock of this name, in whatever database.
+fn places<S: Server>(server: &mut S, name: &[u8]) -> Vec<KeyId> {
+    let found = (0..).map_while(|db| server.open(KeyRef { db, name }).map(|open| (db, open.found())));
+    let locks = found.filter(|(_, found)| *found == Found::Lock);
+    locks.map(|(db, _)| KeyRef { db, name }.to_id()).collect()
 }
 
 /// The next hold that is to end with its connection.

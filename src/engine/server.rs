@@ -23,8 +23,8 @@ pub struct KeyRef<'a> {
 pub struct KeyId {
     /// The database's number.
     pub db: i32,
-    /// The key's name. Up to 16 bytes it needs no allocation of its own.
-    pub name: SmallVec<[u8; 16]>,
+    /// The key's name.
+    pub name: KeyName,
 }
 
 impl KeyId {
@@ -35,7 +35,7 @@ impl KeyId {
 
     /// Before every other.
     pub fn first() -> KeyId {
-        KeyId { db: i32::MIN, name: SmallVec::new() }
+        KeyId { db: i32::MIN, name: KeyName::new() }
     }
 
     /// Follows the data of two databases that changed places.
@@ -48,10 +48,13 @@ impl KeyId {
     }
 }
 
+/// A key's name, to keep. Up to 16 bytes it needs no allocation of its own.
+pub type KeyName = SmallVec<[u8; 16]>;
+
 impl KeyRef<'_> {
     /// To keep.
     pub fn to_id(self) -> KeyId {
-        KeyId { db: self.db, name: SmallVec::from_slice(self.name) }
+        KeyId { db: self.db, name: KeyName::from_slice(self.name) }
     }
 }
 

@@ -11,7 +11,7 @@ use super::api::{self, bytes, call, Ctx, Level, RawCtx, RawString};
 use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
-use super::value::note_changed;
+use super::value::{self, note_changed};
 use super::{alarm, handed, key, listeners, removals, role, state};
 use crate::engine::{Engine, Inbox, KeyRef, Scope, Stored};
 
@@ -144,8 +144,16 @@ unsafe extern "C" fn on_event(ctx: *mut RawCtx, event: raw::RedisModuleEvent, su
                 disconnected(unsafe { Ctx::new(ctx) }, client.id);
             }
         }
-        raw::REDISMODULE_EVENT_LOADING if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED => alarm::kick(),
-        raw::REDISMODULE_EVENT_LOADING if LOADING_STARTS.contains(&sub) => removals::loads(),
+        raw::REDISMODULE_EVENT_LOADING if LOADING_STARTS.contains(&sub) => {
+            removals::loads();
+            // SAFETY: Redis lends the context for the call.
+            let ctx = unsafe { Ctx::new(ctx) };
+            value::load_begins(ctx, sub == raw::REDISMODULE_SUBEVENT_LOADING_REPL_START);
+        }
+        raw::REDISMODULE_EVENT_LOADING => {
+            value::load_ends();
+            alarm::kick();
+        }
         raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => {
             listeners::may_have_come();
             aof_rewritten();

@@ -81,7 +81,12 @@ unsafe extern "C" fn rdb_load(io: *mut RawIo, encoding: c_int) -> *mut c_void {
         // SAFETY: as above.
         let name = unsafe { call!(RedisModule_GetKeyNameFromIO(io)) };
         // SAFETY: a live string, or null where the server does not know the key.
-        note_changed(KeyRef { db, name: unsafe { bytes(name) } }.to_id());
+        let name = unsafe { bytes(name) };
+        if DATABASE_IS_UNKNOWN.get().get() {
+            note_loaded_somewhere(name);
+        } else {
+            note_changed(KeyRef { db, name }.to_id());
+        }
         state::with_engine(|engine| engine.loaded(&holders));
         Box::into_raw(Box::new(Stored { holders, lease: Slot::NONE })).cast()
     })
@@ -96,6 +101,31 @@ fn trust() -> Trust {
     } else {
         Trust::Payload
     }
+}
+
+/// Whether the server says database 0 of every key that it loads.
+static DATABASE_IS_UNKNOWN: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
+
+/// From this version on, servers tell the database of a key also while they load a primary's data set into temporary databases
+/// (`repl-diskless-load swapdb`). Older ones say 0 for all (`initTempDb` in db.c).
+const TELLS_TEMPORARY_DATABASE_SINCE: i32 = 0x0007_0400;
+
+/// The server begins to load a data set; `is_primarys`: that of its primary.
+pub fn load_begins(ctx: Ctx, is_primarys: bool) {
+    let uses_temporary = || ctx.config(c"repl-diskless-load", |how| how == b"swapdb") == Some(true);
+    let is_unknown = is_primarys && api::server_version() < TELLS_TEMPORARY_DATABASE_SINCE && uses_temporary();
+    DATABASE_IS_UNKNOWN.get().set(is_unknown);
+}
+
+/// The server loads no more.
+pub fn load_ends() {
+    DATABASE_IS_UNKNOWN.get().set(false);
+}
+
+/// Notes that a key of this name was loaded, into whichever database.
+fn note_loaded_somewhere(name: &[u8]) {
+    state::with_inbox(|inbox| inbox.unplaced.push(name.into()));
+    alarm::kick();
 }
 
 /// Notes that something put a value into this key, and asks for the timer's turn.

@@ -19,6 +19,9 @@ pub enum Did {
     ReplicatedFence(u64),
 }
 
+/// How many databases there are.
+pub const DATABASES: i32 = 100_000;
+
 type Log = Rc<RefCell<Vec<Did>>>;
 /// The effects as they were replicated, with their keys.
 type Effects = Rc<RefCell<Vec<(KeyId, Vec<u8>)>>>;
@@ -214,6 +217,9 @@ impl Server for Fake {
     }
 
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {
+        if key.db >= DATABASES {
+            return None;
+        }
         self.pass_us(self.open_cost_us);
         Some(OpenKey {
             at: (key.db, key.name.to_vec()),

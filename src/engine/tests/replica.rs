@@ -1,5 +1,6 @@
 //! A server that follows a primary, is promoted, and is demoted again.
 
+use super::fake::DATABASES;
 use super::*;
 use crate::wire::{News, Told};
 
@@ -111,5 +112,26 @@ fn a_replica_keeps_the_deadline_of_the_first_end() {
     assert_eq!(world.engine.leases.first(), Some(world.ms(70)));
     apply(&mut world, K, vec![News::Ended(owner("b").to_owner())]);
     assert_eq!(world.engine.leases.first(), Some(world.ms(90)));
+    world.assert_ends();
+}
+
+/// Redis 7.0 and 7.2 do not tell the database of what they load beside the data set that they serve.
+#[test]
+fn locks_that_were_loaded_into_an_unknown_database_end_by_their_leases() {
+    let mut world = World::new();
+    world.fake.standing = Standing::Loading;
+    for db in [0, 3, DATABASES - 1] {
+        world.restore((db, "k"), "a", 50, 9);
+    }
+    world.inbox.changed.clear();
+    world.inbox.unplaced.extend(["k", "k", "k", "gone"].map(|name| name.as_bytes().into()));
+    world.fake.standing = Standing::Replica;
+    world.settle();
+    world.assert_deadlines();
+    assert_eq!(world.engine.locks_held(), 3);
+    world.fake.standing = Standing::Writable;
+    world.pass(60);
+    world.settle();
+    assert!(world.fake.data.is_empty());
     world.assert_ends();
 }
