@@ -216,3 +216,46 @@ fn lock_that_had_moved_ends_after_a_restart_from_the_aof() {
     until("every lease has ended", || server.info("keyspace").is_empty());
     server.assert_clean();
 }
+
+/// The next in line is killed in the turn in which the lock becomes its own, and the lock goes elsewhere in that turn: what
+/// nobody was told of blocked its new place for the whole lease.
+#[test]
+fn hold_of_a_killed_waiter_ends_wherever_its_lock_went() {
+    let moves: [(&[&[&str]], u32, &str); 6] = [
+        (&[&["RENAME", "k", "k2"]], 0, "k2"),
+        (&[&["RENAME", "k", "k2"], &["RENAME", "k2", "k3"]], 0, "k3"),
+        (&[&["MOVE", "k", "1"]], 1, "k"),
+        (&[&["SWAPDB", "0", "1"]], 1, "k"),
+        (&[&["RENAME", "k", "k2"], &["MOVE", "k2", "3"]], 3, "k2"),
+        (&[&["RENAME", "k", "k2"], &["SWAPDB", "0", "1"], &["SWAPDB", "1", "2"]], 2, "k2"),
+    ];
+    for (moves, db, place) in moves {
+        for kills_first in [true, false] {
+            let server = Server::builder().aof().start();
+            if !server.hears_of_moved_keys() {
+                return;
+            }
+            let mut holder = server.client();
+            let first = acquire(&mut holder, "k", "h");
+            let mut killed = server.client();
+            let id = killed.id();
+            server.send_to_wait(&mut killed, &["LOCK.ACQUIRE", "k", "w", "PX", "600000", "BLOCK", "0"]);
+            let mut next = waiter(&server, "k", "n");
+            let kill = args!["CLIENT", "KILL", "ID", id].to_vec();
+            let mut commands = vec![args!["LOCK.RELEASE", "k", "h"].to_vec()];
+            commands.extend(moves.iter().map(|words| words.iter().flat_map(|word| args![*word]).collect()));
+            commands.insert(if kills_first { 1 } else { commands.len() }, kill);
+            transaction(&mut holder, &commands);
+            assert!(next.read().int() > first, "{commands:?}");
+            killed.expect_closed();
+            let mut client = server.client();
+            client.select(db);
+            until(format!("{place} is free after {commands:?}"), || client.cmd(&["LOCK.INFO", place]).is_nil());
+            assert_eq!(server.info_field("redislock", "redislock_undelivered_grants"), "1");
+            assert_eq!(server.info_field("redislock", "redislock_locks_held"), "1");
+            release(&mut server.client(), "k", "n");
+            server.assert_no_keys();
+            server.assert_clean();
+        }
+    }
+}

@@ -27,6 +27,7 @@ mod sessions;
 mod settings;
 mod slots;
 mod stats;
+mod strays;
 mod sweep;
 mod turn;
 mod waiters;
@@ -58,6 +59,7 @@ use deadlock::{Contended, Search};
 use run::Task;
 use sessions::Sessions;
 use slots::Slots;
+use strays::Strays;
 use sweep::Sweep;
 use waiters::{Asker, Lines, Waiters};
 
@@ -136,6 +138,8 @@ pub struct Engine<W: Waiting> {
     postponed: Vec<Task>,
     /// Holds that were over and made room, by the lock they held: they are still to be counted and told of.
     untold: VecDeque<(KeyId, Crowd)>,
+    /// Where holds went whose answers are still on their way.
+    strays: Strays,
     /// Which lines are asked whether they are at the right server.
     sweep: Sweep,
     /// In a cluster: which slots the fence clock has leapt for.
@@ -165,6 +169,7 @@ impl<W: Waiting> Engine<W> {
             soon: VecDeque::new(),
             postponed: Vec::new(),
             untold: VecDeque::new(),
+            strays: Strays::default(),
             sweep: Sweep::default(),
             slots: None,
         }

@@ -80,6 +80,7 @@ impl<W: Waiting> Engine<W> {
                 self.contended.note(at, None, false);
             }
         }
+        self.forget_stray(at, hold);
     }
 
     /// A client's connection has closed; what ends with it is noted.
@@ -136,11 +137,16 @@ impl<W: Waiting> Engine<W> {
             key.swap(one, other);
         }
         inbox.changed.append(&mut self.lines.keys(Some(&[one, other])));
+        self.strays.swapped(&self.lines, one, other);
     }
 
-    /// Whether a lock found somewhere came there by RENAME or MOVE: it had a deadline, and lost it.
-    pub fn has_moved(&mut self, stored: &Stored) -> bool {
-        stored.lease != Slot::NONE && self.leases.get_mut(stored.lease).is_none()
+    /// A lock was found here: whether it came by RENAME or MOVE. Then it had a deadline, and lost it.
+    pub fn came(&mut self, to: KeyRef, stored: &Stored) -> bool {
+        let has_moved = stored.lease != Slot::NONE && self.leases.get_mut(stored.lease).is_none();
+        if has_moved {
+            self.strays.moved(&self.lines, to, &stored.holders);
+        }
+        has_moved
     }
 
     /// A lock was read from RDB, RESTORE or MIGRATE. Its fence may be another server's, ahead of this one's clock.

@@ -24,6 +24,8 @@ pub enum Task {
     Revoke(KeyId, HoldId, Ticket),
     /// End what ends with a connection that closed.
     Close(KeyId, Owner, Session),
+    /// This hold came here from another key, and the answer with it found nobody.
+    RevokeStray(KeyId, HoldId),
     /// Somebody else changed what the key holds: bring line and deadlines in step with it.
     Look(KeyId),
     /// End what is over, serve the line.
@@ -33,14 +35,18 @@ pub enum Task {
 impl Task {
     fn key(&self) -> &KeyId {
         match self {
-            Task::Revoke(key, ..) | Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => key,
+            Task::Revoke(key, ..)
+            | Task::RevokeStray(key, _)
+            | Task::Close(key, ..)
+            | Task::Look(key)
+            | Task::Advance(key) => key,
         }
     }
 
     /// The key, if the task is about the value there; what is about waiters stays where they wait.
     pub fn value_key(&mut self) -> Option<&mut KeyId> {
         match self {
-            Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => Some(key),
+            Task::RevokeStray(key, _) | Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => Some(key),
             Task::Revoke(..) => None,
         }
     }
@@ -49,7 +55,7 @@ impl Task {
     pub fn is_close(&self) -> bool {
         match self {
             Task::Close(..) => true,
-            Task::Revoke(..) | Task::Look(_) | Task::Advance(_) => false,
+            Task::Revoke(..) | Task::RevokeStray(..) | Task::Look(_) | Task::Advance(_) => false,
         }
     }
 }
@@ -240,9 +246,11 @@ impl<W: Waiting> Engine<W> {
         let at = task.key().borrow();
         let now = server.now();
         let Some(mut key) = server.open(at) else { return Progress::Done };
+        let mut is_astray = false;
         let is_done = self.turn(at, &mut key, now, |turn| {
             match task {
-                Task::Revoke(_, hold, ticket) => turn.undelivered(*hold, *ticket),
+                Task::Revoke(_, hold, ticket) => is_astray = !turn.undelivered(*hold, *ticket),
+                Task::RevokeStray(_, hold) => turn.revoke(*hold),
                 Task::Close(_, owner, session) => return turn.close(owner.borrow(), *session),
                 Task::Look(_) => turn.reconcile(),
                 Task::Advance(_) => turn.advance(),
@@ -255,7 +263,8 @@ impl<W: Waiting> Engine<W> {
         self.index(at, &mut key);
         match task {
             Task::Look(_) => self.bind_all(at, &mut key),
-            Task::Revoke(..) | Task::Close(..) | Task::Advance(_) => {}
+            Task::Revoke(_, hold, _) => self.follow_stray(at, *hold, is_astray),
+            Task::RevokeStray(..) | Task::Close(..) | Task::Advance(_) => {}
         }
         progress
     }
@@ -300,6 +309,8 @@ impl<W: Waiting> Engine<W> {
             match task {
                 Task::Revoke(key, hold, ticket) => inbox.undelivered.push((key, hold, ticket)),
                 Task::Look(key) | Task::Advance(key) => inbox.changed.push(key),
+                // Not its to take back any more.
+                Task::RevokeStray(..) => {}
                 // The lease alone ends it now.
                 Task::Close(..) => {}
             }

@@ -57,6 +57,11 @@ impl Lines {
         }
     }
 
+    /// Every line, and whose it is.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyRef<'_>, &Line)> {
+        self.0.iter().flat_map(|(db, lines)| lines.iter().map(|(name, line)| (KeyRef { db: *db, name }, line)))
+    }
+
     /// Every lock with a line in one of these databases; `None`: in any.
     pub fn keys(&self, dbs: Option<&[i32]>) -> Vec<KeyId> {
         self.0

@@ -142,6 +142,16 @@ impl Line {
         self.handed.insert(hold, sent.collect());
     }
 
+    /// The holds that some answer is on its way with.
+    pub fn in_flight(&self) -> impl Iterator<Item = HoldId> + '_ {
+        self.handed.keys().copied()
+    }
+
+    /// Whether an answer with this hold is on its way.
+    pub fn is_in_flight(&self, hold: HoldId) -> bool {
+        self.handed.contains_key(&hold)
+    }
+
     /// The owner knows of its hold, or the hold is over: what becomes of the answers no longer matters.
     pub fn settle(&mut self, hold: HoldId) {
         if !self.handed.is_empty() {

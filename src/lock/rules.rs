@@ -329,17 +329,37 @@ impl Turn<'_> {
         true
     }
 
-    /// This answer with this hold found nobody. Unless the owner was or can still be told, the hold ends.
-    pub fn undelivered(&mut self, hold: HoldId, ticket: Ticket) {
+    /// This answer with this hold found nobody. Unless the owner was or can still be told, the hold ends. False if it was to end
+    /// and is not here: see [`Turn::revoke`].
+    pub fn undelivered(&mut self, hold: HoldId, ticket: Ticket) -> bool {
         self.advance();
-        match self.line.undelivered(hold, ticket) {
-            Loss::Nothing => {}
-            Loss::OneOfSeveral(session) => self.rebind(hold, session),
-            Loss::LastHope if planted::is(Fault::UndeliveredGrantKept) => {}
-            Loss::LastHope if self.holders.get(hold).is_some_and(|(_, hold)| hold.is_over(self.now.steady)) => {}
-            Loss::LastHope => self.end(hold, End::Undelivered),
+        let is_here = match self.line.undelivered(hold, ticket) {
+            Loss::Nothing => true,
+            Loss::OneOfSeveral(session) => {
+                self.rebind(hold, session);
+                true
+            }
+            Loss::LastHope if planted::is(Fault::UndeliveredGrantKept) => true,
+            Loss::LastHope => self.end_undelivered(hold),
+        };
+        self.advance();
+        is_here
+    }
+
+    /// This hold, of whose grant nobody could be told, was made under another name and came here with the lock's value: it ends.
+    pub fn revoke(&mut self, hold: HoldId) {
+        self.advance();
+        self.end_undelivered(hold);
+        self.advance();
+    }
+
+    /// True if the hold was here.
+    fn end_undelivered(&mut self, hold: HoldId) -> bool {
+        let Some((_, held)) = self.holders.get(hold) else { return false };
+        if !held.is_over(self.now.steady) {
+            self.end(hold, End::Undelivered);
         }
-        self.advance();
+        true
     }
 
     /// The connection closed that this owner's hold may be bound to. False if an answer on it is still on its way: whether the

@@ -247,3 +247,61 @@ fn a_replica_forgets_grants_that_found_nobody() {
     assert_eq!(world.hold(K), held);
     assert_eq!(world.engine.waited_for(), [], "a line of nobody is kept");
 }
+
+/// A transaction may release a lock, kill the next in line, and take the lock elsewhere, all before anything is delivered.
+#[test]
+fn hold_that_nobody_was_told_of_ends_wherever_its_lock_went() {
+    type Act = fn(&mut World);
+    let acts: [(&str, Name, Act); 6] = [
+        ("RENAME", K2, |world| world.rename(K, K2)),
+        ("RENAME twice", (0, "k9"), |world| {
+            world.rename(K, K2);
+            world.rename(K2, (0, "k9"));
+        }),
+        ("MOVE", (3, "k"), |world| world.rename(K, (3, "k"))),
+        ("SWAPDB", (1, "k"), |world| world.swap(0, 1)),
+        ("RENAME and SWAPDB", (1, K2.1), |world| {
+            world.rename(K, K2);
+            world.swap(0, 1);
+        }),
+        ("MOVE and SWAPDB", (1, "k"), |world| {
+            world.rename(K, (3, "k"));
+            world.swap(3, 1);
+        }),
+    ];
+    for (name, place, act) in acts {
+        // What came to the key may be looked at before it is known that the answer was lost, or after.
+        for looks_first in [false, true] {
+            let mut world = World::new();
+            world.grant(K, "x", 600_000);
+            world.wait(K, "w", 600_000, Patience::Endless);
+            world.wait(K, "n", 600_000, Patience::Endless);
+            let answers = hand_off(&mut world);
+            act(&mut world);
+            if looks_first {
+                world.settle();
+            }
+            assert_eq!(world.hold(place).unwrap().0, "w", "{name}");
+            world.lose(K, &answers[0].1);
+            world.settle();
+            assert_eq!(world.hold(place), None, "{name}: w was told of nothing");
+            assert_eq!(world.hold(K).unwrap().0, "n", "{name}: the queue stayed");
+            assert_eq!(world.engine.stats().undelivered_grants, 1, "{name}");
+            world.assert_deadlines();
+        }
+    }
+}
+
+#[test]
+fn hold_that_went_elsewhere_goes_on_if_its_owner_was_told() {
+    let mut world = World::new();
+    world.grant(K, "x", 600_000);
+    world.wait(K, "w", 600_000, Patience::Endless);
+    let answers = hand_off(&mut world);
+    world.rename(K, K2);
+    world.settle();
+    world.deliver(K, &answers[0].1);
+    world.lose(K, &answers[0].1);
+    world.settle();
+    assert_eq!(world.hold(K2).unwrap().0, "w");
+}

@@ -347,6 +347,9 @@ impl World {
     /// RENAME, or MOVE.
     pub fn rename(&mut self, from: Name, to: Name) {
         if let Some(value) = self.unlink(from) {
+            if let Value::Lock(stored) = &value {
+                self.engine.came(at(to), stored);
+            }
             self.place(to, value);
         }
     }

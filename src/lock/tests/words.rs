@@ -186,7 +186,7 @@ fn ask(turn: &mut Turn, words: &[&str]) -> String {
         "close" => if turn.close(owner.unwrap(), session.unwrap()) { "-" } else { "later" }.to_string(),
         other => {
             match other {
-                "undelivered" => turn.undelivered(hold_id(words[1]), Ticket(number(words[2]))),
+                "undelivered" => drop(turn.undelivered(hold_id(words[1]), Ticket(number(words[2])))),
                 "advance" => turn.advance(),
                 "reconcile" => turn.reconcile(),
                 _ => panic!("{other:?} is no request"),

@@ -1,0 +1,57 @@
+//! Holds that were granted under one name and are under another when their answers are still on their way.
+//!
+//! A grant is handed to its client at the end of the turn of the event loop in which it was made, and in that turn a
+//! transaction may do anything: `LOCK.RELEASE k`, `CLIENT KILL` of the next in line, `RENAME k k2`. The hold went along with the
+//! value, and nobody was told of it. It must be ended where it is now; the queue stays with the name it was asked for.
+
+use std::collections::BTreeMap;
+
+use super::run::Task;
+use super::server::{KeyId, KeyRef, Waiting};
+use super::waiters::Lines;
+use super::Engine;
+use crate::lock::{HoldId, Holders};
+
+/// By the name that a hold was granted under: where it is now.
+#[derive(Debug, Default)]
+pub struct Strays(BTreeMap<(KeyId, HoldId), KeyId>);
+
+impl Strays {
+    /// A lock came to this key, from wherever. Linear in the lines there are: locks are moved by operators only.
+    pub fn moved(&mut self, lines: &Lines, to: KeyRef, holders: &Holders) {
+        for (granted_at, line) in lines.iter() {
+            for hold in line.in_flight().filter(|hold| holders.get(*hold).is_some()) {
+                self.0.insert((granted_at.to_id(), hold), to.to_id());
+            }
+        }
+    }
+
+    /// Two databases changed places, and the lines stayed.
+    pub fn swapped(&mut self, lines: &Lines, one: i32, other: i32) {
+        for (granted_at, line) in lines.iter().filter(|(key, _)| key.db == one || key.db == other) {
+            for hold in line.in_flight() {
+                self.0.entry((granted_at.to_id(), hold)).or_insert_with(|| granted_at.to_id());
+            }
+        }
+        self.0.values_mut().for_each(|place| place.swap(one, other));
+    }
+}
+
+impl<W: Waiting> Engine<W> {
+    /// One of the answers with this hold found nobody. `is_astray`: it was to end, and is not where it was granted.
+    pub(super) fn follow_stray(&mut self, granted_at: KeyRef, hold: HoldId, is_astray: bool) {
+        let place = self.forget_stray(granted_at, hold);
+        if is_astray {
+            self.soon.extend(place.map(|place| Task::RevokeStray(place, hold)));
+        }
+    }
+
+    /// Nothing more can be heard of the answers with this hold, unless one is still on its way: where the hold was last.
+    pub(super) fn forget_stray(&mut self, granted_at: KeyRef, hold: HoldId) -> Option<KeyId> {
+        let is_in_flight = self.lines.get(granted_at).is_some_and(|line| line.is_in_flight(hold));
+        if self.strays.0.is_empty() || is_in_flight {
+            return None;
+        }
+        self.strays.0.remove(&(granted_at.to_id(), hold))
+    }
+}
