@@ -14,6 +14,11 @@ const SLICE: Millis = Millis(2);
 const STEPS_PER_READING: usize = 16;
 /// How many clients a slice answers at most. The server hands the answers over afterwards, which takes it some 10 us each.
 const ANSWERS_MAX: usize = 128;
+/// What comes first changes with each task of a slice: mostly what events left, and once in so many tasks what was put off,
+/// what leases ended, and what is still to be told. So each of them goes on, however much there is of the others.
+const TURNS: usize = 16;
+/// How many tasks a slice does at least, also if waits that ran out filled it: one of each kind.
+const TURNS_LEAST: usize = 4;
 /// When to look again after the server would not let a turn write, in milliseconds.
 const RETRY: Millis = Millis(20);
 
@@ -148,14 +153,21 @@ impl<W: Waiting> Engine<W> {
                 server.replicate_fence(last);
             }
         }
-        // What came since goes first: however much was put off, it holds up nothing else, and it never fills slice after
-        // slice.
-        let mut again = mem::take(&mut self.postponed);
-        let mut progress = loop {
-            if slice.is_over(server, &mut self.spent) {
+        let mut put_off = mem::take(&mut self.postponed);
+        let mut turns = (0..TURNS).cycle().enumerate();
+        let progress = loop {
+            let Some((count, turn)) = turns.next() else { break Progress::SliceOver };
+            if slice.is_over(server, &mut self.spent) && count >= TURNS_LEAST {
                 break Progress::SliceOver;
             }
-            let Some(task) = self.next_task(server, inbox) else {
+            let first = match turn {
+                // What was not delivered decides whether what was put off can go on.
+                0 if inbox.undelivered.is_empty() => put_off.pop(),
+                1 => self.next_lease(server),
+                2 if self.tell_some(server) => continue,
+                _ => None,
+            };
+            let Some(task) = first.or_else(|| self.next_task(server, inbox)).or_else(|| put_off.pop()) else {
                 if self.tell_some(server) {
                     continue;
                 }
@@ -165,13 +177,8 @@ impl<W: Waiting> Engine<W> {
                 break Progress::Halted;
             }
         };
-        while progress == Progress::Done && !slice.is_over(server, &mut self.spent) {
-            let Some(task) = again.pop() else { break };
-            if !self.attempt(server, task) {
-                progress = Progress::Halted;
-            }
-        }
-        self.postponed.append(&mut again);
+        // Those that had no turn have the first ones of the next slice.
+        self.postponed.append(&mut put_off);
         progress
     }
 
@@ -211,10 +218,14 @@ impl<W: Waiting> Engine<W> {
         if let Some(key) = self.next_noted(server, inbox) {
             return Some(Task::Look(key));
         }
-        let due = |now: Steady| if planted::is(Fault::LeaseEndsLate) { Steady(now.0 - 500_000) } else { now };
-        next_closed(inbox)
-            .or_else(|| self.next_soon())
-            .or_else(|| self.leases.take_due(due(server.now().steady)).map(Task::Advance))
+        next_closed(inbox).or_else(|| self.next_soon()).or_else(|| self.next_lease(server))
+    }
+
+    /// The next lock one of whose leases has ended.
+    fn next_lease<S: Server>(&mut self, server: &S) -> Option<Task> {
+        let now = server.now().steady;
+        let due = if planted::is(Fault::LeaseEndsLate) { Steady(now.0 - 500_000) } else { now };
+        self.leases.take_due(due).map(Task::Advance)
     }
 
     /// The next thing that a turn left.

@@ -271,3 +271,61 @@ fn a_crowd_whose_leases_have_run_out_takes_turns_with_other_locks() {
     assert_eq!(world.engine.stats().lease_ends, 501);
     world.assert_at_rest();
 }
+
+/// Something of which there is more than fits into a slice, before each of them.
+type Flood = fn(&mut World, usize);
+
+/// Whatever there is too much of, what it might hold up gets its turn: what was put off, leases that end, and those that made
+/// room and are still to be told of.
+#[test]
+fn no_flood_holds_up_the_others() {
+    fn waits(world: &mut World, round: usize) {
+        for n in 0..300 {
+            world.wait((7, "busy"), &format!("w{round}-{n}"), 5, Patience::For(Millis(1)));
+        }
+        world.pass(1);
+    }
+    fn notes(world: &mut World, _: usize) {
+        world.inbox.changed.extend((0..300).map(|_| at((7, "busy")).to_id()));
+    }
+    fn leases(world: &mut World, round: usize) {
+        for n in 0..300 {
+            world.grant((8, &*Box::leak(format!("l{round}-{n}").into_boxed_str())), "a", 1);
+        }
+        world.pass(1);
+    }
+    fn closed(world: &mut World, round: usize) {
+        let connection = 1000 + round as u64;
+        for n in 0..300 {
+            world.grants(ask((9, &*Box::leak(format!("s{round}-{n}").into_boxed_str())), "a").on(connection));
+        }
+        world.hang_up(connection);
+    }
+    let floods: [(&str, Flood); 4] = [("waits", waits), ("notes", notes), ("leases", leases), ("closed", closed)];
+    for (name, flood) in floods {
+        let mut world = World::new();
+        world.grant((7, "busy"), "a", 600_000);
+        // A slice is 2 ms, and each key takes a tenth of that.
+        world.fake.cost_us = 200;
+        let (put_off, ending) = ((0, "put off"), (0, "ending"));
+        world.grant(put_off, "a", 5);
+        let next = world.wait(put_off, "b", 600_000, Patience::Endless);
+        world.fake.foreign.push(put_off);
+        world.pass(5);
+        world.settle();
+        world.fake.foreign.clear();
+        world.grant(ending, "a", 5);
+        let heir = world.wait(ending, "b", 600_000, Patience::Endless);
+        world.pass(5);
+        world.did();
+        let mut granted = Vec::new();
+        for round in 0..40 {
+            flood(&mut world, round);
+            let asked_to_come = world.run();
+            assert!(asked_to_come.is_some_and(|at| at <= world.fake.now.steady), "{name}: the slice was full");
+            granted.extend(world.granted());
+        }
+        granted.sort_unstable();
+        assert_eq!(granted, [next, heir], "{name}");
+    }
+}
