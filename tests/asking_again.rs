@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use support::{
-    aof_commands, assert_all_over, assert_both_clean, assert_nothing_unread, digest, exec, say, until, until_synced,
-    wait, Server, Value,
+    aof_commands, assert_all_over, assert_both_clean, assert_nothing_unread, assert_same, digest, exec, say, until,
+    until_synced, wait, Server, Value,
 };
 
 #[track_caller]
@@ -321,4 +321,33 @@ fn hold_from_an_earlier_term_of_this_very_server_draws_a_new_fence() {
     release(&one, "a");
     release(&one, "b");
     assert_both_clean(&one, &other);
+}
+
+/// WAIT counts from what the client's last command wrote, on servers newer than Redis 7.0. One that asked again wrote nothing on
+/// a new connection, and WAIT said at once that replicas had a hold which none of them had heard of.
+#[test]
+fn wait_after_asking_again_counts_only_replicas_that_have_the_hold() {
+    for mode in ["", " SHARED"] {
+        let primary = Server::start();
+        let replica = Server::builder().replica_of(&primary).start();
+        until_synced(&primary, &replica);
+        let ask = format!("LOCK.ACQUIRE k a PX 60000{mode}");
+        let fence = say(&primary, &ask).int();
+        until_synced(&primary, &replica);
+        replica.sigstop();
+        assert_eq!(say(&primary, "LOCK.EXTEND k a PX 600000"), 1);
+        let mut again = primary.client();
+        assert_eq!(again.cmd(&ask.split(' ').collect::<Vec<_>>()), fence);
+        assert_eq!(again.cmd(&["WAIT", "1", "100"]), 0, "the replica is stopped");
+        replica.sigcont();
+        assert_eq!(again.cmd(&["WAIT", "1", "0"]), 1);
+        // In a transaction as well.
+        replica.sigstop();
+        let mut other = primary.client();
+        assert_eq!(exec(&mut other, &[&ask])[0], fence);
+        assert_eq!(other.cmd(&["WAIT", "1", "100"]), 0);
+        replica.sigcont();
+        assert_eq!(other.cmd(&["WAIT", "1", "0"]), 1);
+        assert_same(&primary, &replica);
+    }
 }

@@ -25,7 +25,7 @@ mod run;
 mod server;
 mod sessions;
 mod settings;
-mod slots;
+mod settled_slots;
 mod stats;
 mod strays;
 mod sweep;
@@ -58,7 +58,7 @@ use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
 use run::Task;
 use sessions::Sessions;
-use slots::Slots;
+use settled_slots::SettledSlots;
 use strays::Strays;
 use sweep::Sweep;
 use waiters::{Asker, Lines, Waiters};
@@ -130,6 +130,8 @@ pub struct Engine<W: Waiting> {
     /// What is to be published of the turns since it was taken last; of those of the timer, with their keys.
     events: Events,
     timer_events: Vec<(KeyId, KeyEvent)>,
+    /// Whether the last step changed what is saved.
+    has_recorded: bool,
     /// What turns have cost since the timer asked last.
     spent: run::Cost,
     /// What a turn left for the next one.
@@ -143,7 +145,7 @@ pub struct Engine<W: Waiting> {
     /// Which lines are asked whether they are at the right server.
     sweep: Sweep,
     /// In a cluster: which slots the fence clock has leapt for.
-    slots: Option<Box<Slots>>,
+    settled_slots: Option<Box<SettledSlots>>,
 }
 
 impl<W: Waiting> Engine<W> {
@@ -165,13 +167,14 @@ impl<W: Waiting> Engine<W> {
             no_holders: Holders::Free,
             events: Events::new(),
             timer_events: Vec::new(),
+            has_recorded: false,
             spent: run::Cost::default(),
             soon: VecDeque::new(),
             postponed: Vec::new(),
             untold: VecDeque::new(),
             strays: Strays::default(),
             sweep: Sweep::default(),
-            slots: None,
+            settled_slots: None,
         }
     }
 
@@ -263,8 +266,14 @@ impl<W: Waiting> Engine<W> {
         let wait = if full.is_some() { Wait::No } else { join };
         let Asked { owner, mode, lease, session, user, patience: _ } = asked;
         let asked = Acquire { owner, mode, lease, session, user, wait };
+        self.has_recorded = false;
         Ok(match self.turn(at, key, now, |turn| turn.acquire(asked))? {
-            Acquired::Granted(fence) => Outcome::Granted(fence),
+            Acquired::Granted(fence) => {
+                if !self.has_recorded {
+                    self.confirm(key, now, owner);
+                }
+                Outcome::Granted(fence)
+            }
             Acquired::Refused => match full {
                 Some(full) => Outcome::Refused(full),
                 None => {

@@ -19,13 +19,13 @@ impl<W: Waiting> Engine<W> {
         let stored = key.stored().map(|stored| (mem::replace(&mut stored.holders, Holders::Free), stored.lease));
         let is_new = stored.is_none();
         let (mut holders, lease) = stored.unwrap_or((Holders::Free, Slot::NONE));
-        let (mut is_granted, mut is_signalled) = (false, false);
+        let (mut is_confirmed, mut is_signalled) = (false, false);
         for change in news {
             match change {
                 News::Runs(told, mode, hold) => {
                     self.fences.learn(hold.fence);
                     let before = holders.of(hold.owner.borrow()).map(|(_, mode, _)| mode);
-                    is_granted |= told == Told::Granted || before.is_none();
+                    is_confirmed = true;
                     // An extension gains and loses nobody the lock; a downgrade lets others in.
                     is_signalled |= told == Told::Granted || !before.is_some_and(|before| mode.satisfies(before));
                     holders.put(mode, hold);
@@ -49,7 +49,7 @@ impl<W: Waiting> Engine<W> {
             if let Some(stored) = key.stored() {
                 stored.holders = holders;
             }
-            if is_granted {
+            if is_confirmed {
                 key.clear_ttl();
             }
             self.index(at, key);

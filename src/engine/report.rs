@@ -52,15 +52,22 @@ pub struct WaiterReport {
     pub waited_ms: u64,
 }
 
-/// LOCK.CHECK: the fence and the milliseconds left, if the owner holds.
-pub fn check(holders: &Holders, owner: OwnerRef, now: Now) -> Option<(u64, u64)> {
+/// LOCK.CHECK: the fence and the milliseconds left, if the owner holds. `key_ttl_ms`: what is left of a TTL that somebody set by
+/// hand, and that ends the hold if it runs out first.
+pub fn check(holders: &Holders, key_ttl_ms: Option<u64>, owner: OwnerRef, now: Now) -> Option<(u64, u64)> {
     let (_, _, hold) = holders.of(owner).filter(|(.., hold)| !hold.is_over(now.steady))?;
-    Some((hold.fence.get(), ttl_ms(hold, now)))
+    Some((hold.fence.get(), ttl_ms(hold, key_ttl_ms, now)))
 }
 
 impl<W: Waiting> Engine<W> {
-    /// LOCK.INFO; `None` when nobody holds the lock, whatever the key still says.
-    pub fn report<'a>(&self, at: KeyRef, holders: &'a Holders, now: Now) -> Option<Report<'a>> {
+    /// LOCK.INFO, with `key_ttl_ms` as in [`check`]; `None` when nobody holds the lock, whatever the key still says.
+    pub fn report<'a>(
+        &self,
+        at: KeyRef,
+        holders: &'a Holders,
+        key_ttl_ms: Option<u64>,
+        now: Now,
+    ) -> Option<Report<'a>> {
         let running = || holders.iter().filter(|(_, hold)| !hold.is_over(now.steady));
         let (mode, _) = running().next()?;
         let line = self.lines.get(at);
@@ -72,17 +79,20 @@ impl<W: Waiting> Engine<W> {
         Some(Report {
             mode,
             holders_count: holders.count_running(now.steady),
-            holders: running().take(HOLDERS_SHOWN).map(|(mode, hold)| self.report_holder(mode, hold, now)).collect(),
+            holders: running()
+                .take(HOLDERS_SHOWN)
+                .map(|(mode, hold)| self.report_holder(mode, hold, key_ttl_ms, now))
+                .collect(),
             waiters: line.map_or(0, |line| line.len()),
             queue: queue.collect(),
         })
     }
 
-    fn report_holder<'a>(&self, mode: Mode, hold: &'a Hold, now: Now) -> HolderReport<'a> {
+    fn report_holder<'a>(&self, mode: Mode, hold: &'a Hold, key_ttl_ms: Option<u64>, now: Now) -> HolderReport<'a> {
         HolderReport {
             owner: hold.owner.as_bytes(),
             fence: hold.fence.get(),
-            ttl_ms: ttl_ms(hold, now),
+            ttl_ms: ttl_ms(hold, key_ttl_ms, now),
             held_ms: ms_between(hold.since, now.steady),
             limit: match mode {
                 Mode::Exclusive | Mode::Shared(None) => 0,
@@ -94,8 +104,9 @@ impl<W: Waiting> Engine<W> {
 }
 
 /// Rounded up: a hold that runs has at least 1 ms left.
-fn ttl_ms(hold: &Hold, now: Now) -> u64 {
-    us_between(now.steady, hold.end).div_ceil(1000)
+fn ttl_ms(hold: &Hold, key_ttl_ms: Option<u64>, now: Now) -> u64 {
+    let lease_ms = us_between(now.steady, hold.end).div_ceil(1000);
+    key_ttl_ms.map_or(lease_ms, |ttl_ms| ttl_ms.clamp(1, lease_ms))
 }
 
 fn ms_between(from: Steady, to: Steady) -> u64 {

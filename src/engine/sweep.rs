@@ -6,7 +6,7 @@
 
 use super::run::Slice;
 use super::server::{Home, KeyId, KeyRef, Reply, Server, Waiting};
-use super::slots::Slots;
+use super::settled_slots::SettledSlots;
 use super::Engine;
 use crate::lock::{Millis, Steady};
 
@@ -27,7 +27,7 @@ impl<W: Waiting> Engine<W> {
     /// The server is part of a cluster: lines may find themselves at the wrong server, and slots come and go.
     pub fn join_cluster(&mut self) {
         self.sweep.in_cluster = true;
-        self.slots = Some(Box::new(Slots::new()));
+        self.settled_slots = Some(Box::new(SettledSlots::new()));
     }
 
     /// When the next line is to be asked about; the beginning of time if one is now.

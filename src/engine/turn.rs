@@ -7,7 +7,7 @@ use super::deadlines::Slot;
 use super::run::Task;
 use super::server::{Found, Key, KeyEvent, KeyRef, Reply, Stored, Waiting};
 use super::{sessions, Engine, WrongType};
-use crate::lock::{Answer, Change, Crowd, Effect, End, HoldId, Holders, Mode, Now, Ticket, Turn};
+use crate::lock::{Answer, Change, Crowd, Effect, End, HoldId, Holders, Mode, Now, OwnerRef, Ticket, Turn};
 use crate::planted::{self, Fault};
 use crate::wire::{EffectWriter, Told};
 
@@ -20,7 +20,7 @@ impl<W: Waiting> Engine<W> {
         now: Now,
         step: impl FnOnce(&mut Turn) -> R,
     ) -> Result<R, WrongType> {
-        match (key.found(), &mut self.slots) {
+        match (key.found(), &mut self.settled_slots) {
             (Found::Other, _) => {
                 self.turn_away(at);
                 return Err(WrongType);
@@ -77,7 +77,7 @@ impl<W: Waiting> Engine<W> {
                     first_granted = first_granted.or(Some(hold.fence));
                 }
                 Effect::Changed(_, Change::AskedAgain | Change::Extended) => is_changed = true,
-                Effect::Changed(_, Change::Downgraded) => is_signalled = true,
+                Effect::Changed(_, Change::Downgraded) => (is_changed, is_signalled) = (true, true),
                 Effect::Ended(hold, _) => {
                     let is_new = first_granted.is_some_and(|first| hold.fence >= first);
                     granted = granted.saturating_sub(usize::from(is_new));
@@ -91,6 +91,7 @@ impl<W: Waiting> Engine<W> {
         if !(is_changed || is_signalled) {
             return;
         }
+        self.has_recorded = true;
         let is_heard = key.is_heard();
         let stored = key.stored();
         let existed = stored.is_some();
@@ -111,7 +112,8 @@ impl<W: Waiting> Engine<W> {
             self.leases.remove(lease);
             key.remove();
         } else if existed {
-            if is_granted {
+            // A TTL that somebody set by hand ends no hold that was just granted, or confirmed.
+            if is_granted || is_changed {
                 key.clear_ttl();
             }
             self.index(at, key);
@@ -135,6 +137,21 @@ impl<W: Waiting> Engine<W> {
         if is_signalled {
             key.signal_changed();
         }
+    }
+
+    /// An owner asked again, and nothing changed. Replicas and AOF are told of its hold all the same: WAIT counts from what the
+    /// client's last command wrote, and after one that wrote nothing it would count replicas that do not have the hold.
+    pub(super) fn confirm<K: Key>(&mut self, key: &mut K, now: Now, owner: OwnerRef) {
+        key.clear_ttl();
+        if !key.is_heard() {
+            return;
+        }
+        let Some((_, mode, hold)) = key.stored().and_then(|stored| stored.holders.of(owner)) else { return };
+        let mut effect = mem::take(&mut self.effect);
+        effect.clear();
+        EffectWriter::begin(&mut effect, now).runs(Told::Changed, mode, hold);
+        key.replicate(&effect);
+        self.effect = effect;
     }
 
     /// Tells whom it concerns of what is recorded: counters, sessions, keyspace events, waiters.

@@ -48,7 +48,7 @@ macro_rules! required {
 
 required! {
     RedisModule_OpenKey RedisModule_CloseKey RedisModule_KeyType RedisModule_ModuleTypeGetType
-    RedisModule_ModuleTypeGetValue RedisModule_ModuleTypeSetValue RedisModule_DeleteKey RedisModule_SetExpire
+    RedisModule_ModuleTypeGetValue RedisModule_ModuleTypeSetValue RedisModule_DeleteKey RedisModule_SetExpire RedisModule_GetExpire
     RedisModule_Replicate RedisModule_ReplicateVerbatim RedisModule_SignalModifiedKey RedisModule_BlockClient
     RedisModule_SetDisconnectCallback RedisModule_UnblockClient RedisModule_GetBlockedClientPrivateData
     RedisModule_GetBlockedClientHandle RedisModule_CreateTimer RedisModule_StopTimer RedisModule_EventLoopAddOneShot RedisModule_EventLoopAdd

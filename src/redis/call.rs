@@ -95,14 +95,15 @@ impl Call<'_> {
         publish::of_command(self.ctx, self.key, events);
     }
 
-    /// Looks at the lock there, if there is one, and changes nothing.
-    pub fn see<R>(&self, look: impl FnOnce(Option<&Stored>) -> R) -> Result<R, WrongType> {
+    /// Looks at the lock there, if there is one, and at what is left of the key's TTL in milliseconds, if somebody set one.
+    /// Changes nothing.
+    pub fn see<R>(&self, look: impl FnOnce(Option<(&Stored, Option<u64>)>) -> R) -> Result<R, WrongType> {
         // SAFETY: the argument lives as long as the command, and the context is the command's.
         let seen = unsafe { SeenKey::of_command(self.ctx, self.key) };
         if seen.found() == Found::Other {
             return Err(WrongType);
         }
-        Ok(look(seen.stored()))
+        Ok(look(seen.stored().map(|stored| (stored, seen.ttl_ms()))))
     }
 
     /// Which leases may be asked for.

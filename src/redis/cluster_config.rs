@@ -5,7 +5,7 @@
 //! tells of what clients send afterwards. So whoever has heard that a slot came finds that the module knows of it too.
 //!
 //! Where the kernel does not tell (it has run out of watches, or the file is elsewhere by now), the engine still looks once a
-//! second; see `src/engine/slots.rs`.
+//! second; see `src/engine/settled_slots.rs`.
 
 use std::ffi::{c_int, c_void, CString};
 use std::os::unix::ffi::OsStrExt;

@@ -193,21 +193,24 @@ fn extend(call: &Call) -> Answered {
 /// `LOCK.CHECK key owner`
 fn check(call: &Call) -> Answered {
     let CheckRequest { owner } = CheckRequest::parse(call.args)?;
-    let held = call.see(|stored| engine::check(&stored?.holders, owner, api::now()))?;
+    let held = call.see(|seen| {
+        let (stored, key_ttl_ms) = seen?;
+        engine::check(&stored.holders, key_ttl_ms, owner, api::now())
+    })?;
     Ok(held.map_or(Answer::Null, |(fence, ttl_ms)| Answer::Checked { fence, ttl_ms }))
 }
 
 /// `LOCK.INFO key`
 fn describe(call: &Call) -> Answered {
-    call.see(|stored| {
-        let report = |stored: &Stored| {
+    call.see(|seen| {
+        let report = |(stored, key_ttl_ms): (&Stored, Option<u64>)| {
             state::with_engine(|engine| {
-                let report = engine.report(call.at, &stored.holders, api::now())?;
+                let report = engine.report(call.at, &stored.holders, key_ttl_ms, api::now())?;
                 reply::report(call.ctx, &report);
                 Some(Answer::Nothing)
             })
         };
-        stored.map_or(Some(None), report)
+        seen.map_or(Some(None), report)
     })?
     .map(|answer| answer.unwrap_or(Answer::Null))
     .ok_or_else(|| PANICKED.into())

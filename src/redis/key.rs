@@ -158,6 +158,14 @@ impl SeenKey<'_> {
         self.found
     }
 
+    /// How many milliseconds are left of its TTL, which somebody set by hand; `None` without one, or without a lock.
+    pub fn ttl_ms(&self) -> Option<u64> {
+        self.stored()?;
+        // SAFETY: a key that holds a lock is open.
+        let left = unsafe { call!(RedisModule_GetExpire(self.key)) };
+        u64::try_from(left).ok()
+    }
+
     /// The lock it holds.
     pub fn stored(&self) -> Option<&Stored> {
         // SAFETY: null, or the value of the open key, which nobody changes while this is borrowed.

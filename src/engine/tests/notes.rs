@@ -66,8 +66,9 @@ fn an_owner_that_finds_itself_the_holder_stops_waiting() {
     let fence = world.hold(K).unwrap().1;
     assert!(fence > 7_000_000, "an inherited hold gets a new fence");
     let done = world.did();
-    assert_eq!(done[0], Did::Replicated("0:k".into(), format!("changed b {fence}")));
-    let [Did::Answered(told, Reply::Granted(hold, ..))] = done[1..] else { panic!("{done:?}") };
+    assert_eq!(done[0], Did::ClearedTtl("0:k".into()));
+    assert_eq!(done[1], Did::Replicated("0:k".into(), format!("changed b {fence}")));
+    let [Did::Answered(told, Reply::Granted(hold, ..))] = done[2..] else { panic!("{done:?}") };
     assert_eq!((told, hold.fence.get()), (client, fence));
     world.assert_ends();
 }

@@ -6,6 +6,10 @@ fn replicated(effect: &str) -> Did {
     Did::Replicated("0:k".into(), effect.into())
 }
 
+fn cleared() -> Did {
+    Did::ClearedTtl("0:k".into())
+}
+
 fn signalled() -> Did {
     Did::Signalled("0:k".into())
 }
@@ -72,7 +76,7 @@ fn only_grants_ends_and_mode_changes_are_signalled() {
     assert!(!world.did().contains(&signalled()));
     assert_eq!(world.downgrade(K, "a"), Ok(true));
     let changed = replicated(&format!("changed a {} shared", world.hold(K).unwrap().1));
-    assert_eq!(world.did(), [changed, signalled(), published(KeyEvent::Downgrade)]);
+    assert_eq!(world.did(), [cleared(), changed, signalled(), published(KeyEvent::Downgrade)]);
     assert_eq!(world.downgrade(K, "a"), Ok(true), "shared already");
     assert_eq!(world.did(), []);
     assert_eq!(world.release(K, "a"), Ok(true));
@@ -84,15 +88,16 @@ fn asking_again_is_published_by_nobody_and_an_extension_is() {
     let mut world = World::new();
     let fence = world.grant(K, "a", 100).get();
     world.did();
+    let changed = |fence| replicated(&format!("changed a {fence}"));
     world.grant(K, "a", 50);
-    assert_eq!(world.did(), [], "its end did not move");
+    assert_eq!(world.did(), [cleared(), changed(fence)], "its end did not move, but WAIT is to mean something");
     world.grant(K, "a", 200);
-    assert_eq!(world.did(), [replicated(&format!("changed a {fence}"))]);
+    assert_eq!(world.did(), [cleared(), changed(fence)]);
     world.extend(K, "a", 20).unwrap();
-    assert_eq!(world.did(), [replicated(&format!("changed a {fence}")), published(KeyEvent::Extend)]);
+    assert_eq!(world.did(), [cleared(), changed(fence), published(KeyEvent::Extend)]);
     assert_eq!(world.engine.first_deadline(), Some(world.ms(20)));
     world.raise(K, "a", fence + 7).unwrap();
-    assert_eq!(world.did(), [replicated(&format!("changed a {}", fence + 7)), published(KeyEvent::Extend)]);
+    assert_eq!(world.did(), [cleared(), changed(fence + 7), published(KeyEvent::Extend)]);
     assert_eq!(world.extend(K, "z", 20), Ok(false));
     assert_eq!(world.did(), []);
     world.assert_ends();
@@ -106,11 +111,13 @@ fn where_nobody_listens_changes_are_only_counted() {
     world.grant(K, "a", 100);
     assert_eq!(world.did(), [counted(), signalled(), published(KeyEvent::Acquire)]);
     world.extend(K, "a", 200).unwrap();
-    assert_eq!(world.did(), [counted(), published(KeyEvent::Extend)]);
+    assert_eq!(world.did(), [cleared(), counted(), published(KeyEvent::Extend)]);
+    world.grant(K, "a", 50);
+    assert_eq!(world.did(), [cleared()], "nothing changed, and there is nobody to be told");
     let client = world.wait(K, "b", 5, Patience::Endless);
     world.release(K, "a").unwrap();
     let done = world.did();
-    assert_eq!(done[..3], [Did::ClearedTtl("0:k".into()), counted(), signalled()]);
+    assert_eq!(done[..3], [cleared(), counted(), signalled()]);
     assert!(matches!(done[done.len() - 3], Did::Answered(told, Reply::Granted(..)) if told == client));
     world.release(K, "b").unwrap();
     assert_eq!(world.did(), [counted(), signalled(), published(KeyEvent::Release)]);

@@ -63,13 +63,13 @@ fn a_replica_signals_grants_ends_and_mode_changes_only() {
 }
 
 #[test]
-fn only_a_grant_takes_off_the_ttl_on_a_replica() {
+fn whatever_confirms_a_hold_takes_off_the_ttl_on_a_replica() {
     let mut world = World::new();
     let now = world.fake.now;
     apply(&mut world, K, vec![runs(Told::Granted, hold("a", 7, now, 50))]);
     world.did();
     apply(&mut world, K, vec![runs(Told::Changed, hold("a", 7, now, 90))]);
-    assert_eq!(world.did(), []);
+    assert_eq!(world.did(), [Did::ClearedTtl("0:k".into())]);
     apply(&mut world, K, vec![runs(Told::Granted, hold("b", 8, now, 90))]);
     assert_eq!(world.did(), [Did::ClearedTtl("0:k".into()), Did::Signalled("0:k".into())]);
 }

@@ -9,7 +9,7 @@ fn ended(key: Name) -> Did {
 /// The client that a hold ends with, as LOCK.INFO tells it.
 fn told_client(world: &World, key: Name) -> u64 {
     let holders = &world.fake.lock(key).unwrap().holders;
-    world.engine.report(at(key), holders, world.fake.now).unwrap().holders[0].session
+    world.engine.report(at(key), holders, None, world.fake.now).unwrap().holders[0].session
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Slots that move from server to server in a cluster, and what that means for fences.
+//! SettledSlots that move from server to server in a cluster, and what that means for fences.
 //!
 //! The server that had a slot before may have given numbers above this one's clock: it started, or was promoted, within the
 //! last minute and had leapt, or its wall clock is ahead. Nothing tells this server of that for a lock that is free, because
@@ -24,7 +24,7 @@ const EVERY: Millis = Millis(1000);
 
 /// What a node of a cluster knows of slots.
 #[derive(Debug)]
-pub struct Slots {
+pub struct SettledSlots {
     settled: SlotSet,
     /// When the server is asked next; `None`: not before a lock is granted.
     due: Option<Steady>,
@@ -32,10 +32,10 @@ pub struct Slots {
     epoch: u64,
 }
 
-impl Slots {
+impl SettledSlots {
     /// None is settled.
-    pub fn new() -> Slots {
-        Slots { settled: SlotSet::new(), due: None, epoch: 0 }
+    pub fn new() -> SettledSlots {
+        SettledSlots { settled: SlotSet::new(), due: None, epoch: 0 }
     }
 
     /// A free lock of this name may be granted now: the clock is brought above whatever was granted elsewhere before.
@@ -63,14 +63,14 @@ impl<W: Waiting> Engine<W> {
     /// This server starts to decide, at its start or promoted: it leaps above every fence that it may not know of.
     pub fn begin_term(&mut self, now: Now) {
         self.fences.leap(now.unix);
-        if let Some(slots) = &mut self.slots {
-            **slots = Slots::new();
+        if let Some(slots) = &mut self.settled_slots {
+            **slots = SettledSlots::new();
         }
     }
 
     /// The server's configuration has changed: it is asked at once which slots are its own, if any lock was granted here.
     pub fn recheck_slots<S: Server>(&mut self, server: &mut S) {
-        if let Some(due) = self.slots.as_mut().and_then(|slots| slots.due.as_mut()) {
+        if let Some(due) = self.settled_slots.as_mut().and_then(|slots| slots.due.as_mut()) {
             *due = server.now().steady;
         }
         match server.standing() {
@@ -81,12 +81,12 @@ impl<W: Waiting> Engine<W> {
 
     /// When the server is to be asked next which slots are its own.
     pub(super) fn next_slot_check(&self) -> Option<Steady> {
-        self.slots.as_ref().and_then(|slots| slots.due)
+        self.settled_slots.as_ref().and_then(|slots| slots.due)
     }
 
     /// Asks the server, which may grant, which slots are its own, if that is due.
     pub(super) fn check_slots<S: Server>(&mut self, server: &mut S) {
-        let Some(slots) = &mut self.slots else { return };
+        let Some(slots) = &mut self.settled_slots else { return };
         let now = server.now();
         if slots.due.is_some_and(|due| due <= now.steady) {
             slots.due = Some(now.steady + EVERY);
