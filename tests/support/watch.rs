@@ -36,6 +36,15 @@ impl Server {
         hears
     }
 
+    /// Those of these eviction policies that the server has. The ones by the last change of a key (lrm) came with Redis 8.6.
+    pub fn policies<'a>(&self, policies: &[&'a str]) -> Vec<&'a str> {
+        let before = self.cmd(&["CONFIG", "GET", "maxmemory-policy"]).get("maxmemory-policy").text().to_owned();
+        let has = |policy: &str| self.cmd(&["CONFIG", "SET", "maxmemory-policy", policy]) == "OK";
+        let known = policies.iter().copied().filter(|policy| has(policy)).collect();
+        assert!(has(&before));
+        known
+    }
+
     /// The fields of an INFO section (`"everything"` for all, modules included).
     #[track_caller]
     pub fn info(&self, section: &str) -> HashMap<String, String> {
