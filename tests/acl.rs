@@ -84,6 +84,25 @@ fn category_lock_holds_the_commands_for_everybody_and_no_others() {
     server.assert_clean();
 }
 
+/// Valkey 9.1 may keep a user to some databases. Lock commands keep to them as well, of a connection that was in another
+/// database before.
+#[test]
+fn user_of_one_database_may_not_use_locks_of_another() {
+    let server = Server::start();
+    let mut c = user(&server, "~* +@all");
+    assert_allowed(&mut c, "SELECT 1");
+    assert_allowed(&mut c, "LOCK.ACQUIRE k me");
+    if server.cmd(&["ACL", "SETUSER", "app", "resetdbs", "db=0"]).is_err() {
+        return skip("below Valkey 9.1 rights hold in every database");
+    }
+    for request in ["LOCK.ACQUIRE k me", "LOCK.EXTEND k me", "LOCK.CHECK k me", "LOCK.INFO k", "LOCK.RELEASE k me"] {
+        assert_denied(&mut c, request);
+    }
+    assert_allowed(&mut c, "SELECT 0");
+    assert_allowed(&mut c, "LOCK.ACQUIRE k me");
+    server.assert_clean();
+}
+
 #[test]
 fn user_of_category_lock_may_use_locks_that_match_and_nothing_else() {
     let server = Server::start();

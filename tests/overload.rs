@@ -365,7 +365,8 @@ fn grant_that_was_read_in_the_midst_of_a_long_script_is_kept() {
     }
 }
 
-/// And when its client is evicted for what it had asked for behind its wait, some of which was sent with the grant.
+/// And when its client is evicted for what it had asked for behind its wait, some of which was sent with the grant. It asks
+/// for a part of a string: since 8.6 Redis does not count a whole long string as its reader's.
 #[test]
 fn grant_that_was_read_before_its_client_was_evicted_is_kept() {
     let server = Server::builder().config("maxmemory-clients 8mb").start();
@@ -373,7 +374,8 @@ fn grant_that_was_read_before_its_client_was_evicted_is_kept() {
     acquire(&mut a, "k", "a");
     server.cmd(&args!["SETRANGE", "large", 8 * FLOOD, "x"]);
     let mut b = server.client();
-    b.send_many(&[&["LOCK.ACQUIRE", "k", "b", "PX", "600000", "BLOCK", "0"][..], &["GET", "large"]]);
+    let behind = ["GETRANGE", "large", "1", "-1"];
+    b.send_many(&[&["LOCK.ACQUIRE", "k", "b", "PX", "600000", "BLOCK", "0"][..], &behind]);
     server.until_blocked(1);
     assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
     let fence = b.read().int();

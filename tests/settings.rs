@@ -288,7 +288,8 @@ fn policy_warnings(server: &Server) -> usize {
 /// allkeys-* may evict a held lock, which nobody would expect of it.
 #[test]
 fn load_under_an_allkeys_policy_logs_a_warning() {
-    for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random"] {
+    let later = Server::builder().without_module().start();
+    for policy in later.policies(&["allkeys-lru", "allkeys-lfu", "allkeys-random", "allkeys-lrm"]) {
         let server = Server::builder().config(format!("maxmemory-policy {policy}")).start();
         assert_eq!(policy_warnings(&server), 1, "{policy}: {}", server.log());
         let log = server.log();
@@ -296,7 +297,6 @@ fn load_under_an_allkeys_policy_logs_a_warning() {
         assert!(line.contains(" # "), "a warning: {line}");
         server.assert_clean();
     }
-    let later = Server::builder().without_module().start();
     assert_eq!(later.cmd(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]), "OK");
     assert_eq!(later.cmd(&args!["MODULE", "LOAD", module_path().display().to_string()]), "OK");
     assert_eq!(policy_warnings(&later), 1, "{}", later.log());

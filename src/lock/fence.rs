@@ -94,6 +94,15 @@ impl FenceClock {
         self.granted
     }
 
+    /// What the data set is to remember of the clock: the largest number, or 0 if it need not.
+    pub fn to_save(&self) -> u64 {
+        if self.granted {
+            self.last
+        } else {
+            0
+        }
+    }
+
     /// The largest fence that RAISE may ask for now.
     pub fn raise_max(now: UnixMicros) -> u64 {
         now.0.saturating_add(LEAP_US).min(Fence::MAX.0)

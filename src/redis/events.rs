@@ -27,8 +27,16 @@ const EVENTS: &[(u64, u64)] = &[
     (raw::REDISMODULE_EVENT_CLIENT_CHANGE, 1),
 ];
 
-/// Whether the module listens to keyspace events.
-static LISTENS_TO_KEYS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
+/// What the module has to do with keyspace events.
+#[derive(Clone, Copy)]
+enum Listening {
+    /// Nothing: on this server it would harm others.
+    Harmful,
+    NotYet,
+    Begun,
+}
+
+static LISTENING: MainThread<Cell<Listening>> = MainThread::new(Cell::new(Listening::NotYet));
 
 /// A lock's value left its key by somebody else's doing; where to, only keyspace events tell, and RENAME and MOVE tell it
 /// after they took the value out. So the module listens to them from the first such value on.
@@ -36,26 +44,35 @@ static LISTENS_TO_KEYS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false
 /// Why not from the start? Redis makes a client for each event of each subscriber, some 800 instructions for every DEL and
 /// every EXPIRE of everybody; a server on which locks are only released never needs to pay them.
 ///
-/// Valkey 8.1 lends its subscribers the client of a transaction and leaves it in the event's database, so that MOVE and COPY
-/// in MULTI would go wrong for everybody. Nothing is listened to there: a lock that was renamed or moved still ends on time
-/// for all who ask for it, but its key stays until then.
+/// Valkey up to 9.1.0 lends its subscribers the client that runs the command and leaves it in the event's database
+/// (valkey-io/valkey#4024), so that what follows MOVE and COPY would go wrong for everybody. Nothing is listened to there: a
+/// lock that was renamed or moved still ends on time for all who ask for it, but its key stays until then.
 pub fn value_left_its_key(at: KeyRef) {
     removals::value_left(at);
     VALUE_LEFT.get().set(true);
-    if !LISTENS_TO_KEYS.get().get() && !VALKEY_8_1.contains(&api::server_version()) {
-        LISTENS_TO_KEYS.get().set(true);
-        const CLASSES: c_int = raw::REDISMODULE_NOTIFY_GENERIC | raw::REDISMODULE_NOTIFY_EVICTED;
-        let ctx = Ctx::detached().raw();
-        // SAFETY: the context names the module; the callback lives as long as the process.
-        unsafe { call!(RedisModule_SubscribeToKeyspaceEvents(ctx, CLASSES, Some(on_key_event))) };
+    match LISTENING.get().get() {
+        Listening::Harmful | Listening::Begun => {}
+        Listening::NotYet => listen_to_keys(),
     }
+}
+
+fn listen_to_keys() {
+    let ctx = Ctx::detached();
+    if VALKEYS_THAT_LEND.contains(&api::server_version()) && api::is_valkey(ctx) {
+        LISTENING.get().set(Listening::Harmful);
+        return;
+    }
+    LISTENING.get().set(Listening::Begun);
+    const CLASSES: c_int = raw::REDISMODULE_NOTIFY_GENERIC | raw::REDISMODULE_NOTIFY_EVICTED;
+    // SAFETY: the context names the module; the callback lives as long as the process.
+    unsafe { call!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw(), CLASSES, Some(on_key_event))) };
 }
 
 /// Whether a lock's value left its key since a key last moved: if not, what moves is no lock.
 static VALUE_LEFT: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
-/// The versions of Valkey 8.1; Redis left this number out.
-const VALKEY_8_1: std::ops::Range<i32> = 0x0008_0100..0x0008_0200;
+/// Valkey 8.1.0 to 9.1.0. Redis has had versions with such numbers, too.
+const VALKEYS_THAT_LEND: std::ops::Range<i32> = 0x0008_0100..0x0009_0101;
 
 /// Subscribes to the server's events; false if it refuses.
 pub fn subscribe(ctx: Ctx) -> bool {

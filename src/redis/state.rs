@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::blocked::BlockedClient;
 use crate::engine::{Engine, Inbox};
@@ -9,8 +10,8 @@ use crate::engine::{Engine, Inbox};
 /// Data that only the server's main thread touches.
 pub struct MainThread<T>(T);
 
-// SAFETY: Redis runs commands, timers, events and every value callback but `free` on its main thread, and `free`, which
-// may run on a background thread, touches no static (src/redis/value.rs).
+// SAFETY: Redis runs commands, timers, events and most value callbacks on its main thread. Those that may run on another
+// one, `free` and what saves a value or the fence clock, touch no such static (src/redis/value.rs).
 unsafe impl<T> Sync for MainThread<T> {}
 
 impl<T> MainThread<T> {
@@ -46,7 +47,19 @@ pub fn drop_engine() {
 /// calls this can run there, because all the engine calls are reads and writes of a key, and what these set off only
 /// leaves notes in the inbox.
 pub fn with_engine<R>(body: impl FnOnce(&mut Engine<BlockedClient>) -> R) -> Option<R> {
-    ENGINE.get().try_borrow_mut().ok()?.as_mut().map(body)
+    let mut engine = ENGINE.get().try_borrow_mut().ok()?;
+    let engine = engine.as_mut()?;
+    let result = body(engine);
+    FENCE_TO_SAVE.store(engine.fences().to_save(), Ordering::Relaxed);
+    Some(result)
+}
+
+/// What is to be saved of the fence clock, for any thread.
+static FENCE_TO_SAVE: AtomicU64 = AtomicU64::new(0);
+
+/// What an RDB remembers of the fence clock, as of the last use of the engine. From any thread.
+pub fn fence_to_save() -> u64 {
+    FENCE_TO_SAVE.load(Ordering::Relaxed)
 }
 
 /// Uses the inbox. Never held across a call into the server, so it is always free.
@@ -97,5 +110,23 @@ impl Mark {
     /// Whether `during` runs.
     pub fn is_set(&self) -> bool {
         self.0.get().get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Fence;
+    use std::thread;
+
+    #[test]
+    fn another_thread_saves_the_fence_clock_as_the_main_thread_left_it() {
+        let saved_elsewhere = || thread::spawn(fence_to_save).join().unwrap();
+        create_engine();
+        with_engine(|engine| engine.fences().leap(crate::lock::UnixMicros(7)));
+        assert_eq!(saved_elsewhere(), 0, "nothing was granted");
+        with_engine(|engine| engine.fences().learn(Fence::MAX));
+        assert_eq!(saved_elsewhere(), Fence::MAX.get());
+        drop_engine();
     }
 }

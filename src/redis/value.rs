@@ -134,7 +134,8 @@ pub fn note_changed(key: KeyId) {
     alarm::kick();
 }
 
-/// RDB, DUMP, full resync; in a child process, or not.
+/// RDB, DUMP, full resync; in a child process, or not. It touches nothing but the value: servers are about to save in
+/// other threads.
 unsafe extern "C" fn rdb_save(io: *mut RawIo, value: *mut c_void) {
     guard("saving a lock", (), || {
         // SAFETY: a value that `free` has not taken back.
@@ -164,22 +165,17 @@ unsafe extern "C" fn aof_rewrite(io: *mut RawIo, key: *mut RawString, value: *mu
 /// The fence clock, before all keys. 0: nothing was ever granted.
 unsafe extern "C" fn aux_save(io: *mut RawIo, _when: c_int) {
     guard("saving the fence clock", (), || {
-        let last = granted_fence().map_or(0, Fence::get);
         // SAFETY: Redis lends the stream for the call.
-        unsafe { call!(RedisModule_SaveUnsigned(io, last)) };
+        unsafe { call!(RedisModule_SaveUnsigned(io, state::fence_to_save())) };
     });
 }
 
 /// The same where nothing need be written: a data set that never saw a lock loads without the module.
 unsafe extern "C" fn aux_save_if_needed(io: *mut RawIo, when: c_int) {
-    if guard("saving the fence clock", false, || granted_fence().is_some()) {
+    if state::fence_to_save() != 0 {
         // SAFETY: passed on as it came.
         unsafe { aux_save(io, when) };
     }
-}
-
-fn granted_fence() -> Option<Fence> {
-    state::with_engine(|engine| engine.fences().last().filter(|_| engine.fences().has_granted())).flatten()
 }
 
 unsafe extern "C" fn aux_load(io: *mut RawIo, encoding: c_int, _when: c_int) -> c_int {

@@ -1,5 +1,7 @@
 //! A Redis Cluster of real servers on loopback.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::builder::ServerBuilder;
@@ -18,6 +20,10 @@ const NODE_TIMEOUT_MS: u32 = 2000;
 /// After how long a manual failover is given up.
 const MANUAL: Duration = Duration::from_secs(5);
 
+/// How long Redis counts the votes of an election, and until when a replica begins no other one: four times the
+/// node's time-out.
+const VOTES_COUNT: Duration = Duration::from_millis(4 * NODE_TIMEOUT_MS as u64);
+
 /// How far the port of a node's bus lies above its own.
 const BUS: u16 = 10_000;
 
@@ -31,6 +37,8 @@ pub struct Cluster {
     primaries: usize,
     /// Before the bus of each node, and before what else others have of it: empty if nothing is to be cut.
     links: Vec<(Link, Link)>,
+    /// When a node was promoted by [`Cluster::fail_over_by_hand`].
+    promoted: Mutex<HashMap<usize, Instant>>,
 }
 
 impl Cluster {
@@ -84,7 +92,7 @@ impl Cluster {
             bus.lead_to(node.port() + BUS);
             data.lead_to(node.port());
         }
-        let cluster = Cluster { nodes, ids, primaries, links };
+        let cluster = Cluster { nodes, ids, primaries, links, promoted: Mutex::default() };
         cluster.join();
         cluster
     }
@@ -273,8 +281,15 @@ impl Cluster {
     }
 
     /// Has node `to` take the place of its primary `from`, with all its data, and waits until all is done.
+    ///
+    /// A node that was elected before is asked only when the votes of then no longer count. Redis would take them for those of
+    /// the next election: the node would promote itself at once, under its old epoch, and be a replica again a moment later,
+    /// when it hears of the newer one. All that it was told meanwhile would be lost.
     #[track_caller]
     pub fn fail_over_by_hand(&self, from: usize, to: usize) {
+        if let Some(before) = self.promoted.lock().unwrap().get(&to) {
+            std::thread::sleep(VOTES_COUNT.saturating_sub(before.elapsed()));
+        }
         // One that is given up after 5 s, on a busy machine, is asked for again.
         let promoted = poll(AGREED, || {
             let asked = self.node(to).cmd(&["CLUSTER", "FAILOVER"]);
@@ -288,6 +303,7 @@ impl Cluster {
             is_promoted().then_some(())
         });
         assert!(promoted.is_some(), "node {to} was not promoted within {AGREED:?}");
+        self.promoted.lock().unwrap().insert(to, Instant::now());
         self.until_replica_of(from, to);
     }
 }

@@ -23,15 +23,26 @@ pub struct Version {
 }
 
 impl Server {
-    /// Whether the module may listen to RENAME and MOVE here. On Valkey 8.1 it may not: a module that listens makes MOVE in a
-    /// transaction go wrong for everybody. The test that asks returns there: its skip is said already.
+    /// Whether the module may listen to RENAME and MOVE here. On Valkey 8.1.0 to 9.1.0 it may not: a module that listens makes
+    /// what follows MOVE go wrong for everybody. The test that asks returns there: its skip is said already.
     pub fn hears_of_moved_keys(&self) -> bool {
         let version = self.version();
-        let hears = !(version.valkey && (version.number.0, version.number.1) == (8, 1));
+        let hears = !(version.valkey && ((8, 1, 0)..=(9, 1, 0)).contains(&version.number));
         if !hears {
-            skip("on Valkey 8.1 the module hears of no keyspace events: of renamed, moved and evicted locks");
+            skip(
+                "on Valkey 8.1.0 to 9.1.0 the module hears of no keyspace events: of renamed, moved and evicted locks",
+            );
         }
         hears
+    }
+
+    /// Those of these eviction policies that the server has. The ones by the last change of a key (lrm) came with Redis 8.6.
+    pub fn policies<'a>(&self, policies: &[&'a str]) -> Vec<&'a str> {
+        let before = self.cmd(&["CONFIG", "GET", "maxmemory-policy"]).get("maxmemory-policy").text().to_owned();
+        let has = |policy: &str| self.cmd(&["CONFIG", "SET", "maxmemory-policy", policy]) == "OK";
+        let known = policies.iter().copied().filter(|policy| has(policy)).collect();
+        assert!(has(&before));
+        known
     }
 
     /// The fields of an INFO section (`"everything"` for all, modules included).
