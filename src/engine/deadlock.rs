@@ -19,7 +19,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
-use super::server::{KeyId, KeyRef, Keyspace, Waiting};
+use super::names::{KeyId, KeyRef};
+use super::server::{Keyspace, Waiting};
 use super::waiters::{Lines, Waiters};
 use crate::lock::{Hold, Holders, Mode, Owner, Steady, Ticket, User};
 use crate::wire::Link;
@@ -250,7 +251,7 @@ impl Found {
             let node = by.and_then(|by| self.nodes.get(by));
             let waits = node.map_or(&*self.asker, |node| &node.owner);
             let name = |owner: &Owner| owner.as_bytes().to_vec();
-            links.push(Link { waits: name(waits), key: key.name.to_vec(), holds: name(holds) });
+            links.push(Link { waits: name(waits), key: key.name().to_vec(), holds: name(holds) });
             let Some(node) = node else { break };
             (holds, key, by) = (&node.owner, &node.key, node.by);
         }

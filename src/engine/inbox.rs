@@ -4,9 +4,9 @@
 //! a script, a pause. Writing there replicates in the wrong order or aborts the server. So events only put a note here
 //! and ask for a turn of the timer, which is the sole writer outside commands.
 
-use super::deadlines::Slot;
-use super::server::KeyId;
+use super::names::KeyId;
 use super::sessions::HoldName;
+use super::slots::Slot;
 use crate::lock::{HoldId, Session, Ticket};
 
 /// Notes for the next turn.

@@ -4,10 +4,11 @@
 
 use std::mem;
 
-use super::deadlines::Slot;
 use super::inbox::Inbox;
+use super::names::{KeyId, KeyRef};
 use super::run::Task;
-use super::server::{Key, KeyId, KeyRef, Stored, Waiting};
+use super::server::{Key, Stored, Waiting};
+use super::slots::Slot;
 use super::{Engine, Scope};
 use crate::lock::{HoldId, Holders, Ticket};
 use crate::planted::{self, Fault};
@@ -112,7 +113,7 @@ impl<W: Waiting> Engine<W> {
         self.sessions.flushed(scope);
         let (dropped, mut waited_for) = match scope {
             Scope::All => (self.leases.retain(|_| false), self.lines.keys(None)),
-            Scope::Db(db) => (self.leases.retain(|key| key.db != db), self.lines.keys(Some(&[db]))),
+            Scope::Db(db) => (self.leases.retain(|key| key.db() != db), self.lines.keys(Some(&[db]))),
         };
         inbox.changed.append(&mut waited_for);
         dropped

@@ -3,7 +3,8 @@
 use std::mem;
 
 use super::inbox::Inbox;
-use super::server::{Found, Key, KeyId, KeyRef, Server, Standing, Verdict, Waiting};
+use super::names::{KeyId, KeyRef};
+use super::server::{Found, Key, Server, Standing, Verdict, Waiting};
 use super::{sessions, Engine};
 use crate::lock::{Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
 use crate::planted::{self, Fault};

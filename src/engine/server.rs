@@ -3,56 +3,9 @@
 use std::hash::Hash;
 use std::rc::Rc;
 
-use smallvec::SmallVec;
-
-use super::deadlines::Slot;
+use super::names::KeyRef;
+use super::slots::Slot;
 use crate::lock::{Fence, HoldId, Holders, Now, Owner, Ticket};
-
-/// Names a key: its database, and its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyRef<'a> {
-    /// The database's number.
-    pub db: i32,
-    /// The key's name.
-    pub name: &'a [u8],
-}
-
-/// The same, to keep.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId {
-    /// The database's number.
-    pub db: i32,
-    /// The key's name. Up to 16 bytes it needs no allocation of its own.
-    pub name: SmallVec<[u8; 16]>,
-}
-
-impl KeyId {
-    /// Not to keep.
-    pub fn borrow(&self) -> KeyRef<'_> {
-        KeyRef { db: self.db, name: &self.name }
-    }
-
-    /// Before every other.
-    pub fn first() -> KeyId {
-        KeyId { db: i32::MIN, name: SmallVec::new() }
-    }
-
-    /// Follows the data of two databases that changed places.
-    pub fn swap(&mut self, one: i32, other: i32) {
-        if self.db == one {
-            self.db = other;
-        } else if self.db == other {
-            self.db = one;
-        }
-    }
-}
-
-impl KeyRef<'_> {
-    /// To keep.
-    pub fn to_id(self) -> KeyId {
-        KeyId { db: self.db, name: SmallVec::from_slice(self.name) }
-    }
-}
 
 /// The value of a lock's key.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 
-use super::server::{KeyId, KeyRef};
+use super::names::{KeyId, KeyRef};
 use super::Scope;
 use crate::lock::{Owner, Session};
 
@@ -112,7 +112,7 @@ impl Sessions {
             match scope {
                 Scope::All => connection.holds = HashSet::new(),
                 Scope::Db(db) => {
-                    connection.holds.retain(|(key, _)| key.db != db);
+                    connection.holds.retain(|(key, _)| key.db() != db);
                     connection.holds.shrink_to_fit();
                 }
             }

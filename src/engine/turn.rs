@@ -3,9 +3,10 @@
 
 use std::mem;
 
-use super::deadlines::Slot;
+use super::names::KeyRef;
 use super::run::Task;
-use super::server::{Found, Key, KeyEvent, KeyRef, Reply, Stored, Waiting};
+use super::server::{Found, Key, KeyEvent, Reply, Stored, Waiting};
+use super::slots::Slot;
 use super::{sessions, Engine, WrongType};
 use crate::lock::{Answer, Change, Crowd, Effect, End, HoldId, Holders, Mode, Now, Ticket, Turn};
 use crate::planted::{self, Fault};

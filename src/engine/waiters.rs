@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::deadlines::{Deadlines, Slot};
-use super::server::{KeyId, KeyRef, Reply, Waiting};
+use super::deadlines::Deadlines;
+use super::names::{KeyId, KeyRef};
+use super::server::{Reply, Waiting};
+use super::slots::Slot;
 use crate::lock::{Line, Owner, Steady, Ticket, User};
 
 /// The lines of all locks that have one.

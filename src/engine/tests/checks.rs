@@ -69,7 +69,7 @@ impl World {
             let Some((_, first)) = self.engine.lines.get(key.borrow()).and_then(Line::first) else { continue };
             let (mode, now) = (first.mode, self.fake.now.steady);
             assert!(!first.is_over(now), "{first:?} of {key:?} waits too long");
-            let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db, key.name.to_vec())) else {
+            let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db(), key.name().to_vec())) else {
                 panic!("{key:?} is free and waited for");
             };
             assert!(stored.holders.first_over(now).is_none(), "{:?} of {key:?} is over", stored.holders);
