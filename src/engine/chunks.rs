@@ -37,6 +37,7 @@ impl<T> Chunks<T> {
     }
 
     /// The element at `index`.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         match index.checked_sub(CHUNK) {
             None => self.first.get(index),
@@ -45,6 +46,7 @@ impl<T> Chunks<T> {
     }
 
     /// The element at `index`, to change it.
+    #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         match index.checked_sub(CHUNK) {
             None => self.first.get_mut(index),
@@ -53,40 +55,48 @@ impl<T> Chunks<T> {
     }
 
     /// Adds an element at the end.
+    #[inline]
     pub fn push(&mut self, element: T) {
         match self.len.checked_sub(CHUNK) {
-            None => push(&mut self.first, true, element),
-            Some(index) => match self.rest.get_mut(index / CHUNK) {
-                Some(chunk) => push(chunk, false, element),
-                None => {
-                    let mut chunk = Vec::new();
-                    push(&mut chunk, false, element);
-                    self.rest.push(chunk);
-                }
-            },
+            None => self.first.push(element),
+            Some(index) => self.push_after_first(index / CHUNK, element),
         }
         self.len += 1;
     }
 
+    #[cold]
+    fn push_after_first(&mut self, number: usize, element: T) {
+        if number == self.rest.len() {
+            self.rest.push(Vec::new());
+        }
+        if let Some(chunk) = self.rest.get_mut(number) {
+            push(chunk, false, element);
+        }
+    }
+
     /// Takes the last element out. The room of a chunk is given back when the chunk before it becomes empty too, so an element
     /// that comes and goes at the border of two chunks costs no allocation.
+    #[inline]
     pub fn pop(&mut self) -> Option<T> {
         self.len = self.len.checked_sub(1)?;
         match self.len.checked_sub(CHUNK) {
+            Some(index) => self.pop_after_first(index),
             None => {
                 if self.len == 0 {
-                    self.rest = Vec::new();
+                    self.rest.truncate(0);
                 }
                 self.first.pop()
             }
-            Some(index) => {
-                let element = self.rest.get_mut(index / CHUNK)?.pop();
-                if index % CHUNK == 0 {
-                    self.rest.truncate(index / CHUNK + 1);
-                }
-                element
-            }
         }
+    }
+
+    #[cold]
+    fn pop_after_first(&mut self, index: usize) -> Option<T> {
+        let element = self.rest.get_mut(index / CHUNK)?.pop();
+        if index.is_multiple_of(CHUNK) {
+            self.rest.truncate(index / CHUNK + 1);
+        }
+        element
     }
 
     /// Keeps the elements for which `keep` says true, in their order; goes through all.

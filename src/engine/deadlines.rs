@@ -6,7 +6,7 @@
 //! There may be millions of locks, so bytes count: beside what it is about an entry costs 8, and 12 in the heap. And no
 //! table may grow all at once: see [`super::chunks`].
 
-use super::chunks::{Chunks, CHUNK};
+use super::chunks::Chunks;
 use super::slots::{Slot, Slots};
 use crate::lock::Steady;
 
@@ -54,10 +54,14 @@ impl<T: Default> Deadlines<T> {
 
     /// Adds one. Beyond 2^32 - 1 entries it is not kept, and [`Slot::NONE`] returned.
     pub fn insert(&mut self, at: Steady, about: T) -> Slot {
-        let Some(slot) = self.entries.insert(about) else { return Slot::NONE };
-        let (place, due) = (self.heap.len(), Due::new(at, slot.index()));
+        let place = self.heap.len();
+        let Some(slot) = self.entries.insert(about, place as u32) else { return Slot::NONE };
+        let due = Due::new(at, slot.index());
         self.heap.push(due);
-        self.rise(place, due);
+        // Mostly it is the latest.
+        if let Some(above) = self.later_above(place, due) {
+            self.rise(place, due, above);
+        }
         slot
     }
 
@@ -76,17 +80,15 @@ impl<T: Default> Deadlines<T> {
 
     /// Takes an entry out; `None` when it is gone already.
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
-        let place = self.entries.get_mut(slot)?.note as usize;
+        let (about, place) = self.entries.remove(slot)?;
         let last = self.heap.pop()?;
-        if place < self.heap.len() {
-            self.settle(place, last);
-        }
-        let about = self.entries.remove(slot);
-        if self.heap.len() == 0 && self.entries.places() as usize > CHUNK {
+        if (place as usize) < self.heap.len() {
+            self.settle(place as usize, last);
+        } else if self.heap.len() == 0 {
             // What millions of locks took is given back.
-            self.entries.clear();
+            self.entries.trim();
         }
-        about
+        Some(about)
     }
 
     /// Takes out the earliest if it is due.
@@ -113,6 +115,9 @@ impl<T: Default> Deadlines<T> {
             }
         }
         self.heap.retain(|due| self.entries.used(due.index).is_some());
+        if self.len() == 0 {
+            self.entries.trim();
+        }
         // From the last one that has others below it to the first: then each is above those below it.
         for place in (0..self.len()).rev() {
             if let Some(due) = self.heap.get(place).copied() {
@@ -123,24 +128,36 @@ impl<T: Default> Deadlines<T> {
     }
 
     /// Puts `due` in `place`, whose entry has gone, or as near as the order allows.
+    #[inline]
     fn settle(&mut self, place: usize, due: Due) {
-        if self.rise(place, due) == place {
-            self.sink(place, due);
+        match self.later_above(place, due) {
+            Some(above) => self.rise(place, due, above),
+            None => self.sink(place, due),
         }
     }
 
-    /// Puts `due` where it belongs between `place` and the first. Where that is.
-    fn rise(&mut self, mut place: usize, due: Due) -> usize {
-        while let Some(parent) = place.checked_sub(1).map(|before| before / 2) {
-            let Some(above) = self.heap.get(parent).copied().filter(|above| above.at() > due.at()) else { break };
+    /// What stands above `place` and must not stand above `due`.
+    #[inline]
+    fn later_above(&self, place: usize, due: Due) -> Option<Due> {
+        let above = self.heap.get(place.checked_sub(1)? / 2)?;
+        (above.at() > due.at()).then_some(*above)
+    }
+
+    /// Puts `due` where it belongs between `place` and the first: above `above` at least, which stands above `place`.
+    fn rise(&mut self, mut place: usize, due: Due, mut above: Due) {
+        loop {
             self.put(place, above);
-            place = parent;
+            place = place.saturating_sub(1) / 2;
+            match self.later_above(place, due) {
+                Some(next) => above = next,
+                None => break,
+            }
         }
         self.put(place, due);
-        place
     }
 
     /// Puts `due` where it belongs between `place` and the last ones.
+    #[inline]
     fn sink(&mut self, mut place: usize, due: Due) {
         let mut child = 2 * place + 1;
         while let Some(mut below) = self.heap.get(child).copied() {
@@ -158,6 +175,7 @@ impl<T: Default> Deadlines<T> {
     }
 
     /// Puts `due` in `place`, and writes down in its entry where it is.
+    #[inline]
     fn put(&mut self, place: usize, due: Due) {
         if let Some(there) = self.heap.get_mut(place) {
             *there = due;
@@ -171,6 +189,7 @@ impl<T: Default> Deadlines<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::chunks::CHUNK;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

@@ -16,7 +16,7 @@
 //! then there is nothing to search. Otherwise every holder and waiter that is looked at is an edge; after
 //! `deadlock-search-max` of them the client simply waits.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::names::{KeyId, KeyRef};
@@ -28,7 +28,7 @@ use crate::wire::Link;
 /// Who holds the locks that have a line.
 #[derive(Debug, Default)]
 pub struct Contended {
-    held: HashMap<KeyId, Held>,
+    held: BTreeMap<KeyId, Held>,
     alone: BTreeSet<(Owner, KeyId)>,
     /// How many are held together.
     together: usize,

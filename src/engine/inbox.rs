@@ -5,7 +5,6 @@
 //! and ask for a turn of the timer, which is the sole writer outside commands.
 
 use super::names::KeyId;
-use super::sessions::HoldName;
 use super::slots::Slot;
 use crate::lock::{HoldId, Session, Ticket};
 
@@ -18,8 +17,8 @@ pub struct Inbox {
     pub changed: Vec<KeyId>,
     /// Grants one of whose answers found nobody.
     pub undelivered: Vec<(KeyId, HoldId, Ticket)>,
-    /// Connections that closed, and what is to end with them.
-    pub closed: Vec<(Session, Vec<HoldName>)>,
+    /// The sessions of connections that closed, whose holds are to end.
+    pub closed: Vec<Session>,
     /// Whether replicas and AOF should be told how far the fence clock has come.
     pub announce_fence: bool,
 }

@@ -85,7 +85,7 @@ impl<W: Waiting> Engine<W> {
 
     /// A client's connection has closed; what ends with it is noted.
     pub fn disconnected(&mut self, client: u64, inbox: &mut Inbox) {
-        inbox.closed.extend(self.sessions.close(client).filter(|(_, holds)| !holds.is_empty()));
+        inbox.closed.extend(self.sessions.close(client));
     }
 
     /// A change of role: leases alone end what is held.
@@ -133,9 +133,6 @@ impl<W: Waiting> Engine<W> {
             key.swap(one, other);
         }
         self.sessions.swapped(one, other);
-        for (key, _) in inbox.closed.iter_mut().flat_map(|(_, holds)| holds) {
-            key.swap(one, other);
-        }
         inbox.changed.append(&mut self.lines.keys(Some(&[one, other])));
     }
 

@@ -203,9 +203,20 @@ impl<W: Waiting> Engine<W> {
             return Some(Task::Look(key));
         }
         let due = |now: Steady| if planted::is(Fault::LeaseEndsLate) { Steady(now.0 - 500_000) } else { now };
-        next_closed(inbox)
+        self.next_closed(inbox)
             .or_else(|| self.next_soon())
             .or_else(|| self.leases.take_due(due(server.now().steady)).map(Task::Advance))
+    }
+
+    /// The next hold that is to end with its connection.
+    fn next_closed(&mut self, inbox: &mut Inbox) -> Option<Task> {
+        loop {
+            let session = *inbox.closed.last()?;
+            if let Some((key, owner)) = self.sessions.take(session) {
+                return Some(Task::Close(key, owner, session));
+            }
+            inbox.closed.pop();
+        }
     }
 
     /// The next thing that a turn left.
@@ -314,18 +325,5 @@ impl<W: Waiting> Engine<W> {
             }
         }
         Some(server.now().steady)
-    }
-}
-
-/// The next hold that is to end with its connection.
-fn next_closed(inbox: &mut Inbox) -> Option<Task> {
-    loop {
-        let (session, holds) = inbox.closed.last_mut()?;
-        match holds.pop() {
-            Some((key, owner)) => return Some(Task::Close(key, owner, *session)),
-            None => {
-                inbox.closed.pop();
-            }
-        }
     }
 }

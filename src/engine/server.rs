@@ -1,6 +1,5 @@
 //! The server as the engine sees it. The edge implements these traits with Redis; unit tests with a fake.
 
-use std::hash::Hash;
 use std::rc::Rc;
 
 use super::names::KeyRef;
@@ -92,7 +91,7 @@ pub enum Reply {
 /// A client that waits. Consumed by what ends the wait, so it is answered once.
 pub trait Waiting {
     /// Tells clients apart while they wait.
-    type Id: Copy + Eq + Hash;
+    type Id: Copy + Ord;
     /// Its id.
     fn id(&self) -> Self::Id;
     /// Answers it. The edge reports back whether the answer could be handed over.

@@ -51,7 +51,7 @@ struct Chunk<T> {
     /// The first free entry.
     free: u32,
     /// How many entries are not free.
-    used: usize,
+    used: u32,
 }
 
 impl<T> Chunk<T> {
@@ -76,8 +76,8 @@ impl<T: Default> Slots<T> {
         Slots { chunks: Vec::new(), with_room: Vec::new(), spare: None, generation: FREE }
     }
 
-    /// Adds an entry. `None` beyond what 32 bits can tell apart.
-    pub fn insert(&mut self, about: T) -> Option<Slot> {
+    /// Adds an entry, with a note. `None` beyond what 32 bits can tell apart.
+    pub fn insert(&mut self, about: T, note: u32) -> Option<Slot> {
         let number = match self.with_room.last() {
             Some(number) => *number,
             None => self.add_chunk()?,
@@ -86,7 +86,7 @@ impl<T: Default> Slots<T> {
         let chunk = self.chunks.get_mut(number as usize)?;
         // After 2^32 insertions it begins anew, and leaves out the one that means free.
         self.generation = self.generation.wrapping_add(1).max(FREE + 1);
-        let entry = Entry { generation: self.generation, note: 0, about };
+        let entry = Entry { generation: self.generation, note, about };
         let place = match chunk.entries.get_mut(chunk.free as usize) {
             Some(free) => {
                 let next = free.note;
@@ -99,7 +99,7 @@ impl<T: Default> Slots<T> {
             }
         };
         chunk.used += 1;
-        if chunk.used == CHUNK {
+        if chunk.used == CHUNK as u32 {
             self.with_room.pop();
         }
         Some(Slot { index: number * CHUNK as u32 + place, generation: self.generation })
@@ -119,6 +119,7 @@ impl<T: Default> Slots<T> {
     }
 
     /// The entry in this place, free or not.
+    #[inline]
     pub fn at(&mut self, index: u32) -> Option<&mut Entry<T>> {
         let (number, place) = split(index);
         self.chunks.get_mut(number as usize)?.entries.get_mut(place)
@@ -131,22 +132,24 @@ impl<T: Default> Slots<T> {
         Some((Slot { index, generation: entry.generation }, &entry.about))
     }
 
-    /// Takes an entry out; `None` when it is gone already.
-    pub fn remove(&mut self, slot: Slot) -> Option<T> {
+    /// Takes an entry out, with its note; `None` when it is gone already.
+    #[inline]
+    pub fn remove(&mut self, slot: Slot) -> Option<(T, u32)> {
         let (number, place) = split(slot.index);
         let chunk = self.chunks.get_mut(number as usize)?;
         let entry = chunk.entries.get_mut(place).filter(|entry| entry.generation == slot.generation)?;
         entry.generation = FREE;
-        entry.note = mem::replace(&mut chunk.free, place as u32);
+        let note = mem::replace(&mut entry.note, chunk.free);
+        chunk.free = place as u32;
         let about = mem::take(&mut entry.about);
-        if chunk.used == CHUNK {
+        if chunk.used == CHUNK as u32 {
             self.with_room.push(number);
         }
         chunk.used -= 1;
         if chunk.used == 0 {
             self.emptied(number);
         }
-        Some(about)
+        Some((about, note))
     }
 
     /// Of two chunks that are empty one keeps its memory: the one that was used last.
@@ -159,9 +162,11 @@ impl<T: Default> Slots<T> {
         }
     }
 
-    /// Takes all entries out.
-    pub fn clear(&mut self) {
-        *self = Slots { generation: self.generation, ..Slots::new() };
+    /// Gives all memory back but that of a first chunk; only when every entry is free.
+    pub fn trim(&mut self) {
+        if self.chunks.len() > 1 {
+            *self = Slots { generation: self.generation, ..Slots::new() };
+        }
     }
 
     /// How many places there are, free or not.
@@ -205,9 +210,9 @@ mod tests {
         let mut slots = Slots { generation: u32::MAX - 1, ..Slots::new() };
         // The last generation before it begins anew, and the first after.
         for name in [1, 2] {
-            let slot = slots.insert(name).unwrap();
+            let slot = slots.insert(name, 0).unwrap();
             assert_eq!(slots.get_mut(slot).map(|entry| entry.about), Some(name));
-            assert_eq!(slots.remove(slot), Some(name));
+            assert_eq!(slots.remove(slot), Some((name, 0)));
             assert!(slots.get_mut(slot).is_none());
             assert_eq!((slots.remove(slot), slots.remove(Slot::NONE)), (None, None));
         }
@@ -216,7 +221,7 @@ mod tests {
     #[test]
     fn a_chunk_that_becomes_empty_gives_its_memory_back() {
         let mut slots = Slots::new();
-        let all: Vec<Slot> = (1..=5 * CHUNK).map(|name| slots.insert(name).unwrap()).collect();
+        let all: Vec<Slot> = (1..=5 * CHUNK).map(|name| slots.insert(name, 0).unwrap()).collect();
         for kept in [4, 2, 0] {
             for slot in all.iter().skip(kept * CHUNK) {
                 slots.remove(*slot);
@@ -228,14 +233,14 @@ mod tests {
     #[test]
     fn an_entry_that_comes_and_goes_in_an_empty_chunk_costs_no_allocation() {
         let mut slots = Slots::new();
-        let all: Vec<Slot> = (1..=3 * CHUNK).map(|name| slots.insert(name).unwrap()).collect();
+        let all: Vec<Slot> = (1..=3 * CHUNK).map(|name| slots.insert(name, 0).unwrap()).collect();
         for slot in all.iter().skip(CHUNK) {
             slots.remove(*slot);
         }
         let mut rooms = (0..4).map(|name| {
-            let slot = slots.insert(name).unwrap();
+            let slot = slots.insert(name, 0).unwrap();
             let room = slots.capacity();
-            assert_eq!(slots.remove(slot), Some(name));
+            assert_eq!(slots.remove(slot), Some((name, 0)));
             (room, slots.capacity())
         });
         let first = rooms.next();
@@ -247,14 +252,14 @@ mod tests {
     enum Step {
         Insert,
         Remove(prop::sample::Index),
-        Clear,
+        RemoveAll,
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             60 => Just(Step::Insert),
             50 => any::<prop::sample::Index>().prop_map(Step::Remove),
-            1 => Just(Step::Clear),
+            1 => Just(Step::RemoveAll),
         ]
     }
 
@@ -267,18 +272,21 @@ mod tests {
             for (name, step) in (1u64..).zip(steps) {
                 match step {
                     Step::Insert => {
-                        given.push((name, slots.insert(name).unwrap()));
+                        given.push((name, slots.insert(name, 5).unwrap()));
                         model.insert(name, name);
                     }
                     Step::Remove(which) => {
                         if !given.is_empty() {
                             let (name, slot) = given[which.index(given.len())];
-                            prop_assert_eq!(slots.remove(slot), model.remove(&name));
+                            prop_assert_eq!(slots.remove(slot), model.remove(&name).map(|_| (name, 5)));
                         }
                     }
-                    Step::Clear => {
-                        slots.clear();
-                        model.clear();
+                    Step::RemoveAll => {
+                        for (name, slot) in &given {
+                            prop_assert_eq!(slots.remove(*slot), model.remove(name).map(|_| (*name, 5)));
+                        }
+                        slots.trim();
+                        prop_assert!(slots.capacity() <= CHUNK);
                     }
                 }
                 for (name, slot) in &given {

@@ -51,7 +51,9 @@ impl<W: Waiting> Engine<W> {
             self.contended.note(at, key.stored().map(|stored| &stored.holders), has_line);
         }
         self.spent.steps += 1 + effects.len();
-        for effect in effects.drain(..) {
+        // In their order. Taken from the end they cost less than by `drain`.
+        effects.reverse();
+        while let Some(effect) = effects.pop() {
             self.tell(at, key, now, effect);
         }
         // What a step with a crowd took is given back.

@@ -58,8 +58,8 @@ impl World {
             .map(|(key, hold)| (key.to_id(), hold.owner.clone()))
             .collect();
         self.hang_up(connection);
-        let noted = self.inbox.closed.last().filter(|(closed, _)| *closed == session).map(|(_, holds)| holds.clone());
-        let noted: BTreeSet<_> = noted.unwrap_or_default().into_iter().collect();
+        assert_eq!(self.inbox.closed.last() == Some(&session), !bound.is_empty());
+        let noted: BTreeSet<HoldName> = self.engine.sessions.holds_of(session).collect();
         assert_eq!(noted, bound, "what is found from connection {connection}, and what follows it");
     }
 
