@@ -106,7 +106,7 @@ impl Sessions {
     }
 
     /// All holds of a session.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn holds_of(&self, session: Session) -> impl Iterator<Item = HoldName> + '_ {
         self.holds.iter().filter(move |(of, ..)| *of == session).map(|(_, key, owner)| (key.clone(), owner.clone()))
     }

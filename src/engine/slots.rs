@@ -1,7 +1,7 @@
 //! Entries that keep their place, each under a name that is never given again.
 //!
 //! A [`Slot`] names an entry: one that is gone is told apart from one that took its place. There may be millions of entries,
-//! so they come by [chunks](super::chunks), and a chunk that holds none gives its memory back.
+//! so they come by [chunks], and a chunk that holds none gives its memory back.
 
 use std::mem;
 
