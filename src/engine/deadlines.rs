@@ -118,7 +118,7 @@ impl<T: Default> Deadlines<T> {
         if self.len() == 0 {
             self.entries.trim();
         }
-        // From the last one that has others below it to the first: then each is above those below it.
+        // From the last to the first: when one is put in its place, those below it are in order already.
         for place in (0..self.len()).rev() {
             if let Some(due) = self.heap.get(place).copied() {
                 self.sink(place, due);
