@@ -101,3 +101,53 @@ fn keys_of_others_that_move_take_no_memory() {
     server.assert_no_keys();
     server.assert_clean();
 }
+
+/// How many locks the tests below take: just more than fit into tables that double when they are full.
+const MANY: usize = 135_000;
+/// Commands in one write.
+const AT_ONCE: usize = 500;
+
+/// The name of the i-th lock, 16 bytes.
+fn lock(i: usize) -> String {
+    format!("lock:{i:011}")
+}
+
+/// Says a command for each of these locks, and expects an integer above 0.
+fn each(server: &Server, locks: std::ops::Range<usize>, words: impl Fn(String) -> Vec<Vec<u8>>) {
+    let mut client = server.client();
+    let locks: Vec<usize> = locks.collect();
+    for some in locks.chunks(AT_ONCE) {
+        let commands: Vec<_> = some.iter().map(|i| words(lock(*i))).collect();
+        let commands: Vec<&[Vec<u8>]> = commands.iter().map(Vec::as_slice).collect();
+        assert!(client.pipeline(&commands).iter().all(|reply| reply.int() > 0));
+    }
+}
+
+/// The tables of leases once doubled when they were full, and just after that a lock took 300 bytes.
+#[test]
+fn a_held_lock_takes_as_little_memory_just_after_tables_grew() {
+    let server = Server::start();
+    let before = server.info_number("memory", "used_memory");
+    each(&server, 0..MANY, |key| args!["LOCK.ACQUIRE", key, "owner-0123456789", "PX", 86_400_000].to_vec());
+    let bytes = (server.info_number("memory", "used_memory") - before) / MANY as i64;
+    assert!(bytes <= 250, "a lock with a key and an owner of 16 bytes takes {bytes} bytes");
+    assert_eq!(server.cmd(&["FLUSHALL"]), "OK");
+    assert_back_to(before, &server);
+    server.assert_clean();
+}
+
+/// The memory of a crowd of locks once stayed until the very last one was gone.
+#[test]
+fn released_locks_give_their_memory_back_while_others_are_held() {
+    let server = Server::start();
+    let acquire = |key| args!["LOCK.ACQUIRE", key, "owner-0123456789", "PX", 86_400_000].to_vec();
+    let kept = 500;
+    each(&server, 0..kept, acquire);
+    let before = server.info_number("memory", "used_memory");
+    each(&server, kept..MANY, acquire);
+    each(&server, kept..MANY, |key| args!["LOCK.RELEASE", key, "owner-0123456789"].to_vec());
+    assert_back_to(before, &server);
+    assert_eq!(server.info_number("redislock", "redislock_locks_held"), kept as i64);
+    assert_eq!(server.cmd(&["FLUSHALL"]), "OK");
+    server.assert_clean();
+}

@@ -1,6 +1,7 @@
 //! The second benchmark (`make bench`): what all modes of holding cost, and that nothing of it grows with the number of
 //! holders and waiters, but for a logarithm.
 //!
+//! * [`growth`]: bytes a lock takes at every number of locks, and how long the server stands still while tables grow.
 //! * [`memory`] and [`waiting`]: bytes a hold and a waiter take, beside what the server itself takes.
 //! * [`line`] and [`pairs`] count instructions: of joining and leaving a line, and of requests that nobody is in the way of.
 //! * [`log`]: bytes that a change adds to the AOF.
@@ -10,6 +11,7 @@
 
 #[path = "../support/mod.rs"]
 mod bench;
+mod growth;
 mod line;
 mod log;
 mod memory;
@@ -26,7 +28,7 @@ use bench::Measurement;
 pub struct Scale {
     /// Measurements that are not made.
     left_out: &'static [&'static str],
-    /// Locks held beside as many strings.
+    /// Locks taken while tables are watched, beside as many strings.
     locks: usize,
     /// Holders of one lock.
     holders: [usize; 4],
@@ -50,7 +52,7 @@ pub struct Scale {
 
 const FULL: Scale = Scale {
     left_out: &[],
-    locks: 1_000_000,
+    locks: 2_000_000,
     holders: [1, 10, 1000, 10_000],
     waiting: &[1000, 10_000],
     line: &[100, 1000, 10_000],
@@ -63,7 +65,7 @@ const FULL: Scale = Scale {
 };
 const QUICK: Scale = Scale {
     left_out: &["waiting", "pairs"],
-    locks: 1_000_000,
+    locks: 1_200_000,
     holders: [1, 10, 100, 1000],
     waiting: &[1000],
     line: &[10, 1000],
@@ -76,7 +78,8 @@ const QUICK: Scale = Scale {
 };
 
 /// In the order of the report.
-const MEASUREMENTS: [(&str, Measurement<Scale>); 6] = [
+const MEASUREMENTS: [(&str, Measurement<Scale>); 7] = [
+    ("growth", Measurement::Long(growth::measure)),
     ("memory", Measurement::Long(memory::measure)),
     ("waiting", Measurement::Long(waiting::measure)),
     ("line", Measurement::Counted(line::measure)),

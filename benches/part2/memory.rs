@@ -11,8 +11,6 @@ use support::Server;
 const AT_ONCE: usize = 500;
 /// Holders that a table's row makes in all.
 const HOLDERS: usize = 10_000;
-/// What a held lock may take, beside a string with the same key, value and lease.
-const BOUND: f64 = 1.5;
 
 /// The name of the i-th key, 16 bytes.
 fn key(i: usize) -> String {
@@ -46,21 +44,15 @@ fn usage(wire: &mut Wire) -> Entry {
     Entry::from(bytes as usize)
 }
 
-/// Fills the table of holds, and the bound on a lock.
+/// Fills the table of holds.
 pub fn measure(scale: Scale, report: &mut Report) {
     let columns = ["what", "locks", "holders of each", "bytes a holder", "MEMORY USAGE of one key"];
     let mut table = Table::new("Memory of a hold", &columns);
     let bytes = |bytes: f64| Entry::Number(Cell::one(bytes), 0);
-    for count in [scale.locks * 6 / 10, scale.locks] {
-        progress(&format!("memory of {count} locks"));
-        let (string, usage) = taken(count, |i| command(&["SET", &key(i), &owner(i), "PX", DAY]));
-        table.row(vec!["SET key owner PX ms".into(), count.into(), "".into(), bytes(string), usage]);
-        let (lock, usage) = taken(count, |i| command(&["LOCK.ACQUIRE", &key(i), &owner(i), "PX", DAY]));
-        table.row(vec!["exclusive".into(), count.into(), 1.into(), bytes(lock), usage]);
-        if count == scale.locks {
-            report.goal(&format!("bytes of {count} held locks / as many strings"), lock / string, BOUND);
-        }
-    }
+    let (string, usage) = taken(HOLDERS, |i| command(&["SET", &key(i), &owner(i), "PX", DAY]));
+    table.row(vec!["SET key owner PX ms".into(), HOLDERS.into(), "".into(), bytes(string), usage]);
+    let (lock, usage) = taken(HOLDERS, |i| command(&["LOCK.ACQUIRE", &key(i), &owner(i), "PX", DAY]));
+    table.row(vec!["exclusive".into(), HOLDERS.into(), 1.into(), bytes(lock), usage]);
     for holders in scale.holders {
         progress(&format!("memory of locks with {holders} holders"));
         let locks = HOLDERS / holders;
@@ -83,8 +75,7 @@ pub fn measure(scale: Scale, report: &mut Report) {
     report.table(table);
     report.note(
         "`used_memory` beside an empty server's, keys and owners of 16 bytes, leases of a day. A hold's bytes hold its share of \
-         the key, of the server's tables and of the module's, which double when they are full: 600000 locks are some after \
-         they did. Connections are there before and not counted.",
+         the key and of all tables. Connections are there before and not counted.",
     );
 }
 

@@ -1,38 +1,14 @@
 //! Moments to come back to, each with what it is about: a binary heap whose entries can be moved and removed.
 //!
 //! Leases mostly have one length, so a new deadline is mostly the latest and stays where it is put; an uncontended lock
-//! costs a few instructions here. A [`Slot`] names an entry for good: one that is gone is told apart from one that took
-//! its place.
+//! costs a few instructions here. A [`Slot`] names an entry for good.
 //!
-//! There may be millions of locks, so bytes count: beside what it is about an entry costs 8, and 12
-//! in the heap.
+//! There may be millions of locks, so bytes count: beside what it is about an entry costs 8, and 12 in the heap. And no
+//! table may grow all at once: see [`super::chunks`].
 
+use super::chunks::Chunks;
+use super::slots::{Slot, Slots};
 use crate::lock::Steady;
-
-/// Names an entry of a [`Deadlines`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    index: u32,
-    generation: u32,
-}
-
-impl Slot {
-    /// Names no entry of any heap.
-    pub const NONE: Slot = Slot { index: NO_ENTRY, generation: FREE };
-}
-
-const NO_ENTRY: u32 = u32::MAX;
-/// The generation of a free entry, and of no slot that names one: where the generations agree, the entry is there.
-const FREE: u32 = 0;
-
-#[derive(Debug)]
-struct Entry<T> {
-    generation: u32,
-    /// Where in the heap; of a free entry: the next free one.
-    place: u32,
-    /// Of a free entry: the default. An `Option` would cost 8 bytes more.
-    about: T,
-}
 
 /// What stands in the heap: when, and the index of the entry.
 #[derive(Clone, Copy, Debug)]
@@ -55,20 +31,15 @@ impl Due {
 /// Deadlines, earliest first. Every change is O(log n).
 #[derive(Debug)]
 pub struct Deadlines<T> {
-    heap: Vec<Due>,
-    entries: Vec<Entry<T>>,
-    free: u32,
-    /// Rises with every insertion, so that a slot is not mistaken for a later one in its place.
-    generation: u32,
+    heap: Chunks<Due>,
+    /// The note of an entry is its place in the heap.
+    entries: Slots<T>,
 }
-
-/// How many free entries are kept for the next ones when none is left.
-const KEPT_WHEN_EMPTY: usize = 1024;
 
 impl<T: Default> Deadlines<T> {
     /// None yet.
     pub const fn new() -> Deadlines<T> {
-        Deadlines { heap: Vec::new(), entries: Vec::new(), free: NO_ENTRY, generation: FREE }
+        Deadlines { heap: Chunks::new(), entries: Slots::new() }
     }
 
     /// How many.
@@ -78,179 +49,172 @@ impl<T: Default> Deadlines<T> {
 
     /// The earliest.
     pub fn first(&self) -> Option<Steady> {
-        self.heap.first().map(Due::at)
+        self.heap.get(0).map(Due::at)
     }
 
     /// Adds one. Beyond 2^32 - 1 entries it is not kept, and [`Slot::NONE`] returned.
     pub fn insert(&mut self, at: Steady, about: T) -> Slot {
-        let index = match self.entries.get_mut(self.free as usize) {
-            Some(entry) => std::mem::replace(&mut self.free, entry.place),
-            None => self.entries.len() as u32,
-        };
-        if index == NO_ENTRY {
-            return Slot::NONE;
-        }
         let place = self.heap.len();
-        self.heap.push(Due::new(at, index));
-        // After 2^32 insertions it begins anew, and leaves out the one that means free.
-        self.generation = self.generation.wrapping_add(1).max(FREE + 1);
-        let generation = self.generation;
-        let entry = Entry { generation, place: 0, about };
-        match self.entries.get_mut(index as usize) {
-            Some(free) => *free = entry,
-            None => self.entries.push(entry),
+        let Some(slot) = self.entries.insert(about, place as u32) else { return Slot::NONE };
+        let due = Due::new(at, slot.index());
+        self.heap.push(due);
+        // Mostly it is the latest.
+        if let Some(above) = self.later_above(place, due) {
+            self.rise(place, due, above);
         }
-        self.rise(place);
-        Slot { index, generation }
+        slot
     }
 
     /// What the entry is about; `None` when it is gone.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let entry = self.entries.get_mut(slot.index as usize)?;
-        (entry.generation == slot.generation).then_some(&mut entry.about)
+        self.entries.get_mut(slot).map(|entry| &mut entry.about)
     }
 
     /// Sets another moment; false when the entry is gone.
     pub fn reset(&mut self, slot: Slot, at: Steady) -> bool {
-        let Some(place) = self.place(slot) else { return false };
-        let Some(there) = self.heap.get_mut(place) else { return false };
-        *there = Due::new(at, slot.index);
-        self.rise(place);
-        if let Some(place) = self.place(slot) {
-            self.sink(place);
-        }
+        let Some(entry) = self.entries.get_mut(slot) else { return false };
+        let place = entry.note as usize;
+        self.settle(place, Due::new(at, slot.index()));
         true
     }
 
     /// Takes an entry out; `None` when it is gone already.
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
-        let place = self.place(slot)?;
+        let (about, place) = self.entries.remove(slot)?;
         let last = self.heap.pop()?;
-        if let Some(there) = self.heap.get_mut(place) {
-            *there = last;
-            self.rise(place);
-            self.sink(place);
-        }
-        let entry = self.entries.get_mut(slot.index as usize)?;
-        entry.place = std::mem::replace(&mut self.free, slot.index);
-        entry.generation = FREE;
-        let about = std::mem::take(&mut entry.about);
-        if self.heap.is_empty() && self.entries.len() > KEPT_WHEN_EMPTY {
+        if (place as usize) < self.heap.len() {
+            self.settle(place as usize, last);
+        } else if self.heap.len() == 0 {
             // What millions of locks took is given back.
-            *self = Deadlines { generation: self.generation, ..Deadlines::new() };
+            self.entries.trim();
         }
         Some(about)
     }
 
     /// Takes out the earliest if it is due.
     pub fn take_due(&mut self, now: Steady) -> Option<T> {
-        let earliest = *self.heap.first()?;
+        let earliest = *self.heap.get(0)?;
         if earliest.at() > now {
             return None;
         }
-        let generation = self.entries.get(earliest.index as usize)?.generation;
-        self.remove(Slot { index: earliest.index, generation })
+        let (slot, _) = self.entries.used(earliest.index)?;
+        self.remove(slot)
     }
 
     /// What every entry is about, in no order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.entries.iter_mut().filter(|entry| entry.generation != FREE).map(|entry| &mut entry.about)
+        self.entries.iter_mut()
     }
 
-    /// Drops all entries that are not to be kept, and says how many; goes through all.
+    /// Drops all entries that are not to be kept, and says how many; linear in all.
     pub fn retain(&mut self, keep: impl Fn(&T) -> bool) -> usize {
         let before = self.len();
-        for index in 0..self.entries.len() {
-            // When the last one goes, the free entries may go with it.
-            let Some(entry) = self.entries.get(index) else { break };
-            if entry.generation != FREE && !keep(&entry.about) {
-                self.remove(Slot { index: index as u32, generation: entry.generation });
+        for index in 0..self.entries.places() {
+            if let Some((slot, _)) = self.entries.used(index).filter(|(_, about)| !keep(about)) {
+                self.entries.remove(slot);
+            }
+        }
+        self.heap.retain(|due| self.entries.used(due.index).is_some());
+        if self.len() == 0 {
+            self.entries.trim();
+        }
+        // From the last to the first: when one is put in its place, those below it are in order already.
+        for place in (0..self.len()).rev() {
+            if let Some(due) = self.heap.get(place).copied() {
+                self.sink(place, due);
             }
         }
         before - self.len()
     }
 
-    fn place(&self, slot: Slot) -> Option<usize> {
-        let entry = self.entries.get(slot.index as usize)?;
-        (entry.generation == slot.generation).then_some(entry.place as usize)
-    }
-
-    fn at(&self, place: usize) -> Option<Steady> {
-        self.heap.get(place).map(Due::at)
-    }
-
-    /// Writes down where the entry at `place` is now.
-    fn note(&mut self, place: usize) {
-        if let Some(entry) = self.heap.get(place).and_then(|due| self.entries.get_mut(due.index as usize)) {
-            entry.place = place as u32;
+    /// Puts `due` in `place`, whose entry has gone, or as near as the order allows.
+    #[inline]
+    fn settle(&mut self, place: usize, due: Due) {
+        match self.later_above(place, due) {
+            Some(above) => self.rise(place, due, above),
+            None => self.sink(place, due),
         }
     }
 
-    fn rise(&mut self, mut place: usize) {
-        while place > 0 {
-            let parent = (place - 1) / 2;
-            if self.at(parent) <= self.at(place) {
-                break;
-            }
-            self.heap.swap(parent, place);
-            self.note(place);
-            place = parent;
-        }
-        self.note(place);
+    /// What stands above `place` and must not stand above `due`.
+    #[inline]
+    fn later_above(&self, place: usize, due: Due) -> Option<Due> {
+        let above = self.heap.get(place.checked_sub(1)? / 2)?;
+        (above.at() > due.at()).then_some(*above)
     }
 
-    fn sink(&mut self, mut place: usize) {
+    /// Puts `due` where it belongs between `place` and the first: above `above` at least, which stands above `place`.
+    fn rise(&mut self, mut place: usize, due: Due, mut above: Due) {
         loop {
-            let (left, right) = (2 * place + 1, 2 * place + 2);
-            let Some(at_left) = self.at(left) else { break };
-            let child = if self.at(right).is_some_and(|at_right| at_right < at_left) { right } else { left };
-            if self.at(place) <= self.at(child) {
+            self.put(place, above);
+            place = place.saturating_sub(1) / 2;
+            match self.later_above(place, due) {
+                Some(next) => above = next,
+                None => break,
+            }
+        }
+        self.put(place, due);
+    }
+
+    /// Puts `due` where it belongs between `place` and the last ones.
+    #[inline]
+    fn sink(&mut self, mut place: usize, due: Due) {
+        let mut child = 2 * place + 1;
+        while let Some(mut below) = self.heap.get(child).copied() {
+            if let Some(right) = self.heap.get(child + 1).filter(|right| right.at() < below.at()) {
+                (below, child) = (*right, child + 1);
+            }
+            if due.at() <= below.at() {
                 break;
             }
-            self.heap.swap(place, child);
-            self.note(place);
+            self.put(place, below);
             place = child;
+            child = 2 * place + 1;
         }
-        self.note(place);
+        self.put(place, due);
+    }
+
+    /// Puts `due` in `place`, and writes down in its entry where it is.
+    #[inline]
+    fn put(&mut self, place: usize, due: Due) {
+        if let Some(there) = self.heap.get_mut(place) {
+            *there = due;
+        }
+        if let Some(entry) = self.entries.at(due.index) {
+            entry.note = place as u32;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::chunks::CHUNK;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     #[test]
-    fn an_entry_costs_20_bytes_beside_what_it_is_about() {
-        assert_eq!(size_of::<Entry<[u64; 4]>>(), 8 + size_of::<[u64; 4]>());
+    fn an_entry_costs_12_bytes_in_the_heap() {
         assert_eq!(size_of::<Due>(), 12);
     }
 
     #[test]
-    fn no_slot_names_a_free_entry() {
-        let mut deadlines = Deadlines { generation: u32::MAX - 1, ..Deadlines::new() };
-        // The last generation before it begins anew, and the first after.
-        for name in [1, 2] {
-            let slot = deadlines.insert(Steady(name), name);
-            assert_eq!(deadlines.get_mut(slot), Some(&mut name.clone()));
-            assert_eq!(deadlines.remove(slot), Some(name));
-            assert_eq!(deadlines.get_mut(slot), None);
-            assert!(!deadlines.reset(slot, Steady(0)));
-            assert_eq!((deadlines.remove(slot), deadlines.remove(Slot::NONE)), (None, None));
-        }
-    }
-
-    #[test]
-    fn emptied_by_retain_it_gives_its_memory_back() {
+    fn emptied_it_gives_its_memory_back() {
+        let many = 8 * CHUNK;
         let mut deadlines = Deadlines::new();
-        let many = 2 * KEPT_WHEN_EMPTY;
-        let slots: Vec<Slot> = (0..many).map(|name| deadlines.insert(Steady(0), name)).collect();
-        assert_eq!(deadlines.retain(|_| false), many);
-        assert_eq!((deadlines.len(), deadlines.heap.capacity(), deadlines.entries.capacity()), (0, 0, 0));
-        let slot = deadlines.insert(Steady(0), 7);
-        assert!(slots.into_iter().all(|gone| deadlines.get_mut(gone).is_none()));
-        assert_eq!(deadlines.remove(slot), Some(7));
+        for by_retain in [true, false] {
+            let slots: Vec<Slot> = (0..many).map(|name| deadlines.insert(Steady(0), name)).collect();
+            if by_retain {
+                assert_eq!(deadlines.retain(|_| false), many);
+            } else {
+                assert!((0..many).all(|_| deadlines.take_due(Steady(0)).is_some()));
+            }
+            assert_eq!(deadlines.len(), 0);
+            assert!(deadlines.heap.capacity() + deadlines.entries.capacity() <= 3 * CHUNK);
+            let slot = deadlines.insert(Steady(0), 7);
+            assert!(slots.into_iter().all(|gone| deadlines.get_mut(gone).is_none()));
+            assert_eq!(deadlines.remove(slot), Some(7));
+        }
     }
 
     #[derive(Clone, Debug)]
@@ -264,7 +228,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => (0..50i64).prop_map(Step::Insert),
+            6 => (0..50i64).prop_map(Step::Insert),
             2 => (any::<prop::sample::Index>(), 0..50i64).prop_map(|(which, at)| Step::Reset(which, at)),
             2 => any::<prop::sample::Index>().prop_map(Step::Remove),
             2 => (0..50i64).prop_map(Step::TakeDue),
@@ -274,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_sorted_map(steps in prop::collection::vec(step(), 1..120)) {
+        fn it_is_a_sorted_map(steps in prop::collection::vec(step(), 1..200)) {
             let mut deadlines = Deadlines::new();
             let mut model: BTreeMap<u64, i64> = BTreeMap::new();
             let mut slots: BTreeMap<u64, Slot> = BTreeMap::new();

@@ -16,10 +16,11 @@
 //! then there is nothing to search. Otherwise every holder and waiter that is looked at is an edge; after
 //! `deadlock-search-max` of them the client simply waits.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
-use super::server::{KeyId, KeyRef, Keyspace, Waiting};
+use super::names::{KeyId, KeyRef};
+use super::server::{Keyspace, Waiting};
 use super::waiters::{Lines, Waiters};
 use crate::lock::{Hold, Holders, Mode, Owner, Steady, Ticket, User};
 use crate::wire::Link;
@@ -27,7 +28,7 @@ use crate::wire::Link;
 /// Who holds the locks that have a line.
 #[derive(Debug, Default)]
 pub struct Contended {
-    held: HashMap<KeyId, Held>,
+    held: BTreeMap<KeyId, Held>,
     alone: BTreeSet<(Owner, KeyId)>,
     /// How many are held together.
     together: usize,
@@ -250,7 +251,7 @@ impl Found {
             let node = by.and_then(|by| self.nodes.get(by));
             let waits = node.map_or(&*self.asker, |node| &node.owner);
             let name = |owner: &Owner| owner.as_bytes().to_vec();
-            links.push(Link { waits: name(waits), key: key.name.to_vec(), holds: name(holds) });
+            links.push(Link { waits: name(waits), key: key.name().to_vec(), holds: name(holds) });
             let Some(node) = node else { break };
             (holds, key, by) = (&node.owner, &node.key, node.by);
         }

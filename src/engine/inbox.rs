@@ -4,9 +4,8 @@
 //! a script, a pause. Writing there replicates in the wrong order or aborts the server. So events only put a note here
 //! and ask for a turn of the timer, which is the sole writer outside commands.
 
-use super::deadlines::Slot;
-use super::server::{KeyId, KeyName};
-use super::sessions::HoldName;
+use super::names::KeyId;
+use super::slots::Slot;
 use crate::lock::{HoldId, Session, Ticket};
 
 /// Notes for the next turn.
@@ -17,11 +16,11 @@ pub struct Inbox {
     /// Keys to look at: something put a value there.
     pub changed: Vec<KeyId>,
     /// The same where the server does not tell the database: all are looked at.
-    pub unplaced: Vec<KeyName>,
+    pub unplaced: Vec<Box<[u8]>>,
     /// Grants one of whose answers found nobody.
     pub undelivered: Vec<(KeyId, HoldId, Ticket)>,
-    /// Connections that closed, and what is to end with them.
-    pub closed: Vec<(Session, Vec<HoldName>)>,
+    /// The sessions of connections that closed, whose holds are to end.
+    pub closed: Vec<Session>,
     /// Whether replicas and AOF should be told how far the fence clock has come.
     pub announce_fence: bool,
 }

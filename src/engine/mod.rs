@@ -16,9 +16,11 @@
 //! Write, grant or remove anything outside a command while [`Server::standing`] is not [`Standing::Writable`]; answer a
 //! waiter before the change behind the answer is recorded.
 
+mod chunks;
 mod deadlines;
 mod deadlock;
 mod inbox;
+mod names;
 mod outside;
 mod report;
 mod run;
@@ -26,6 +28,7 @@ mod server;
 mod sessions;
 mod settings;
 mod settled_slots;
+mod slots;
 mod stats;
 mod strays;
 mod sweep;
@@ -41,13 +44,13 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-pub use deadlines::{Deadlines, Slot};
+pub use deadlines::Deadlines;
 pub use inbox::Inbox;
+pub use names::{KeyId, KeyRef};
 pub use report::{check, Report};
-pub use server::{
-    Found, Home, Key, KeyEvent, KeyId, KeyRef, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting,
-};
+pub use server::{Found, Home, Key, KeyEvent, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting};
 pub use settings::{Settings, SETTINGS};
+pub use slots::Slot;
 pub use stats::Stats;
 
 use crate::lock::{

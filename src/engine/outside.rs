@@ -4,10 +4,11 @@
 
 use std::mem;
 
-use super::deadlines::Slot;
 use super::inbox::Inbox;
+use super::names::{KeyId, KeyRef};
 use super::run::Task;
-use super::server::{Key, KeyId, KeyRef, Stored, Waiting};
+use super::server::{Key, Stored, Waiting};
+use super::slots::Slot;
 use super::{Engine, Scope};
 use crate::lock::{HoldId, Holders, Ticket};
 use crate::planted::{self, Fault};
@@ -85,7 +86,7 @@ impl<W: Waiting> Engine<W> {
 
     /// A client's connection has closed; what ends with it is noted.
     pub fn disconnected(&mut self, client: u64, inbox: &mut Inbox) {
-        inbox.closed.extend(self.sessions.close(client).filter(|(_, holds)| !holds.is_empty()));
+        inbox.closed.extend(self.sessions.close(client));
     }
 
     /// A change of role: leases alone end what is held.
@@ -113,7 +114,7 @@ impl<W: Waiting> Engine<W> {
         self.sessions.flushed(scope);
         let (dropped, mut waited_for) = match scope {
             Scope::All => (self.leases.retain(|_| false), self.lines.keys(None)),
-            Scope::Db(db) => (self.leases.retain(|key| key.db != db), self.lines.keys(Some(&[db]))),
+            Scope::Db(db) => (self.leases.retain(|key| key.db() != db), self.lines.keys(Some(&[db]))),
         };
         inbox.changed.append(&mut waited_for);
         dropped
@@ -133,9 +134,6 @@ impl<W: Waiting> Engine<W> {
             key.swap(one, other);
         }
         self.sessions.swapped(one, other);
-        for (key, _) in inbox.closed.iter_mut().flat_map(|(_, holds)| holds) {
-            key.swap(one, other);
-        }
         inbox.changed.append(&mut self.lines.keys(Some(&[one, other])));
         self.strays.swapped(&self.lines, one, other);
     }

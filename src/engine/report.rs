@@ -1,6 +1,7 @@
 //! What LOCK.CHECK and LOCK.INFO tell of a lock.
 
-use super::server::{KeyRef, Waiting};
+use super::names::KeyRef;
+use super::server::Waiting;
 use super::Engine;
 use crate::lock::{Hold, Holders, Mode, Now, OwnerRef, Steady};
 

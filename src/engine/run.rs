@@ -3,7 +3,8 @@
 use std::mem;
 
 use super::inbox::Inbox;
-use super::server::{Found, Key, KeyId, KeyRef, Server, Standing, Verdict, Waiting};
+use super::names::{KeyId, KeyRef};
+use super::server::{Found, Key, Server, Standing, Verdict, Waiting};
 use super::{sessions, Engine};
 use crate::lock::{Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
 use crate::planted::{self, Fault};
@@ -218,7 +219,7 @@ impl<W: Waiting> Engine<W> {
         if let Some(key) = self.next_noted(server, inbox) {
             return Some(Task::Look(key));
         }
-        next_closed(inbox).or_else(|| self.next_soon()).or_else(|| self.next_lease(server))
+        self.next_closed(inbox).or_else(|| self.next_soon()).or_else(|| self.next_lease(server))
     }
 
     /// The next lock one of whose leases has ended.
@@ -226,6 +227,17 @@ impl<W: Waiting> Engine<W> {
         let now = server.now().steady;
         let due = if planted::is(Fault::LeaseEndsLate) { Steady(now.0 - 500_000) } else { now };
         self.leases.take_due(due).map(Task::Advance)
+    }
+
+    /// The next hold that is to end with its connection.
+    fn next_closed(&mut self, inbox: &mut Inbox) -> Option<Task> {
+        loop {
+            let session = *inbox.closed.last()?;
+            if let Some((key, owner)) = self.sessions.take(session) {
+                return Some(Task::Close(key, owner, session));
+            }
+            inbox.closed.pop();
+        }
     }
 
     /// The next thing that a turn left.
@@ -354,17 +366,4 @@ fn places<S: Server>(server: &mut S, name: &[u8]) -> Vec<KeyId> {
     let found = (0..).map_while(|db| server.open(KeyRef { db, name }).map(|open| (db, open.found())));
     let locks = found.filter(|(_, found)| *found == Found::Lock);
     locks.map(|(db, _)| KeyRef { db, name }.to_id()).collect()
-}
-
-/// The next hold that is to end with its connection.
-fn next_closed(inbox: &mut Inbox) -> Option<Task> {
-    loop {
-        let (session, holds) = inbox.closed.last_mut()?;
-        match holds.pop() {
-            Some((key, owner)) => return Some(Task::Close(key, owner, *session)),
-            None => {
-                inbox.closed.pop();
-            }
-        }
-    }
 }

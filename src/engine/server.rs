@@ -1,62 +1,11 @@
 //! The server as the engine sees it. The edge implements these traits with Redis; unit tests with a fake.
 
-use std::hash::Hash;
 use std::rc::Rc;
 
-use smallvec::SmallVec;
-
-use super::deadlines::Slot;
+use super::names::KeyRef;
+use super::slots::Slot;
 use crate::lock::{Fence, HoldId, Holders, Now, Owner, Ticket};
 use crate::wire::OwnSlots;
-
-/// Names a key: its database, and its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyRef<'a> {
-    /// The database's number.
-    pub db: i32,
-    /// The key's name.
-    pub name: &'a [u8],
-}
-
-/// The same, to keep.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId {
-    /// The database's number.
-    pub db: i32,
-    /// The key's name.
-    pub name: KeyName,
-}
-
-impl KeyId {
-    /// Not to keep.
-    pub fn borrow(&self) -> KeyRef<'_> {
-        KeyRef { db: self.db, name: &self.name }
-    }
-
-    /// Before every other.
-    pub fn first() -> KeyId {
-        KeyId { db: i32::MIN, name: KeyName::new() }
-    }
-
-    /// Follows the data of two databases that changed places.
-    pub fn swap(&mut self, one: i32, other: i32) {
-        if self.db == one {
-            self.db = other;
-        } else if self.db == other {
-            self.db = one;
-        }
-    }
-}
-
-/// A key's name, to keep. Up to 16 bytes it needs no allocation of its own.
-pub type KeyName = SmallVec<[u8; 16]>;
-
-impl KeyRef<'_> {
-    /// To keep.
-    pub fn to_id(self) -> KeyId {
-        KeyId { db: self.db, name: KeyName::from_slice(self.name) }
-    }
-}
 
 /// The value of a lock's key.
 #[derive(Debug)]
@@ -143,7 +92,7 @@ pub enum Reply {
 /// A client that waits. Consumed by what ends the wait, so it is answered once.
 pub trait Waiting {
     /// Tells clients apart while they wait.
-    type Id: Copy + Eq + Hash;
+    type Id: Copy + Ord;
     /// Its id.
     fn id(&self) -> Self::Id;
     /// Answers it. The edge reports back whether the answer could be handed over.

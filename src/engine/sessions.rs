@@ -2,16 +2,15 @@
 //!
 //! The hold itself says to which session it is bound; this is the way back, from a connection that closed to its holds. It
 //! is in memory only, and a change of role forgets all of it: the leases alone end what was taken over.
+//!
+//! One connection may have a million holds, so they are in a tree: a table that doubles would stop the server.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
-use super::server::{KeyId, KeyRef};
+use super::names::{KeyId, KeyRef};
 use super::Scope;
 use crate::lock::{Owner, Session};
-
-/// For how many holds of a connection room is kept.
-const KEPT: usize = 64;
 
 /// A hold, by the name of its lock and its owner.
 pub type HoldName = (KeyId, Owner);
@@ -27,17 +26,14 @@ pub enum Standing {
     Forgotten,
 }
 
-#[derive(Debug)]
-struct Connection {
-    client: u64,
-    holds: HashSet<HoldName>,
-}
-
 /// All connections that asked for a hold that ends with them.
 #[derive(Debug)]
 pub struct Sessions {
-    by_client: HashMap<u64, Session>,
-    open: HashMap<Session, Connection>,
+    by_client: BTreeMap<u64, Session>,
+    /// The clients of the sessions whose connections are open.
+    open: BTreeMap<Session, u64>,
+    /// The holds of every session. Those of one that has closed are here until they are [taken](Sessions::take).
+    holds: BTreeSet<(Session, KeyId, Owner)>,
     /// The next session; smaller ones have been given out.
     next: NonZeroU64,
     /// Sessions below this one are forgotten.
@@ -47,7 +43,13 @@ pub struct Sessions {
 impl Sessions {
     /// None.
     pub fn new() -> Sessions {
-        Sessions { by_client: HashMap::new(), open: HashMap::new(), next: NonZeroU64::MIN, first: NonZeroU64::MIN }
+        Sessions {
+            by_client: BTreeMap::new(),
+            open: BTreeMap::new(),
+            holds: BTreeSet::new(),
+            next: NonZeroU64::MIN,
+            first: NonZeroU64::MIN,
+        }
     }
 
     /// The session of this client, which is connected.
@@ -58,13 +60,13 @@ impl Sessions {
         let session = Session(self.next);
         self.next = self.next.saturating_add(1);
         self.by_client.insert(client, session);
-        self.open.insert(session, Connection { client, holds: HashSet::new() });
+        self.open.insert(session, client);
         session
     }
 
     /// The client behind a session, while it is connected.
     pub fn client(&self, session: Session) -> Option<u64> {
-        self.open.get(&session).map(|connection| connection.client)
+        self.open.get(&session).copied()
     }
 
     /// Takes note of a hold. If its connection has closed meanwhile, somebody must see to the hold.
@@ -72,33 +74,41 @@ impl Sessions {
         if session.0 < self.first {
             return Standing::Forgotten;
         }
-        let Some(connection) = self.open.get_mut(&session) else { return Standing::Closed };
-        connection.holds.insert((key.to_id(), owner.clone()));
+        if !self.open.contains_key(&session) {
+            return Standing::Closed;
+        }
+        self.holds.insert((session, key.to_id(), owner.clone()));
         Standing::Open
     }
 
     /// Forgets a hold that ended, or follows another connection.
     pub fn unbind(&mut self, session: Session, key: KeyRef, owner: &Owner) {
-        if let Some(connection) = self.open.get_mut(&session) {
-            let holds = &mut connection.holds;
-            holds.remove(&(key.to_id(), owner.clone()));
-            if holds.capacity() > KEPT.max(8 * holds.len()) {
-                // What many holds took is given back while the connection lives.
-                holds.shrink_to(2 * holds.len());
-            }
-        }
+        self.holds.remove(&(session, key.to_id(), owner.clone()));
     }
 
-    /// The client's connection has closed: what ends with it.
-    pub fn close(&mut self, client: u64) -> Option<(Session, Vec<HoldName>)> {
+    /// The client's connection has closed: its session, if there are holds to [take](Sessions::take).
+    pub fn close(&mut self, client: u64) -> Option<Session> {
         let session = self.by_client.remove(&client)?;
-        let connection = self.open.remove(&session)?;
-        if self.open.is_empty() {
-            // What a crowd of sessions took is given back.
-            self.open.shrink_to(64);
-            self.by_client.shrink_to(64);
-        }
-        Some((session, connection.holds.into_iter().collect()))
+        self.open.remove(&session);
+        self.hold(session).is_some().then_some(session)
+    }
+
+    /// Takes one of the holds of a session that has closed.
+    pub fn take(&mut self, session: Session) -> Option<HoldName> {
+        let (_, key, owner) = self.holds.take(&self.hold(session)?.clone())?;
+        Some((key, owner))
+    }
+
+    /// The first hold of a session.
+    fn hold(&self, session: Session) -> Option<&(Session, KeyId, Owner)> {
+        let from = (session, KeyId::first(), Owner::first());
+        self.holds.range(from..).next().filter(|(of, ..)| *of == session)
+    }
+
+    /// All holds of a session.
+    #[cfg(any(test, fuzzing))]
+    pub fn holds_of(&self, session: Session) -> impl Iterator<Item = HoldName> + '_ {
+        self.holds.iter().filter(move |(of, ..)| *of == session).map(|(_, key, owner)| (key.clone(), owner.clone()))
     }
 
     /// A change of role: no hold is bound to a connection any more.
@@ -108,27 +118,18 @@ impl Sessions {
 
     /// All holds there are gone.
     pub fn flushed(&mut self, scope: Scope) {
-        for connection in self.open.values_mut() {
-            match scope {
-                Scope::All => connection.holds = HashSet::new(),
-                Scope::Db(db) => {
-                    connection.holds.retain(|(key, _)| key.db != db);
-                    connection.holds.shrink_to_fit();
-                }
-            }
+        match scope {
+            Scope::All => self.holds = BTreeSet::new(),
+            Scope::Db(db) => self.holds.retain(|(_, key, _)| key.db() != db),
         }
     }
 
     /// The data of two databases changed places.
     pub fn swapped(&mut self, one: i32, other: i32) {
-        for connection in self.open.values_mut().filter(|connection| !connection.holds.is_empty()) {
-            connection.holds = std::mem::take(&mut connection.holds)
-                .into_iter()
-                .map(|(mut key, owner)| {
-                    key.swap(one, other);
-                    (key, owner)
-                })
-                .collect();
-        }
+        let swap = |(session, mut key, owner): (Session, KeyId, Owner)| {
+            key.swap(one, other);
+            (session, key, owner)
+        };
+        self.holds = std::mem::take(&mut self.holds).into_iter().map(swap).collect();
     }
 }

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use super::names::{KeyId, KeyRef};
 use super::run::Task;
-use super::server::{KeyId, KeyRef, Waiting};
+use super::server::Waiting;
 use super::waiters::Lines;
 use super::Engine;
 use crate::lock::{HoldId, Holders};

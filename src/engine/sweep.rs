@@ -4,8 +4,9 @@
 //! So once a second every line is asked about, and at once when a turn finds its key gone elsewhere. Whoever waits there is
 //! answered so that a cluster client asks again and is sent to the right server.
 
+use super::names::{KeyId, KeyRef};
 use super::run::Slice;
-use super::server::{Home, KeyId, KeyRef, Reply, Server, Waiting};
+use super::server::{Home, Reply, Server, Waiting};
 use super::settled_slots::SettledSlots;
 use super::Engine;
 use crate::lock::{Millis, Steady};

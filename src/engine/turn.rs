@@ -3,9 +3,10 @@
 
 use std::mem;
 
-use super::deadlines::Slot;
+use super::names::KeyRef;
 use super::run::Task;
-use super::server::{Found, Key, KeyEvent, KeyRef, Reply, Stored, Waiting};
+use super::server::{Found, Key, KeyEvent, Reply, Stored, Waiting};
+use super::slots::Slot;
 use super::{sessions, Engine, WrongType};
 use crate::lock::{Answer, Change, Crowd, Effect, End, HoldId, Holders, Mode, Now, OwnerRef, Ticket, Turn};
 use crate::planted::{self, Fault};
@@ -54,7 +55,9 @@ impl<W: Waiting> Engine<W> {
             self.contended.note(at, key.stored().map(|stored| &stored.holders), has_line);
         }
         self.spent.steps += 1 + effects.len();
-        for effect in effects.drain(..) {
+        // In their order. Taken from the end they cost less than by `drain`.
+        effects.reverse();
+        while let Some(effect) = effects.pop() {
             self.tell(at, key, now, effect);
         }
         // What a step with a crowd took is given back.

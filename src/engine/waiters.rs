@@ -1,15 +1,20 @@
 //! The lines of all locks, and the clients that stand in them.
+//!
+//! All tables are trees. A hash table that doubles moves all it holds at once, and would stop the server for as long as a
+//! hundred thousand waiters take.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::deadlines::{Deadlines, Slot};
-use super::server::{KeyId, KeyRef, Reply, Waiting};
+use super::deadlines::Deadlines;
+use super::names::{KeyId, KeyRef};
+use super::server::{Reply, Waiting};
+use super::slots::Slot;
 use crate::lock::{Line, Owner, Steady, Ticket, User};
 
 /// The lines of all locks that have one.
 #[derive(Debug, Default)]
-pub struct Lines(BTreeMap<i32, HashMap<Rc<[u8]>, Line>>);
+pub struct Lines(BTreeMap<i32, BTreeMap<Rc<[u8]>, Line>>);
 
 impl Lines {
     /// The line of this lock, if it has one.
@@ -96,9 +101,9 @@ pub struct Asker {
 
 /// All clients that wait, by ticket.
 pub struct Waiters<W: Waiting> {
-    /// Boxed, because a table has up to twice the room it needs.
-    parked: HashMap<Ticket, Box<Parked<W>>>,
-    tickets: HashMap<W::Id, Ticket>,
+    /// Boxed, because a tree has up to twice the room it needs.
+    parked: BTreeMap<Ticket, Box<Parked<W>>>,
+    tickets: BTreeMap<W::Id, Ticket>,
     by_asker: BTreeSet<(User, Rc<Owner>, Ticket)>,
     /// For which locks a user's requests wait that take part in deadlocks, and how many for each.
     lines_of: BTreeMap<(User, i32, Rc<[u8]>), usize>,
@@ -111,8 +116,8 @@ impl<W: Waiting> Waiters<W> {
     /// Nobody.
     pub fn new() -> Waiters<W> {
         Waiters {
-            parked: HashMap::new(),
-            tickets: HashMap::new(),
+            parked: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             by_asker: BTreeSet::new(),
             lines_of: BTreeMap::new(),
             repeated: 0,
@@ -211,11 +216,6 @@ impl<W: Waiting> Waiters<W> {
                     }
                 }
             }
-        }
-        if self.parked.is_empty() {
-            // What a crowd of waiters took is given back.
-            self.parked.shrink_to(64);
-            self.tickets.shrink_to(64);
         }
         Some(parked)
     }

@@ -35,6 +35,11 @@ impl<'a> OwnerRef<'a> {
 }
 
 impl Owner {
+    /// Before every other, and nobody's.
+    pub fn first() -> Owner {
+        Owner(SmallVec::new())
+    }
+
     /// The name.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -19,8 +19,8 @@ pub fn of_command(ctx: Ctx, key: *mut RawString, events: &[KeyEvent]) {
 /// What happened in the timer's turn. Leaves another database selected.
 pub fn of_timer(ctx: Ctx, events: Vec<(KeyId, KeyEvent)>) {
     for (key, event) in events {
-        if ctx.select_db(key.db) {
-            with_name(&key.name, |key| ctx.publish(name(event), key));
+        if ctx.select_db(key.db()) {
+            with_name(key.name(), |key| ctx.publish(name(event), key));
         }
     }
 }

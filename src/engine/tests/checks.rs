@@ -58,8 +58,8 @@ impl World {
             .map(|(key, hold)| (key.to_id(), hold.owner.clone()))
             .collect();
         self.hang_up(connection);
-        let noted = self.inbox.closed.last().filter(|(closed, _)| *closed == session).map(|(_, holds)| holds.clone());
-        let noted: BTreeSet<_> = noted.unwrap_or_default().into_iter().collect();
+        assert_eq!(self.inbox.closed.last() == Some(&session), !bound.is_empty());
+        let noted: BTreeSet<HoldName> = self.engine.sessions.holds_of(session).collect();
         assert_eq!(noted, bound, "what is found from connection {connection}, and what follows it");
     }
 
@@ -69,7 +69,7 @@ impl World {
             let Some((_, first)) = self.engine.lines.get(key.borrow()).and_then(Line::first) else { continue };
             let (mode, now) = (first.mode, self.fake.now.steady);
             assert!(!first.is_over(now), "{first:?} of {key:?} waits too long");
-            let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db, key.name.to_vec())) else {
+            let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db(), key.name().to_vec())) else {
                 panic!("{key:?} is free and waited for");
             };
             assert!(stored.holders.first_over(now).is_none(), "{:?} of {key:?} is over", stored.holders);

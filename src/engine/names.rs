@@ -1,0 +1,145 @@
+//! Names of keys.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// Names a key: its database, and its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyRef<'a> {
+    /// The database's number.
+    pub db: i32,
+    /// The key's name.
+    pub name: &'a [u8],
+}
+
+impl KeyRef<'_> {
+    /// To keep.
+    pub fn to_id(self) -> KeyId {
+        let KeyRef { db, name } = self;
+        let mut bytes = [0; SHORT_MAX];
+        match bytes.get_mut(..name.len()) {
+            Some(start) => {
+                start.copy_from_slice(name);
+                KeyId(Kept::Short { db, len: name.len() as u8, bytes })
+            }
+            None => KeyId(Kept::Long { db, name: name.into() }),
+        }
+    }
+}
+
+/// The same, to keep. There is one for each lock that is held, so its bytes count.
+#[derive(Clone)]
+pub struct KeyId(Kept);
+
+/// Up to this many bytes a name needs no allocation of its own.
+const SHORT_MAX: usize = 16;
+
+/// The database stands in either, where it fits into what the alignment leaves empty.
+#[derive(Clone)]
+enum Kept {
+    Short { db: i32, len: u8, bytes: [u8; SHORT_MAX] },
+    Long { db: i32, name: Box<[u8]> },
+}
+
+impl KeyId {
+    /// Not to keep.
+    pub fn borrow(&self) -> KeyRef<'_> {
+        match &self.0 {
+            Kept::Short { db, len, bytes } => {
+                KeyRef { db: *db, name: bytes.get(..usize::from(*len)).unwrap_or_default() }
+            }
+            Kept::Long { db, name } => KeyRef { db: *db, name },
+        }
+    }
+
+    /// The database's number.
+    pub fn db(&self) -> i32 {
+        self.borrow().db
+    }
+
+    /// The key's name.
+    pub fn name(&self) -> &[u8] {
+        self.borrow().name
+    }
+
+    /// Before every other.
+    pub fn first() -> KeyId {
+        KeyRef { db: i32::MIN, name: b"" }.to_id()
+    }
+
+    /// Follows the data of two databases that changed places.
+    pub fn swap(&mut self, one: i32, other: i32) {
+        let (Kept::Short { db, .. } | Kept::Long { db, .. }) = &mut self.0;
+        if *db == one {
+            *db = other;
+        } else if *db == other {
+            *db = one;
+        }
+    }
+}
+
+impl Default for KeyId {
+    /// No key's: it allocates nothing.
+    fn default() -> KeyId {
+        KeyId(Kept::Short { db: 0, len: 0, bytes: [0; SHORT_MAX] })
+    }
+}
+
+impl PartialEq for KeyId {
+    fn eq(&self, other: &KeyId) -> bool {
+        self.borrow() == other.borrow()
+    }
+}
+
+impl Eq for KeyId {}
+
+impl PartialOrd for KeyId {
+    fn partial_cmp(&self, other: &KeyId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for KeyId {
+    fn cmp(&self, other: &KeyId) -> Ordering {
+        self.borrow().cmp(&other.borrow())
+    }
+}
+
+impl Hash for KeyId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.borrow().hash(state);
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/\"{}\"", self.db(), self.name().escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_name_takes_24_bytes() {
+        assert_eq!(size_of::<KeyId>(), 24);
+    }
+
+    #[test]
+    fn a_kept_name_is_the_one_that_was_given() {
+        let names: Vec<Vec<u8>> = [0, 1, 15, 16, 17, 300].iter().map(|len| vec![b'k'; *len]).collect();
+        let refs = names.iter().flat_map(|name| [-1, 0, 7].map(|db| KeyRef { db, name }));
+        let mut refs: Vec<KeyRef> = refs.collect();
+        refs.sort_unstable();
+        let ids: Vec<KeyId> = refs.iter().map(|at| at.to_id()).collect();
+        assert!(ids.iter().map(KeyId::borrow).eq(refs));
+        assert!(ids.is_sorted() && ids.iter().all(|id| KeyId::first() < *id));
+        for mut id in ids {
+            let before = id.borrow().db;
+            id.swap(7, 9);
+            assert_eq!(id.db(), if before == 7 { 9 } else { before });
+        }
+    }
+}
