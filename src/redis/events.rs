@@ -12,7 +12,7 @@ use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
 use super::value::note_changed;
-use super::{alarm, handed, key, listeners, removals, role, state};
+use super::{alarm, handed, key, listeners, modules, removals, role, state};
 use crate::engine::{Engine, Inbox, KeyRef, Scope, Stored};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
@@ -25,6 +25,7 @@ const EVENTS: &[(u64, u64)] = &[
     (raw::REDISMODULE_EVENT_FORK_CHILD, 1),
     (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, 1),
     (raw::REDISMODULE_EVENT_CLIENT_CHANGE, 1),
+    (raw::REDISMODULE_EVENT_MODULE_CHANGE, 1),
 ];
 
 /// Whether the module listens to keyspace events.
@@ -144,6 +145,7 @@ unsafe extern "C" fn on_event(ctx: *mut RawCtx, event: raw::RedisModuleEvent, su
                 disconnected(unsafe { Ctx::new(ctx) }, client.id);
             }
         }
+        raw::REDISMODULE_EVENT_MODULE_CHANGE => modules::look(Ctx::detached()),
         raw::REDISMODULE_EVENT_LOADING if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED => alarm::kick(),
         raw::REDISMODULE_EVENT_LOADING if LOADING_STARTS.contains(&sub) => removals::loads(),
         raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => {

@@ -6,7 +6,9 @@
 //!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`publish`]:
 //!   keyspace events.
 //! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`handed`]: answers that may yet be
-//!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`users`]: who asks.
+//!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides.
+//! * [`caller`]: who runs a command; [`modules`]: whether others may call; [`users`]: ACL users; [`client_list`]: what the server
+//!   says of a client.
 //! * [`value`]: the data type; [`events`]: what else the server tells; [`removals`]: what it tells of locks that somebody
 //!   else removed; [`alarm`]: the one timer.
 
@@ -16,6 +18,8 @@ mod alarm;
 mod api;
 mod blocked;
 mod call;
+mod caller;
+mod client_list;
 mod command_info;
 mod commands;
 mod events;
@@ -27,6 +31,7 @@ mod info;
 mod key;
 mod listeners;
 mod module;
+mod modules;
 mod publish;
 mod removals;
 mod replication;

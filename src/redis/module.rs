@@ -5,7 +5,7 @@ use std::ffi::{c_int, CStr, CString};
 use redis_module::raw;
 
 use super::api::{self, call, Ctx, Level, RawCtx, RawString};
-use super::{alarm, command_info, commands, events, guard, info, role, settings, state, value};
+use super::{alarm, command_info, commands, events, guard, info, modules, role, settings, state, value};
 
 /// The module's name in MODULE LIST and in configuration names.
 const NAME: &CStr = c"redislock";
@@ -58,6 +58,7 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
     guard::install_panic_log();
     state::remember_main_thread();
     role::set(ctx.flags().is_replica());
+    modules::look(ctx);
     state::create_engine();
     // What the operator wrote comes first: a server does not take back events, timers and commands of a load that fails.
     settings::register(ctx, args)?;

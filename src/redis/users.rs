@@ -1,10 +1,9 @@
 //! ACL users, numbered as they come, so that a hold can bear the name of who asked for it in four bytes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use super::api::Ctx;
 use super::state::MainThread;
 use crate::lock::User;
 
@@ -17,19 +16,8 @@ struct Users {
 
 static USERS: MainThread<RefCell<Option<Users>>> = MainThread::new(RefCell::new(None));
 
-/// The client that asked last; it had connected. Ids are never given twice.
-static LAST_CLIENT: MainThread<Cell<u64>> = MainThread::new(Cell::new(0));
-
-/// The user that runs a command; `None` where no connected client does, as in scripts and calls from modules.
-pub fn of(ctx: Ctx) -> Option<User> {
-    if ctx.client() != LAST_CLIENT.get().get() {
-        LAST_CLIENT.get().set(ctx.connected_client()?);
-    }
-    ctx.with_user(number)
-}
-
 /// The same name has the same number as long as the process lives.
-fn number(name: &[u8]) -> Option<User> {
+pub fn number(name: &[u8]) -> Option<User> {
     let mut users = USERS.get().try_borrow_mut().ok()?;
     let users = users.get_or_insert_default();
     if let Some((last, user)) = &users.last {
