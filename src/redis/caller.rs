@@ -18,16 +18,17 @@ static LAST_CLIENT: MainThread<Cell<u64>> = MainThread::new(Cell::new(0));
 /// The user that runs a command, for the search for deadlocks. A call from a module that runs in a transaction may be taken for
 /// a command of the connection whose id it bears; then its hold is looked at with those of that connection's user.
 pub fn user(ctx: Ctx) -> Option<User> {
-    if modules::others() {
-        if is_call(ctx.flags()) {
-            return None;
-        }
-        return ctx.with_user_of(ctx.client(), users::number);
+    if modules::others() && is_call(ctx.flags()) {
+        return None;
     }
-    if ctx.client() != LAST_CLIENT.get().get() {
-        LAST_CLIENT.get().set(ctx.connected_client()?);
+    let client = ctx.client();
+    // Its user may be another than the last time: it may have said AUTH.
+    if client == LAST_CLIENT.get().get() && !modules::others() {
+        return ctx.with_user(users::number);
     }
-    ctx.with_user(users::number)
+    let user = ctx.with_user_of(client, users::number)?;
+    LAST_CLIENT.get().set(client);
+    Some(user)
 }
 
 /// Whether the client of a command that must wait may be blocked, as far as [`Flags::denies_blocking`] does not tell.
