@@ -67,7 +67,8 @@ required! {
     RedisModule_ReplyWithNull RedisModule_ReplyWithError RedisModule_ReplyWithSimpleString RedisModule_ReplyWithArray
     RedisModule_ReplyWithStringBuffer RedisModule_WrongArity RedisModule_GetServerInfo RedisModule_FreeServerInfo
     RedisModule_ServerInfoGetFieldUnsigned RedisModule_ServerInfoGetFieldC RedisModule_ReplyWithMap
-    RedisModule_GetClientUserNameById RedisModule_GetCurrentUserName
+    RedisModule_GetClientUserNameById RedisModule_GetCurrentUserName RedisModule_GetModuleUserFromUserName
+    RedisModule_FreeModuleUser RedisModule_ACLCheckCommandPermissions RedisModule_GetApi
     RedisModule_NotifyKeyspaceEvent RedisModule_RegisterInfoFunc RedisModule_InfoAddSection
     RedisModule_InfoAddFieldULongLong RedisModule_RegisterNumericConfig RedisModule_LoadConfigs
 }
@@ -116,6 +117,7 @@ fn c_text(text: &str) -> CString {
 }
 
 /// Looks at a string that is the caller's to free, and frees it; `None` if there is none.
+#[inline(always)]
 fn with_string<R>(string: *mut RawString, look: impl FnOnce(&[u8]) -> Option<R>) -> Option<R> {
     if string.is_null() {
         return None;

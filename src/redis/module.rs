@@ -5,7 +5,7 @@ use std::ffi::{c_int, CStr, CString};
 use redis_module::raw;
 
 use super::api::{self, call, Ctx, Level, RawCtx, RawString};
-use super::{alarm, command_info, commands, events, guard, info, modules, role, settings, state, value};
+use super::{alarm, command_info, commands, events, guard, info, modules, role, settings, state, users, value};
 
 /// The module's name in MODULE LIST and in configuration names.
 const NAME: &CStr = c"redislock";
@@ -90,6 +90,7 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
              a volatile-* policy",
         );
     }
+    users::prepare();
     // Above every fence that a server of this data set may have given before: see src/lock/fence.rs.
     state::with_engine(|engine| engine.fences().leap(api::now().unix));
     state::with_inbox(|inbox| inbox.announce_fence = true);
