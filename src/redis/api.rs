@@ -176,6 +176,12 @@ pub fn is_valkey(ctx: Ctx) -> bool {
     !version.is_null()
 }
 
+/// Whether the server lets a module's call wait (Redis 7.2).
+pub fn calls_can_wait() -> bool {
+    // SAFETY: the pointer was written at load, on this thread, and is only read since.
+    unsafe { raw::RedisModule_CallReplyPromiseAbort }.is_some()
+}
+
 /// Whether writes outside commands would abort the server now (CLIENT PAUSE, a failover under way).
 pub fn is_paused() -> bool {
     // SAFETY: a function without arguments.

@@ -12,8 +12,9 @@ use redis_module::raw;
 use super::api::{call, Ctx};
 use super::state::MainThread;
 
-/// This module, and those that servers bring with them: they call no commands of others, but for scripts.
-const NO_CALLERS: [&[u8]; 3] = [b"redislock", b"vectorset", b"lua"];
+/// This module, and those that Redis and Valkey are shipped with: they call no commands of others, but for scripts.
+const NO_CALLERS: [&[u8]; 9] =
+    [b"redislock", b"vectorset", b"lua", b"search", b"ReJSON", b"json", b"timeseries", b"bf", b"ldap"];
 
 static OTHERS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
