@@ -44,6 +44,7 @@ faults! {
     ExtensionAddsUp "extension-adds-up" "An extension counts from the end of the lease, not from now."
     DowngradeLetsNobodyIn "downgrade-lets-nobody-in" "A downgraded hold stays exclusive."
     OldSessionEndsHold "old-session-ends-hold" "A hold stays bound to the connection that asked first."
+    RightsNotAsked "rights-not-asked" "A waiter is granted although its user may not ask for the lock any more."
     SessionOutlivesConnection "session-outlives-connection" "A hold goes on when the connection that it ends with closes."
 }
 

@@ -25,7 +25,7 @@ enum Finder {
 
 use Finder::{Soak, SoakWithClock, SoakWithReplica, Test};
 
-const FINDERS: [(&str, Finder); 22] = [
+const FINDERS: [(&str, Finder); 23] = [
     ("grant-out-of-order", Soak),
     ("newcomer-passes", Soak),
     ("fence-not-raised", Soak),
@@ -47,6 +47,10 @@ const FINDERS: [(&str, Finder); 22] = [
     ("extension-adds-up", Soak),
     ("downgrade-lets-nobody-in", Soak),
     ("old-session-ends-hold", Test("session", "session_moves_to_the_connection_that_asked_last")),
+    (
+        "rights-not-asked",
+        Test("withdrawn_rights", "waiter_without_the_right_is_answered_noperm_and_the_next_is_served"),
+    ),
     ("session-outlives-connection", Soak),
 ];
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::names::KeyRef;
 use super::slots::Slot;
-use crate::lock::{Fence, HoldId, Holders, Now, Owner, Ticket};
+use crate::lock::{Fence, HoldId, Holders, Now, Owner, Rights, Ticket};
 use crate::wire::OwnSlots;
 
 /// The value of a lock's key.
@@ -29,10 +29,15 @@ pub enum Found {
 
 /// An open key, for one turn.
 pub trait Key {
+    /// What users may do with it.
+    type Rights: Rights;
+
     /// What it holds.
     fn found(&self) -> Found;
     /// The lock it holds, to be changed in place.
     fn stored(&mut self) -> Option<&mut Stored>;
+    /// What users may do with it, to be asked while the lock is changed.
+    fn rights(&self) -> Self::Rights;
     /// Puts a lock where there was none.
     fn create(&mut self, stored: Stored);
     /// Removes what the key holds, here only.
@@ -81,6 +86,8 @@ pub enum Reply {
     Null,
     /// Its owner holds the lock shared now, and this request asks to hold it alone.
     MustRelease,
+    /// Its user may not ask for the lock any more.
+    NoPermission,
     /// The key holds a value of another type now.
     WrongType,
     /// The key is this server's no longer, or soon: its client asks again and is sent to the right one.

@@ -17,6 +17,8 @@ pub struct Stats {
     pub waits_withdrawn: u64,
     /// Waits whose connection closed, or that CLIENT UNBLOCK ended.
     pub waits_abandoned: u64,
+    /// Waits whose user might not ask for the lock any more when it was their turn.
+    pub waits_denied: u64,
     /// Waits in a cluster that were sent away: the key left this server, or the cluster was down.
     pub waits_redirected: u64,
     /// Holds that their owners released.

@@ -32,12 +32,14 @@ impl<W: Waiting> Engine<W> {
         let known_line = self.lines.get_mut(at);
         let had_line = known_line.is_some();
         let mut effects = mem::take(&mut self.effects);
+        let mut rights = key.rights();
         let mut turn = Turn {
             holders: key.stored().map_or(&mut self.no_holders, |stored| &mut stored.holders),
             line: known_line.unwrap_or(&mut self.no_line),
             fences: &mut self.fences,
             holders_max: self.settings.holders_max(),
             now,
+            rights: &mut rights,
             effects: &mut effects,
         };
         let result = step(&mut turn);
@@ -203,6 +205,11 @@ impl<W: Waiting> Engine<W> {
                 self.waiters.answer(ticket, |_| Reply::Null);
             }
             Effect::Answer(ticket, Answer::MustRelease) => self.waiters.answer(ticket, |_| Reply::MustRelease),
+            Effect::Answer(ticket, Answer::NoPermission) => {
+                self.stats.waits_denied += 1;
+                self.spent.answers += 1;
+                self.waiters.answer(ticket, |_| Reply::NoPermission);
+            }
         }
     }
 

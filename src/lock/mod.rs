@@ -16,6 +16,7 @@
 //! * **I5** A waiter is answered once: granting, withdrawing and timing out all take it out of the line first.
 //! * **I6** A waiter whose wait has run out, or who left, is never granted.
 //! * **I7** Nobody waits for a lock that its own owner holds.
+//! * **I8** A waiter whose user may not ask for the lock any more is never granted: it is told so when it is its turn.
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod hold;
 mod holders;
 mod line;
 mod owner;
+mod rights;
 mod rules;
 mod time;
 
@@ -34,6 +36,7 @@ pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
 pub use holders::Holders;
 pub use line::{Line, Ticket};
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
+pub use rights::Rights;
 pub use rules::{Acquire, Acquired, Answer, Change, Effect, End, Extend, Turn, Wait};
 pub use time::{Millis, Now, Steady, UnixMicros};
 

@@ -8,6 +8,7 @@ use super::hold::{Hold, HoldId, Mode, Origin, Session, User};
 use super::holders::Holders;
 use super::line::{Line, Loss, Ticket, Waiter};
 use super::owner::{Owner, OwnerRef};
+use super::rights::Rights;
 use super::time::{Millis, Now, Steady};
 use crate::planted::{self, Fault};
 
@@ -121,6 +122,8 @@ pub enum Answer {
     Withdrawn,
     /// Its owner holds the lock shared now, and this request asks to hold it alone.
     MustRelease,
+    /// Its user may not ask for the lock any more.
+    NoPermission,
 }
 
 /// What a step wants done, in this order.
@@ -142,7 +145,6 @@ pub enum Effect {
 }
 
 /// One step: a lock, the clocks, and where the effects go.
-#[derive(Debug)]
 pub struct Turn<'a> {
     /// What is saved. `Free` where there is no key.
     pub holders: &'a mut Holders,
@@ -154,6 +156,8 @@ pub struct Turn<'a> {
     pub holders_max: usize,
     /// The clocks' reading, the same for the whole step.
     pub now: Now,
+    /// Asked of those who wait, when it is their turn.
+    pub rights: &'a mut dyn Rights,
     /// Appended to.
     pub effects: &'a mut Vec<Effect>,
 }
@@ -319,10 +323,12 @@ impl Turn<'_> {
         for (ticket, waiter) in self.line.take_of(owner) {
             let answer = if waiter.is_over(self.now.steady) {
                 Some(Answer::TimedOut)
-            } else if held.satisfies(waiter.mode) {
-                self.ask_again(owner, waiter.lease, waiter.session, waiter.user).map(Answer::Granted)
-            } else {
+            } else if !held.satisfies(waiter.mode) {
                 Some(Answer::MustRelease)
+            } else if self.is_denied(waiter.user) {
+                Some(Answer::NoPermission)
+            } else {
+                self.ask_again(owner, waiter.lease, waiter.session, waiter.user).map(Answer::Granted)
             };
             self.effects.extend(answer.map(|answer| Effect::Answer(ticket, answer)));
         }
@@ -437,24 +443,35 @@ impl Turn<'_> {
             self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             return;
         }
+        if self.is_denied(first.user) {
+            self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
+            return;
+        }
         let mut served = vec![ticket];
         let mut handed = vec![(ticket, first.session)];
         let (mut lease, mut session) = (first.lease, first.session);
         for (ticket, other) in self.line.take_of((*first.owner).borrow()) {
             if other.is_over(self.now.steady) {
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
-            } else if first.mode.satisfies(other.mode) {
+            } else if !first.mode.satisfies(other.mode) {
+                self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
+            } else if self.is_denied(other.user) {
+                self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
+            } else {
                 served.push(ticket);
                 handed.push((ticket, other.session));
                 (lease, session) = (lease.max(other.lease), other.session);
-            } else {
-                self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
             }
         }
         let wanted = Wanted { owner: (*first.owner).clone(), mode: first.mode, lease, session, user: first.user };
         let id = self.grant(wanted, Some(first.since));
         self.line.hand(id, handed);
         self.effects.extend(served.into_iter().map(|ticket| Effect::Answer(ticket, Answer::Granted(id))));
+    }
+
+    /// Whether a waiter's user may not ask any more (I8).
+    fn is_denied(&mut self, user: Option<User>) -> bool {
+        user.is_some_and(|user| !self.rights.may_ask(user)) && !planted::is(Fault::RightsNotAsked)
     }
 
     /// Makes every grant there is, and alone draws a new hold's fence.

@@ -4,7 +4,7 @@
 //! without and the server lacks; with any of them missing it does not load. Everything else is asked for before use.
 
 use std::cell::Cell;
-use std::ffi::{c_char, c_int, c_long, c_longlong, c_void, CStr, CString};
+use std::ffi::{c_char, c_int, c_long, c_void, CStr, CString};
 use std::ptr::{self, NonNull};
 
 use redis_module::raw;
@@ -48,13 +48,16 @@ macro_rules! required {
 
 required! {
     RedisModule_OpenKey RedisModule_CloseKey RedisModule_KeyType RedisModule_ModuleTypeGetType
-    RedisModule_ModuleTypeGetValue RedisModule_ModuleTypeSetValue RedisModule_DeleteKey RedisModule_SetExpire RedisModule_GetExpire
+    RedisModule_ModuleTypeGetValue RedisModule_ModuleTypeSetValue RedisModule_DeleteKey RedisModule_SetExpire
+    RedisModule_GetExpire
     RedisModule_Replicate RedisModule_ReplicateVerbatim RedisModule_SignalModifiedKey RedisModule_BlockClient
     RedisModule_SetDisconnectCallback RedisModule_UnblockClient RedisModule_GetBlockedClientPrivateData
-    RedisModule_GetBlockedClientHandle RedisModule_CreateTimer RedisModule_StopTimer RedisModule_EventLoopAddOneShot RedisModule_EventLoopAdd
+    RedisModule_GetBlockedClientHandle RedisModule_CreateTimer RedisModule_StopTimer RedisModule_EventLoopAddOneShot
+    RedisModule_EventLoopAdd
     RedisModule_GetContextFlags RedisModule_AvoidReplicaTraffic RedisModule_SelectDb RedisModule_GetSelectedDb
     RedisModule_CreateString RedisModule_FreeString RedisModule_StringPtrLen RedisModule_Call RedisModule_CallReplyType
-    RedisModule_CallReplyStringPtr RedisModule_CallReplyArrayElement RedisModule_FreeCallReply RedisModule_SetCommandInfo RedisModule_CreateCommand
+    RedisModule_CallReplyStringPtr RedisModule_CallReplyLength RedisModule_CallReplyArrayElement RedisModule_FreeCallReply
+    RedisModule_SetCommandInfo RedisModule_CreateCommand
     RedisModule_GetCommand RedisModule_CreateDataType RedisModule_SubscribeToServerEvent
     RedisModule_SubscribeToKeyspaceEvents RedisModule_SetModuleOptions
     RedisModule_GetServerInfo RedisModule_ServerInfoGetFieldC RedisModule_FreeServerInfo
@@ -68,7 +71,8 @@ required! {
     RedisModule_ReplyWithNull RedisModule_ReplyWithError RedisModule_ReplyWithSimpleString RedisModule_ReplyWithArray
     RedisModule_ReplyWithStringBuffer RedisModule_WrongArity RedisModule_GetServerInfo RedisModule_FreeServerInfo
     RedisModule_ServerInfoGetFieldUnsigned RedisModule_ServerInfoGetFieldC RedisModule_ReplyWithMap
-    RedisModule_GetClientUserNameById RedisModule_GetCurrentUserName
+    RedisModule_GetClientUserNameById RedisModule_GetCurrentUserName RedisModule_GetModuleUserFromUserName
+    RedisModule_FreeModuleUser RedisModule_ACLCheckCommandPermissions RedisModule_GetApi
     RedisModule_NotifyKeyspaceEvent RedisModule_RegisterInfoFunc RedisModule_InfoAddSection
     RedisModule_InfoAddFieldULongLong RedisModule_RegisterNumericConfig RedisModule_LoadConfigs
 }
@@ -116,6 +120,19 @@ fn c_text(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
 
+/// Looks at a string that is the caller's to free, and frees it; `None` if there is none.
+#[inline(always)]
+fn with_string<R>(string: *mut RawString, look: impl FnOnce(&[u8]) -> Option<R>) -> Option<R> {
+    if string.is_null() {
+        return None;
+    }
+    // SAFETY: a live string.
+    let result = look(unsafe { bytes(string) });
+    // SAFETY: freed once.
+    unsafe { call!(RedisModule_FreeString(ptr::null_mut(), string)) };
+    result
+}
+
 /// Looks at the text of what a command answered, and frees it; `None` if there is none.
 pub fn read_reply<R>(reply: *mut raw::RedisModuleCallReply, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
     // SAFETY: the reply is live until it is freed below.
@@ -139,19 +156,6 @@ unsafe fn reply_text<'a>(reply: *mut raw::RedisModuleCallReply) -> Option<&'a [u
     }
     // SAFETY: so many bytes belong to the reply.
     Some(unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) })
-}
-
-/// What CLIENT LIST tells of a client that is being closed.
-fn ending(line: &[u8]) -> Ending {
-    let mut ending = Ending::default();
-    for field in line.split(|byte| byte.is_ascii_whitespace()) {
-        if let Some(flags) = field.strip_prefix(b"flags=") {
-            ending.is_marked = flags.contains(&b'A') && !flags.contains(&b'c');
-        } else if let Some(length) = field.strip_prefix(b"obl=") {
-            ending.has_unsent = length != b"0";
-        }
-    }
-    ending
 }
 
 /// Reads both clocks. The monotonic one is the system's, and not the server's: from 9.1 on Valkey's is the CPU's own counter
@@ -185,6 +189,12 @@ pub fn is_valkey(ctx: Ctx) -> bool {
     // SAFETY: freed once; the field is not looked into.
     unsafe { call!(RedisModule_FreeServerInfo(ctx.raw(), info)) };
     !version.is_null()
+}
+
+/// Whether the server lets a module's call wait (Redis 7.2).
+pub fn calls_can_wait() -> bool {
+    // SAFETY: the pointer was written at load, on this thread, and is only read since.
+    unsafe { raw::RedisModule_CallReplyPromiseAbort }.is_some()
 }
 
 /// Whether writes outside commands would abort the server now (CLIENT PAUSE, a failover under way).
@@ -242,6 +252,16 @@ impl Flags {
         self.has(NO)
     }
 
+    /// The client may not wait: a call from a module that does not allow it, a transaction, some scripts, the AOF.
+    pub fn forbids_waiting(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING)
+    }
+
+    /// A transaction is executed.
+    pub fn is_in_transaction(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_MULTI)
+    }
+
     /// A script or a function runs.
     pub fn is_in_script(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
@@ -256,18 +276,6 @@ impl Flags {
     pub fn is_cluster(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
     }
-}
-
-/// How a client ends.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ending {
-    /// Something stands in the buffer that answers go to first, and was not sent. (What stands in the list behind it may have
-    /// come after an answer that was.)
-    pub has_unsent: bool,
-    /// It was marked to be closed as soon as possible, which drops all answers after that, and was not to be closed after its
-    /// last answer (QUIT). The server takes the mark away before it closes those that were marked by somebody else's doing; a
-    /// client has it that was marked before the server came to what it had sent behind its wait, and one whose end was read.
-    pub is_marked: bool,
 }
 
 /// The context of a callback. It is valid until the callback returns, and is not kept.
@@ -348,29 +356,13 @@ impl Ctx {
     /// connection.
     pub fn connected_client(self) -> Option<u64> {
         let id = self.client();
-        // SAFETY: the context is live.
-        let user = unsafe { call!(RedisModule_GetClientUserNameById(self.0, id)) };
-        if user.is_null() {
-            return None;
-        }
-        // SAFETY: the string is the caller's to free.
-        unsafe { call!(RedisModule_FreeString(ptr::null_mut(), user)) };
-        Some(id)
+        self.with_user_of(id, |_| Some(id))
     }
 
     /// The id of the client that runs the command, connected or not.
     pub fn client(self) -> u64 {
         // SAFETY: the context is live and has a client.
         unsafe { call!(RedisModule_GetClientId(self.0)) }
-    }
-
-    /// In which state this client, which is being closed, is left. `None` if the server does not say.
-    pub fn ending(self, client: u64) -> Option<Ending> {
-        let id = c_longlong::try_from(client).ok()?;
-        let (command, list, by_id) = (c"CLIENT".as_ptr(), c"LIST".as_ptr(), c"ID".as_ptr());
-        // SAFETY: the format takes two strings, which live until the call returns, and a number.
-        let reply = unsafe { call!(RedisModule_Call(self.0, command, c"ccl".as_ptr(), list, by_id, id)) };
-        read_reply(reply, ending)
     }
 
     /// Reads what a setting is, from the answer to CONFIG GET: its name and its value.
@@ -400,15 +392,13 @@ impl Ctx {
     /// user, which older servers do not expect here.
     pub fn with_user<R>(self, look: impl FnOnce(&[u8]) -> Option<R>) -> Option<R> {
         // SAFETY: the context is live, and its client has a user.
-        let name = unsafe { call!(RedisModule_GetCurrentUserName(self.0)) };
-        if name.is_null() {
-            return None;
-        }
-        // SAFETY: a live string.
-        let result = look(unsafe { bytes(name) });
-        // SAFETY: the string is the caller's to free.
-        unsafe { call!(RedisModule_FreeString(ptr::null_mut(), name)) };
-        result
+        with_string(unsafe { call!(RedisModule_GetCurrentUserName(self.0)) }, look)
+    }
+
+    /// Looks at the name of the ACL user of a client; `None` if it is not connected.
+    pub fn with_user_of<R>(self, client: u64, look: impl FnOnce(&[u8]) -> Option<R>) -> Option<R> {
+        // SAFETY: the context is live.
+        with_string(unsafe { call!(RedisModule_GetClientUserNameById(self.0, client)) }, look)
     }
 
     /// Publishes a keyspace event of the module class.

@@ -21,6 +21,8 @@ const UNBLOCK_CALLBACK_SINCE: i32 = 0x0007_0400;
 
 /// What a cluster client takes as a reason to ask again in a moment; it is sent to the right server then.
 const TRY_AGAIN: &str = "TRYAGAIN the slot of this key is leaving or has left this server, ask again";
+/// In the words of Redis, which names neither the user nor the key either.
+const NO_PERMISSION: &str = "NOPERM No permissions to run the 'lock.acquire' command on this key any more";
 /// What Redis itself says.
 const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
 
@@ -88,6 +90,7 @@ unsafe extern "C" fn on_reply(ctx: *mut RawCtx, _: *mut *mut RawString, _: c_int
             }
             Reply::Null => ctx.reply_null(),
             Reply::MustRelease => ctx.reply_error(&Refused::MustRelease.to_string()),
+            Reply::NoPermission => ctx.reply_error(NO_PERMISSION),
             Reply::WrongType => ctx.reply_error(WRONG_TYPE),
             Reply::TryAgain => ctx.reply_error(TRY_AGAIN),
             Reply::ClusterDown => ctx.reply_error(CLUSTER_DOWN),

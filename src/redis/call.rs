@@ -81,6 +81,8 @@ pub struct Call<'a> {
     pub at: KeyRef<'a>,
     /// What follows the key.
     pub args: &'a [&'a [u8]],
+    /// It runs within another command of this module: another module called it when it was told of an event there.
+    pub is_nested: bool,
 }
 
 impl Call<'_> {
@@ -133,7 +135,8 @@ pub unsafe fn run(
 ) -> c_int {
     // SAFETY: Redis lends the context for the call.
     let ctx = unsafe { Ctx::new(ctx) };
-    let is_answered = guard(what, false, || {
+    let is_nested = state::COMMAND.is_set();
+    let run = || {
         // SAFETY: Redis passes `argc` live strings.
         let argv = unsafe { std::slice::from_raw_parts(argv, usize::try_from(argc).unwrap_or(0)) };
         let key = argv.get(1).copied().unwrap_or(std::ptr::null_mut());
@@ -147,9 +150,10 @@ pub unsafe fn run(
         // SAFETY: as above.
         let name = unsafe { api::bytes(key) };
         let args = args.get(..count).unwrap_or_default();
-        answer(ctx, body(&Call { ctx, key, at: KeyRef { db: ctx.db(), name }, args }));
+        answer(ctx, body(&Call { ctx, key, at: KeyRef { db: ctx.db(), name }, args, is_nested }));
         true
-    });
+    };
+    let is_answered = state::COMMAND.during(|| guard(what, false, run));
     if !is_answered {
         // Nothing behind the body can panic.
         guard("answering", (), || ctx.reply_error(PANICKED));

@@ -12,7 +12,7 @@ use super::command_info::{self as info, CommandInfo};
 #[cfg(feature = "planted-faults")]
 use super::faults;
 use super::key::{OpenKey, SeenKeyspace};
-use super::{alarm, replication, reply, state, users};
+use super::{alarm, caller, replication, reply, state};
 use crate::engine::{self, Asked, Engine, Events, Outcome, Stored, WrongType};
 use crate::lock::{OwnerRef, Session};
 use crate::wire::{AcquireRequest, CheckRequest, ExtendRequest, Patience, Refused, ReleaseRequest};
@@ -139,14 +139,15 @@ fn acquire(call: &Call) -> Answered {
         Patience::For(_) | Patience::Endless if call.ctx.flags().denies_blocking() => Patience::None,
         patience => patience,
     };
-    let (session, user) = (session(call, &request)?, users::of(call.ctx));
+    let (session, user) = (session(call, &request)?, caller::user(call.ctx));
     let asked = Asked { owner, lease: request.lease, patience, mode: request.mode, session, user };
     let now = api::now();
     let mut events = Events::new();
     let outcome = state::with_engine(|engine| {
         let mut outcome = engine.acquire(call.at, &mut call.open(), now, asked, &mut SeenKeyspace(call.ctx))?;
         if let Outcome::Waits(ticket) = outcome {
-            match BlockedClient::block(call.ctx) {
+            let client = if caller::may_wait(call) { BlockedClient::block(call.ctx) } else { None };
+            match client {
                 Some(client) => engine.park(ticket, client, call.at, is_made),
                 None => outcome = engine.refuse_to_wait(call.at, ticket),
             }
@@ -171,7 +172,7 @@ fn session(call: &Call, request: &AcquireRequest) -> Result<Option<Session>, Ref
     if !request.is_session {
         return Ok(None);
     }
-    let client = call.ctx.connected_client().ok_or(Refused::NoSession)?;
+    let client = caller::connection(call).ok_or(Refused::NoSession)?;
     Ok(Some(state::with_engine(|engine| engine.session(client)).ok_or(PANICKED)?))
 }
 

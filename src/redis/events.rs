@@ -12,7 +12,7 @@ use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
 use super::value::{self, note_changed};
-use super::{alarm, handed, key, listeners, removals, role, state};
+use super::{alarm, handed, key, listeners, modules, removals, role, state};
 use crate::engine::{Engine, Inbox, KeyRef, Scope, Stored};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
@@ -25,6 +25,7 @@ const EVENTS: &[(u64, u64)] = &[
     (raw::REDISMODULE_EVENT_FORK_CHILD, 1),
     (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, 1),
     (raw::REDISMODULE_EVENT_CLIENT_CHANGE, 1),
+    (raw::REDISMODULE_EVENT_MODULE_CHANGE, 1),
 ];
 
 /// What the module has to do with keyspace events.
@@ -161,6 +162,7 @@ unsafe extern "C" fn on_event(ctx: *mut RawCtx, event: raw::RedisModuleEvent, su
                 disconnected(unsafe { Ctx::new(ctx) }, client.id);
             }
         }
+        raw::REDISMODULE_EVENT_MODULE_CHANGE => modules::look(Ctx::detached()),
         raw::REDISMODULE_EVENT_LOADING if LOADING_STARTS.contains(&sub) => {
             removals::loads();
             // SAFETY: Redis lends the context for the call.

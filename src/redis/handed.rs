@@ -21,7 +21,8 @@ use std::rc::Rc;
 use redis_module::raw;
 
 use super::alarm;
-use super::api::{self, call, Ctx, Ending, RawCtx};
+use super::api::{self, call, Ctx, RawCtx};
+use super::client_list::{self, Ending};
 use super::guard::guard;
 use super::state::{self, MainThread};
 use crate::engine::KeyRef;
@@ -68,7 +69,7 @@ pub fn to(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
 /// The client is being closed. If what it was given in this turn cannot have been sent, that is noted. True if there was such.
 pub fn closed(ctx: Ctx, client: u64) -> bool {
     let is_concerned = HANDED.get().borrow().iter().any(|handed| handed.client == client);
-    if !is_concerned || !ctx.ending(client).is_some_and(|ending| is_lost(ctx, ending)) {
+    if !is_concerned || !client_list::ending(ctx, client).is_some_and(|ending| is_lost(ctx, ending)) {
         return false;
     }
     let lost: Vec<Handed> = HANDED.get().borrow_mut().extract_if(.., |handed| handed.client == client).collect();

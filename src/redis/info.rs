@@ -34,7 +34,7 @@ unsafe extern "C" fn on_info(info: *mut raw::RedisModuleInfoCtx, for_crash_repor
 }
 
 /// What is told, in this order. The server puts `redislock_` before each name.
-fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 24] {
+fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 25] {
     let stats = engine.stats();
     [
         (c"locks_held", engine.locks_held() as u64),
@@ -45,6 +45,7 @@ fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 24] {
         (c"wait_timeouts", stats.wait_timeouts),
         (c"waits_withdrawn", stats.waits_withdrawn),
         (c"waits_abandoned", stats.waits_abandoned),
+        (c"waits_denied", stats.waits_denied),
         (c"waits_redirected", stats.waits_redirected),
         (c"releases", stats.releases),
         (c"downgrades", stats.downgrades),

@@ -7,9 +7,9 @@ use std::ptr;
 use redis_module::raw;
 
 use super::api::{call, Ctx, RawKey, RawString};
-use super::{replication, state, value};
+use super::{replication, state, users, value};
 use crate::engine::{Found, Key, KeyRef, Keyspace, Stored};
-use crate::lock::Holders;
+use crate::lock::{Holders, Rights, User};
 
 /// A key open for writing, until it is dropped. Opening signals no change: the server is told of real ones only.
 pub struct OpenKey<'a> {
@@ -69,7 +69,27 @@ fn key_type(key: *mut RawKey) -> c_int {
     unsafe { call!(RedisModule_KeyType(key)) }
 }
 
-impl Key for OpenKey<'_> {
+/// What users may do with an open key.
+pub struct KeyRights<'a> {
+    ctx: Ctx,
+    name: *mut RawString,
+    lent: PhantomData<&'a ()>,
+}
+
+impl Rights for KeyRights<'_> {
+    fn may_ask(&mut self, user: User) -> bool {
+        // SAFETY: the name lives as long as the key is open.
+        unsafe { users::may_acquire(user, self.name, self.ctx) }
+    }
+}
+
+impl<'a> Key for OpenKey<'a> {
+    type Rights = KeyRights<'a>;
+
+    fn rights(&self) -> KeyRights<'a> {
+        KeyRights { ctx: self.ctx, name: self.name, lent: PhantomData }
+    }
+
     fn found(&self) -> Found {
         self.found
     }

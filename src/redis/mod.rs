@@ -7,7 +7,9 @@
 //!   keyspace events.
 //! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`handed`]: answers that may yet be
 //!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`cluster_config`]: when a
-//!   cluster's node has changed its configuration; [`users`]: who asks.
+//!   cluster's node has changed its configuration.
+//! * [`caller`]: who runs a command; [`modules`]: whether others may call; [`users`]: ACL users; [`client_list`]: what the server
+//!   says of a client.
 //! * [`value`]: the data type; [`events`]: what else the server tells; [`removals`]: what it tells of locks that somebody
 //!   else removed; [`alarm`]: the one timer.
 
@@ -17,6 +19,8 @@ mod alarm;
 mod api;
 mod blocked;
 mod call;
+mod caller;
+mod client_list;
 mod cluster_config;
 mod command_info;
 mod commands;
@@ -29,6 +33,7 @@ mod info;
 mod key;
 mod listeners;
 mod module;
+mod modules;
 mod publish;
 mod removals;
 mod replication;

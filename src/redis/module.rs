@@ -5,7 +5,9 @@ use std::ffi::{c_int, CStr, CString};
 use redis_module::raw;
 
 use super::api::{self, call, Ctx, Level, RawCtx, RawString};
-use super::{alarm, cluster_config, command_info, commands, events, guard, info, role, settings, state, value};
+use super::{
+    alarm, cluster_config, command_info, commands, events, guard, info, modules, role, settings, state, users, value,
+};
 
 /// The module's name in MODULE LIST and in configuration names.
 const NAME: &CStr = c"redislock";
@@ -58,6 +60,7 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
     guard::install_panic_log();
     state::remember_main_thread();
     role::set(ctx.flags().is_replica());
+    modules::look(ctx);
     state::create_engine();
     // What the operator wrote comes first: a server does not take back events, timers and commands of a load that fails.
     settings::register(ctx, args)?;
@@ -90,6 +93,7 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
              a volatile-* policy",
         );
     }
+    users::prepare();
     // Above every fence that a server of this data set may have given before: see src/lock/fence.rs.
     state::with_engine(|engine| engine.begin_term(api::now()));
     state::with_inbox(|inbox| inbox.announce_fence = true);

@@ -86,11 +86,13 @@ pub fn is_main_thread() -> bool {
     IS_MAIN.get()
 }
 
-/// Tells a callback that the module itself is behind what it is told of.
+/// Tells a callback what the module itself is at.
 pub struct Mark(MainThread<Cell<bool>>);
 
 /// The module itself removes a lock.
 pub static OWN_REMOVAL: Mark = Mark::new();
+/// A command of the module runs.
+pub static COMMAND: Mark = Mark::new();
 /// The module itself asks whether a write would be accepted.
 pub static OWN_QUESTION: Mark = Mark::new();
 
@@ -99,11 +101,11 @@ impl Mark {
         Mark(MainThread::new(Cell::new(false)))
     }
 
-    /// Runs `body` under the mark. It makes one call into the server and does not panic.
+    /// Runs `body`, which does not panic, under the mark.
     pub fn during<R>(&self, body: impl FnOnce() -> R) -> R {
-        self.0.get().set(true);
+        let was_set = self.0.get().replace(true);
         let result = body();
-        self.0.get().set(false);
+        self.0.get().set(was_set);
         result
     }
 

@@ -1,6 +1,12 @@
 //! A module beside redis-lock, as somebody else may write one: it calls commands, and listens to events of locks.
 
 #![allow(missing_docs, reason = "the macro makes functions without")]
+#![allow(clippy::unwrap_used, reason = "a missing function ends the test")]
+
+mod api;
+mod call;
+mod places;
+mod promises;
 
 use std::sync::Mutex;
 
@@ -9,8 +15,35 @@ use redis_module::{
     RedisValue,
 };
 
+use call::Wanted;
+use places::{call_at, Place};
+
 /// What is called when an event of a lock comes, once.
 static AT_NEXT_EVENT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// `CALLER.DO place[:ms] format user command [argument ...]`: what the command answered, called in that place after so many
+/// milliseconds, with these modifiers of RM_Call's format (`!E`, `!EC`, `!EK` ...) and, unless it is `-`, as this user of the
+/// context. A call that waits (`K`) is answered `promise` and its number.
+fn do_call(ctx: &Context, args: Vec<RedisString>) -> RedisResult {
+    let mut args = args.into_iter().skip(1);
+    let (place, delay_ms) = Place::parse(&args.next_string()?)?;
+    call_at(ctx, place, delay_ms, Wanted::parse(args)?)
+}
+
+/// `CALLER.PROMISE number`: what became of a call that waited.
+fn promise(_: &Context, args: Vec<RedisString>) -> RedisResult {
+    promises::state(number(args)?)
+}
+
+/// `CALLER.ABORT number`: gives such a call up.
+fn abort(_: &Context, args: Vec<RedisString>) -> RedisResult {
+    promises::abort(number(args)?)
+}
+
+fn number(args: Vec<RedisString>) -> Result<usize, RedisError> {
+    let number = args.into_iter().nth(1).ok_or(RedisError::WrongArity)?.parse_unsigned_integer()?;
+    usize::try_from(number).map_err(|_| RedisError::Str("ERR no such number"))
+}
 
 /// `CALLER.CALL command [argument ...]`: what the command answered.
 fn call(ctx: &Context, args: Vec<RedisString>) -> RedisResult {
@@ -48,6 +81,9 @@ redis_module! {
     data_types: [],
     commands: [
         ["caller.call", call, "write", 0, 0, 0, ""],
+        ["caller.do", do_call, "write", 0, 0, 0, ""],
+        ["caller.promise", promise, "", 0, 0, 0, ""],
+        ["caller.abort", abort, "", 0, 0, 0, ""],
         ["caller.at_next_event", at_next_event, "", 0, 0, 0, ""],
     ],
     event_handlers: [

@@ -1,7 +1,7 @@
 //! The fake server: a data set, clocks that stand still, and a log.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::wire::{decode_effect, News, OwnSlots, Told};
@@ -53,8 +53,25 @@ pub struct Fake {
     pub open_cost_us: u64,
     pub asked: usize,
     pub is_heard: bool,
+    /// Which users may not ask for which locks any more.
+    pub denied: Denied,
     pub effects: Effects,
     pub log: Log,
+}
+
+/// Users and keys.
+pub type Denied = Rc<RefCell<BTreeSet<(User, (i32, Vec<u8>))>>>;
+
+/// What users may do with one key.
+pub struct KeyRights {
+    at: (i32, Vec<u8>),
+    denied: Denied,
+}
+
+impl Rights for KeyRights {
+    fn may_ask(&mut self, user: User) -> bool {
+        !self.denied.borrow().contains(&(user, self.at.clone()))
+    }
 }
 
 pub struct OpenKey<'a> {
@@ -62,6 +79,7 @@ pub struct OpenKey<'a> {
     data: &'a mut Data,
     now: Now,
     is_heard: bool,
+    denied: Denied,
     effects: Effects,
     log: Log,
     /// Where a command's search sees this lock as it is after its step.
@@ -119,6 +137,12 @@ impl OpenKey<'_> {
 }
 
 impl Key for OpenKey<'_> {
+    type Rights = KeyRights;
+
+    fn rights(&self) -> KeyRights {
+        KeyRights { at: self.at.clone(), denied: Rc::clone(&self.denied) }
+    }
+
     fn found(&self) -> Found {
         match self.data.get(&self.at) {
             None => Found::Free,
@@ -226,6 +250,7 @@ impl Server for Fake {
             data: &mut self.data,
             now: self.now,
             is_heard: self.is_heard,
+            denied: Rc::clone(&self.denied),
             effects: Rc::clone(&self.effects),
             log: Rc::clone(&self.log),
             mirror: None,
@@ -256,6 +281,7 @@ impl Fake {
             open_cost_us: 0,
             asked: 0,
             is_heard: true,
+            denied: Denied::default(),
             effects: Rc::default(),
             log: Log::default(),
         }

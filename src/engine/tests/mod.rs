@@ -12,6 +12,7 @@ mod order;
 pub mod program;
 mod random;
 mod replica;
+mod rights;
 mod search;
 mod sessions;
 mod settled_slots;
@@ -24,7 +25,7 @@ mod undelivered;
 mod world;
 
 use super::*;
-use crate::lock::{Hold, Limit, Origin, UnixMicros};
+use crate::lock::{Hold, Limit, Origin, Rights, UnixMicros};
 use fake::{show, Client, Did, Fake, Value};
 use world::{ask, at, how, owner, Ask, How, Name, World};
 

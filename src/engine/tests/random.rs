@@ -26,6 +26,8 @@ pub enum Event {
     Standing(Standing),
     Verdict(Verdict),
     Foreign(Name),
+    /// The user may not ask for this lock any more, or may again.
+    Rights(Name),
     MaxHolders(i64),
     /// Hand over the answer that has been on its way for longest, or lose it; or the last one.
     Deliver(bool, bool),
@@ -62,6 +64,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => standing.prop_map(Event::Standing),
         2 => verdict.prop_map(Event::Verdict),
         2 => name().prop_map(Event::Foreign),
+        2 => name().prop_map(Event::Rights),
         1 => (1..4i64).prop_map(Event::MaxHolders),
         6 => any::<(bool, bool)>().prop_map(|(arrives, first)| Event::Deliver(arrives, first)),
         3 => (name(), how()).prop_map(|(name, how)| Event::Crowd(name, how)),
@@ -140,6 +143,8 @@ impl Story {
                 Some(n) => done(world.fake.foreign.remove(n)),
                 None => world.fake.foreign.push(key),
             },
+            Event::Rights(key) if world.is_denied(key) => world.allow(1, key),
+            Event::Rights(key) => world.deny(1, key),
             Event::MaxHolders(max) => world.set_to("max-holders", max),
             Event::Deliver(arrives, first) => {
                 if !self.flying.is_empty() {
@@ -162,6 +167,10 @@ impl Story {
     }
 
     fn acquire(&mut self, key: Name, who: &str, how: How) {
+        // The server refuses it.
+        if self.world.is_denied(key) {
+            return;
+        }
         let connection = how.connection.map(|connection| connection + 10 * self.generation);
         // A connection waits for one thing at a time.
         let is_busy = |(client, waited): (&u64, &Waited)| {
@@ -219,7 +228,10 @@ impl Story {
             match did {
                 Did::Answered(client, reply) => {
                     assert!(self.answered.insert(client), "client {client} was answered twice");
+                    let is_denied = self.world.is_denied(self.waited[&client].key);
+                    assert!(reply != Reply::NoPermission || is_denied, "client {client} was sent away");
                     if matches!(reply, Reply::Granted(..)) {
+                        assert!(!is_denied, "client {client} was granted without the right");
                         self.flying.push((client, reply));
                     }
                 }

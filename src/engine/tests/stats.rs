@@ -15,6 +15,7 @@ fn counted(world: &World) -> Vec<Count> {
         ("wait_timeouts", stats.wait_timeouts),
         ("waits_withdrawn", stats.waits_withdrawn),
         ("waits_abandoned", stats.waits_abandoned),
+        ("waits_denied", stats.waits_denied),
         ("waits_redirected", stats.waits_redirected),
         ("releases", stats.releases),
         ("downgrades", stats.downgrades),
@@ -44,13 +45,18 @@ fn story(act: impl FnOnce(&mut World, u64)) -> (World, Vec<Count>) {
 fn each_counter_counts_what_its_name_says() {
     type Act = fn(&mut World, u64);
     let after_waiting = ("grants_after_waiting", 1);
-    let acts: [(&str, Act, &[Count]); 17] = [
+    let acts: [(&str, Act, &[Count]); 18] = [
         ("nothing", |_, _| {}, &[]),
         ("a grant", |world, _| done(world.grant(K2, "b", 5)), &[("grants_at_once", 1)]),
         ("asking again", |world, _| done(world.grant(K, "x", 5000)), &[]),
         ("a refusal", |world, _| assert_eq!(world.send(ask(K, "b")), Ok(Outcome::Busy)), &[("refusals", 1)]),
         ("a release", |world, _| done(world.release(K, "x")), &[after_waiting, ("releases", 1)]),
         ("of nothing", |world, _| done(world.release(K, "z")), &[]),
+        (
+            "a right that is lost",
+            |world, _| done((world.deny(1, K), world.release(K, "x"))),
+            &[("waits_denied", 1), ("releases", 1)],
+        ),
         ("a withdrawal", |world, _| done(world.release(K, "a")), &[("waits_withdrawn", 1)]),
         ("a client that leaves", |world, client| done(world.engine.leave(client)), &[("waits_abandoned", 1)]),
         (

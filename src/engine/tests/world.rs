@@ -1,6 +1,7 @@
 //! A server, the engine, and what the edge does between the two.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
@@ -134,6 +135,24 @@ impl World {
     pub fn granted(&self) -> Vec<u64> {
         let granted = |(client, reply)| matches!(reply, Reply::Granted(..)).then_some(client);
         self.answers().into_iter().filter_map(granted).collect()
+    }
+
+    /// This user may not ask for this lock any more.
+    pub fn deny(&mut self, user: u32, (db, name): Name) {
+        let user = User(NonZeroU32::new(user).unwrap());
+        self.fake.denied.borrow_mut().insert((user, (db, name.as_bytes().to_vec())));
+    }
+
+    /// It may again.
+    pub fn allow(&mut self, user: u32, (db, name): Name) {
+        let user = User(NonZeroU32::new(user).unwrap());
+        self.fake.denied.borrow_mut().remove(&(user, (db, name.as_bytes().to_vec())));
+    }
+
+    /// Whether the user of [`ask`] may not ask for this lock.
+    pub fn is_denied(&self, (db, name): Name) -> bool {
+        let (user, key) = (User(NonZeroU32::MIN), (db, name.as_bytes().to_vec()));
+        self.fake.denied.borrow().contains(&(user, key))
     }
 
     pub fn pass(&mut self, ms: u64) {

@@ -1,5 +1,6 @@
 //! One lock, what its surroundings know of it, and everything that can happen to it.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use super::*;
@@ -39,6 +40,8 @@ pub struct Bench {
     pub flying: Vec<Flight>,
     /// The connections that are open.
     pub sessions: Vec<Session>,
+    /// Who may not ask any more.
+    pub denied: BTreeSet<User>,
     pub record: invariants::Record,
 }
 
@@ -82,6 +85,7 @@ impl Bench {
             next_ticket: 1,
             flying: Vec::new(),
             sessions: (1..=CONNECTIONS as u64).map(session).collect(),
+            denied: BTreeSet::new(),
             record: invariants::Record::default(),
         }
     }
@@ -113,8 +117,10 @@ impl Bench {
 
     pub fn is_unserved(&self) -> bool {
         let (mut holders, mut line, mut fences) = (self.holders.clone(), self.line.clone(), self.fences.clone());
-        let (holders, line, fences, effects) = (&mut holders, &mut line, &mut fences, &mut Vec::new());
-        Turn { holders, line, fences, holders_max: HOLDERS_MAX, now: self.now, effects }.is_unserved()
+        let (mut denied, mut effects) = (self.denied.clone(), Vec::new());
+        let (holders, line, fences) = (&mut holders, &mut line, &mut fences);
+        let (rights, effects) = (&mut denied, &mut effects);
+        Turn { holders, line, fences, holders_max: HOLDERS_MAX, now: self.now, rights, effects }.is_unserved()
     }
 
     fn fence(&self, who: Who, tag: Tag) -> Option<Fence> {
@@ -203,7 +209,7 @@ impl Bench {
             Event::Leave(_) | Event::Delivered(_) | Event::Pass(_) | Event::WallClock(_) | Event::Remove => {
                 self.happen_outside(event)
             }
-            Event::Put(..) => self.happen_outside(event),
+            Event::Put(..) | Event::Deny(_) | Event::Allow(_) => self.happen_outside(event),
         }
     }
 
@@ -225,6 +231,8 @@ impl Bench {
             }
             Event::Delivered(_) => {}
             Event::Remove => self.holders = Holders::Free,
+            Event::Deny(lease) => self.denied.extend(user(lease)),
+            Event::Allow(lease) => self.denied.retain(|denied| Some(*denied) != user(lease)),
             Event::Put(who, how, lease) => {
                 let fence = Fence::new(self.fences.last().map_or(0, Fence::get) + 5).unwrap();
                 self.fences.learn(fence);
@@ -281,8 +289,8 @@ impl Bench {
     }
 
     fn turn<'a>(&'a mut self, effects: &'a mut Vec<Effect>) -> Turn<'a> {
-        let Bench { holders, line, fences, now, .. } = self;
-        Turn { holders, line, fences, holders_max: HOLDERS_MAX, now: *now, effects }
+        let Bench { holders, line, fences, now, denied, .. } = self;
+        Turn { holders, line, fences, holders_max: HOLDERS_MAX, now: *now, rights: denied, effects }
     }
 
     /// Waits until everything is over: then everybody has been answered, and nothing is remembered.

@@ -48,13 +48,25 @@ fn of_connections(owners: usize) -> Vec<Event> {
     events
 }
 
+/// Users who lose the right to ask while they wait, and get it back.
+fn of_rights(owners: usize) -> Vec<Event> {
+    let mut events = vec![Deny(SHORT), Deny(LONG), Allow(SHORT), Leave(0), Undelivered(0), Pass(SHORT), Ring, Remove];
+    for who in [A, B, C].into_iter().take(owners + 1) {
+        events.extend([Try(who, Alone, SHORT, Loose), Release(who, Tag::Any)]);
+        events.extend([Wait(who, Alone, SHORT, Loose, 0), Wait(who, Together, LONG, Loose, SHORT)]);
+        events.extend([Wait(who, Together, SHORT, Loose, 0), Downgrade(who, Tag::Any)]);
+    }
+    events.extend([Put(A, Together, LONG), Put(B, Alone, LONG)].into_iter().take(owners));
+    events
+}
+
 /// How many owners an event needs.
 fn owners(event: Event) -> usize {
     match event {
         Try(who, ..) | Wait(who, ..) | Put(who, ..) => who as usize + 1,
         Release(who, _) | Downgrade(who, _) | Extend(who, ..) => who as usize + 1,
         Leave(_) | Delivered(_) | Undelivered(_) | Close(_) => 0,
-        Pass(_) | WallClock(_) | Serve | Ring | Remove => 0,
+        Pass(_) | WallClock(_) | Serve | Ring | Remove | Deny(_) | Allow(_) => 0,
     }
 }
 
@@ -83,6 +95,7 @@ fn mode(mode: Mode) -> i64 {
 fn look(bench: &Bench, owners: usize) -> Vec<i64> {
     let now = bench.now.steady.0;
     let mut seen = vec![owners as i64, i64::from(bench.record.open.is_empty()), bench.line.len() as i64];
+    seen.extend(bench.denied.iter().map(|user| i64::from(user.0.get())));
     let mut fences = Names(Vec::new());
     let session = |session: Option<Session>| match session {
         None => 0,
@@ -149,6 +162,7 @@ fn walk(events: Events, depth: usize) -> usize {
 
 /// How many events the walks of every test run are long. Without optimization they are a step shorter.
 const MODES: usize = if cfg!(debug_assertions) { 5 } else { 6 };
+const RIGHTS: usize = if cfg!(debug_assertions) { 5 } else { 6 };
 const CONNECTIONS: usize = if cfg!(debug_assertions) { 7 } else { 8 };
 
 /// Walks would find nothing wrong either if they went nowhere, so how far they got is checked too.
@@ -169,9 +183,20 @@ fn every_short_sequence_of_connections_keeps_the_invariants_and_answers_every_wa
 }
 
 #[test]
+fn every_short_sequence_of_rights_keeps_the_invariants_and_answers_every_waiter_once() {
+    walk_far(of_rights, RIGHTS);
+}
+
+#[test]
 #[ignore = "minutes: make nightly"]
 fn every_longer_sequence_of_modes_does_too() {
     walk_far(of_modes, MODES + 1);
+}
+
+#[test]
+#[ignore = "minutes: make nightly"]
+fn every_longer_sequence_of_rights_does_too() {
+    walk_far(of_rights, RIGHTS + 1);
 }
 
 #[test]

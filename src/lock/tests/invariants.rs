@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bench::{Flight, HOLDERS_MAX};
+use super::bench::{user, Flight, HOLDERS_MAX};
 use super::*;
 
 /// How many waiters a step serves before it may say that there are more.
@@ -16,6 +16,7 @@ pub struct Open {
     pub until: Option<Steady>,
     since: Steady,
     session: Option<Session>,
+    user: Option<User>,
 }
 
 impl Open {
@@ -86,9 +87,10 @@ impl Watch<'_> {
     fn take_note(&mut self) {
         let (before, now, after, record) = (self.before, self.now, self.after, &mut self.record);
         match self.event {
-            Event::Wait(who, how, _, bound, patience) if self.step.told == Told::Acquired(Acquired::Waits) => {
+            Event::Wait(who, how, lease, bound, patience) if self.step.told == Told::Acquired(Acquired::Waits) => {
                 let until = (patience > 0).then(|| now + Millis(patience));
-                let open = Open { who, mode: how.mode(), until, since: now, session: before.session_of(bound) };
+                let (session, user) = (before.session_of(bound), user(lease));
+                let open = Open { who, mode: how.mode(), until, since: now, session, user };
                 record.open.insert(Ticket(before.next_ticket), open);
             }
             Event::Leave(n) => {
@@ -276,14 +278,17 @@ impl Watch<'_> {
     fn answered(&mut self, ticket: Ticket, answer: Answer) {
         let open = self.record.open.remove(&ticket).expect("I5: an answer to one who does not wait");
         let held = self.record.held.get(&open.who);
+        let is_denied = open.user.is_some_and(|user| self.after.denied.contains(&user));
         match answer {
             Answer::Granted(id) => {
+                assert!(!is_denied, "I8: {ticket:?} was granted");
                 assert!(!open.is_over(self.now), "I6: {ticket:?} was granted after its wait");
                 let held = held.expect("told of a hold that is none");
                 assert_eq!(held.id, id, "{ticket:?} was told of a hold that is not its own");
                 assert!(held.mode.satisfies(open.mode), "{ticket:?} got less than it asked for");
             }
             Answer::TimedOut => assert!(open.is_over(self.now), "I5: {ticket:?} was sent away"),
+            Answer::NoPermission => assert!(is_denied && !open.is_over(self.now), "I8: {ticket:?} was sent away"),
             Answer::Withdrawn => assert!(matches!(self.event, Event::Release(who, _) if who == open.who), "I5"),
             // Answered before its owner's shared hold begins, or while it runs.
             Answer::MustRelease => assert_eq!(open.mode, Mode::Exclusive),
@@ -351,12 +356,14 @@ impl Watch<'_> {
             Event::Try(..) | Event::Wait(..) | Event::Release(..) | Event::Extend(..) | Event::Downgrade(..) => true,
             Event::Close(_) | Event::Serve | Event::Ring => true,
             Event::Leave(_) | Event::Delivered(_) | Event::Pass(_) => false,
-            Event::WallClock(_) | Event::Remove | Event::Put(..) => false,
+            Event::WallClock(_) | Event::Remove | Event::Put(..) | Event::Deny(_) | Event::Allow(_) => false,
         };
         if took_a_turn {
             let served = self.step.effects.iter().filter(|effect| match effect {
                 Effect::Granted(_, waited_since) => waited_since.is_some(),
-                Effect::Answer(_, answer) => matches!(answer, Answer::TimedOut | Answer::Granted(_)),
+                Effect::Answer(_, answer) => {
+                    matches!(answer, Answer::TimedOut | Answer::NoPermission | Answer::Granted(_))
+                }
                 Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) | Effect::Lapsed(_) => false,
             });
             assert!(!unserved || served.count() >= SERVED_MAX, "I2: {first:?} waits for nothing");

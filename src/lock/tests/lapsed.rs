@@ -54,7 +54,8 @@ impl Lock {
     fn step(&mut self, now: Now, n: usize, request: Request) -> (Acquired, usize) {
         let (owner, mut effects) = (owner(n), Vec::new());
         let Lock { holders, line, fences, .. } = self;
-        let mut turn = Turn { holders, line, fences, holders_max: OWNERS, now, effects: &mut effects };
+        let rights = &mut BTreeSet::new();
+        let mut turn = Turn { holders, line, fences, holders_max: OWNERS, now, rights, effects: &mut effects };
         let yes = |done| if done { Acquired::Waits } else { Acquired::Refused };
         let owner = owner.borrow();
         let answer = match request {

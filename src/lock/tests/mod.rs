@@ -19,6 +19,8 @@ mod reach;
 mod table;
 mod words;
 
+use std::collections::BTreeSet;
+
 use super::line::Waiter;
 use super::*;
 use bench::{Bench, Step, Told};
@@ -47,6 +49,13 @@ impl Who {
 
     fn of(owner: &Owner) -> Who {
         *Who::ALL.iter().find(|who| who.owner() == *owner).unwrap()
+    }
+}
+
+/// Users who may not ask any more.
+impl Rights for BTreeSet<User> {
+    fn may_ask(&mut self, user: User) -> bool {
+        !self.contains(&user)
     }
 }
 
@@ -129,6 +138,10 @@ pub enum Event {
     Pass(u64),
     /// Somebody sets the wall clock, by that much.
     WallClock(i64),
+    /// The user of requests for this lease may not ask any more.
+    Deny(u64),
+    /// It may again.
+    Allow(u64),
     /// The lock takes the turn that it asked for.
     Serve,
     /// The timer rings.

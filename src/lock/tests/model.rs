@@ -41,6 +41,7 @@ pub struct Model {
     last_fence: u64,
     now: Now,
     sessions: Vec<Session>,
+    denied: Vec<User>,
     effects: Vec<Effect>,
 }
 
@@ -53,7 +54,7 @@ impl Model {
     pub fn new() -> Model {
         let sessions = (1..=CONNECTIONS as u64).map(session).collect();
         let (holding, waiting, effects) = (Vec::new(), Vec::new(), Vec::new());
-        Model { holding, waiting, last_fence: 0, now: START, sessions, effects }
+        Model { holding, waiting, last_fence: 0, now: START, sessions, denied: Vec::new(), effects }
     }
 
     /// Whether nothing is left to remember.
@@ -81,6 +82,8 @@ impl Model {
             }
             Event::WallClock(ms) => self.now.unix.0 = self.now.unix.0.saturating_add_signed(ms * 1000),
             Event::Remove => self.holding.clear(),
+            Event::Deny(lease) => self.denied.extend(user(lease)),
+            Event::Allow(lease) => self.denied.retain(|denied| user(lease) != Some(*denied)),
             Event::Put(who, how, lease_ms) => self.put_back(who, how, lease_ms),
             Event::Leave(_) => self.waiting.retain(|(theirs, _)| Some(*theirs) != ticket),
             Event::Delivered(_) => self.delivered(ticket),
@@ -122,16 +125,23 @@ impl Model {
     /// Grants what `first` asks for, and with it what else its owner asked for; what this does not satisfy is refused.
     fn let_in(&mut self, first: &Waiter) {
         let who = Who::of(&first.owner);
-        let theirs = self.take_of(who);
         if let Some(n) = place(&self.holding, who) {
+            let theirs = self.take_of(who);
             return self.answer_with(n, theirs);
         }
+        if self.is_denied(first) {
+            let (ticket, _) = self.waiting.remove(0);
+            return self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
+        }
+        let theirs = self.take_of(who);
         let mut served = Vec::new();
         for (ticket, waiter) in theirs {
             if waiter.is_over(self.now.steady) {
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             } else if waiter.mode == Mode::Exclusive && first.mode != Mode::Exclusive {
                 self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
+            } else if self.is_denied(&waiter) {
+                self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
             } else {
                 served.push((ticket, waiter));
             }
@@ -153,11 +163,18 @@ impl Model {
                 Answer::TimedOut
             } else if waiter.mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
                 Answer::MustRelease
+            } else if self.is_denied(&waiter) {
+                Answer::NoPermission
             } else {
                 Answer::Granted(self.ask_again(n, waiter.lease, waiter.session, waiter.user))
             };
             self.effects.push(Effect::Answer(ticket, answer));
         }
+    }
+
+    /// A user that may not ask any more is granted nothing that it asked for before.
+    fn is_denied(&self, waiter: &Waiter) -> bool {
+        waiter.user.is_some_and(|user| self.denied.contains(&user))
     }
 
     fn take_of(&mut self, who: Who) -> Vec<(Ticket, Waiter)> {

@@ -16,7 +16,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn event(program: &mut Choices) -> Event {
-    let what = program.below(16);
+    let what = program.below(18);
     let p = program;
     match what {
         0 | 1 => Event::Try(p.of(&Who::ALL), how(p), p.between(1, 5), bound(p)),
@@ -37,6 +37,8 @@ fn event(program: &mut Choices) -> Event {
         12 => Event::WallClock(i64::from(p.below(20)) - 10),
         13 => Event::Serve,
         14 => Event::Ring,
+        15 => Event::Deny(p.between(1, 5)),
+        16 => Event::Allow(p.between(1, 5)),
         _ if p.flag() => Event::Put(p.of(&Who::ALL), how(p), p.between(1, 5)),
         _ => Event::Remove,
     }

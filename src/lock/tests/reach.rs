@@ -55,18 +55,20 @@ enum Waits {
     Answers,
     HolderToo,
     FirstRanOut,
+    FirstDenied,
     Writer,
     Reader,
     ReaderWithLimit,
     OneTwice,
 }
 
-const WAITS: [Waits; 9] = [
+const WAITS: [Waits; 10] = [
     Waits::No,
     Waits::NoButAnswers,
     Waits::Answers,
     Waits::HolderToo,
     Waits::FirstRanOut,
+    Waits::FirstDenied,
     Waits::Writer,
     Waits::Reader,
     Waits::ReaderWithLimit,
@@ -101,6 +103,7 @@ fn waits(bench: &Bench) -> Waits {
         _ if answers => Waits::Answers,
         _ if owners.iter().any(|who| bench.held(*who).is_some()) => Waits::HolderToo,
         [first, ..] if first.is_over(bench.now.steady) => Waits::FirstRanOut,
+        [first, ..] if first.user.is_some_and(|user| bench.denied.contains(&user)) => Waits::FirstDenied,
         _ if owners.len() < all.len() => Waits::OneTwice,
         [first, ..] => match first.mode {
             Mode::Exclusive => Waits::Writer,
@@ -136,7 +139,7 @@ fn request(bench: &Bench, event: Event) -> Option<(&'static str, bool)> {
         Undelivered(n) => bench.flying.get(n).map(|_| ("undelivered", None))?,
         Remove => ("remove", None),
         Put(who, ..) => ("put", Some(who)),
-        Pass(_) | WallClock(_) => return None,
+        Pass(_) | WallClock(_) | Deny(_) | Allow(_) => return None,
     };
     Some((name, who.is_some_and(|who| bench.held(who).is_some())))
 }
@@ -167,7 +170,7 @@ fn is_seldom(holds: Holds, waits: Waits) -> bool {
         (Holds::One | Holds::Several, Waits::Reader | Waits::ReaderWithLimit) => true,
         // The timer has not come to it yet.
         (Holds::Alone | Holds::AloneLapsed | Holds::SomeLapsed | Holds::Free, Waits::FirstRanOut) => false,
-        (_, Waits::FirstRanOut) => true,
+        (_, Waits::FirstRanOut | Waits::FirstDenied) => true,
         // Something outside the rules happened, and the lock has not been looked at yet.
         (Holds::Several | Holds::AloneLapsed, Waits::HolderToo) => true,
         (Holds::SameFence, waits) => waits != Waits::No,

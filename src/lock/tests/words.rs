@@ -148,7 +148,8 @@ pub fn run(lock: &mut Lock, request: &str) -> (String, String) {
         }
         _ => {
             let Lock { holders, line, fences, holders_max, .. } = lock;
-            let mut turn = Turn { holders, line, fences, holders_max: *holders_max, now: NOW, effects: &mut effects };
+            let (holders_max, rights, effects) = (*holders_max, &mut BTreeSet::new(), &mut effects);
+            let mut turn = Turn { holders, line, fences, holders_max, now: NOW, rights, effects };
             ask(&mut turn, &words)
         }
     };
@@ -220,6 +221,7 @@ fn write_effect(effect: &Effect) -> String {
             Answer::Granted(id) => format!("{ticket}: {}", name(id)),
             Answer::TimedOut => format!("{ticket}: timeout"),
             Answer::Withdrawn => format!("{ticket}: withdrawn"),
+            Answer::NoPermission => format!("{ticket}: no permission"),
             Answer::MustRelease => format!("{ticket}: release first"),
         },
     }
