@@ -8,7 +8,7 @@ use std::time::Duration;
 use support::{acquire, exec, poll, release, skip, waiter, Client, Server, Value, Version};
 
 /// Every field that counts, or tells how many there are now.
-const COUNTS: [&str; 18] = [
+const COUNTS: [&str; 19] = [
     "locks_held",
     "waiters",
     "grants_at_once",
@@ -26,6 +26,7 @@ const COUNTS: [&str; 18] = [
     "undelivered_grants",
     "operator_removals",
     "evictions",
+    "moved_away",
     "deadlocks_refused",
 ];
 

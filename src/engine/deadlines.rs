@@ -21,6 +21,10 @@ impl Slot {
     pub const NONE: Slot = Slot { index: NO_ENTRY, generation: FREE };
 }
 
+/// A moment between two insertions.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(u32);
+
 const NO_ENTRY: u32 = u32::MAX;
 /// The generation of a free entry, and of no slot that names one: where the generations agree, the entry is there.
 const FREE: u32 = 0;
@@ -170,6 +174,34 @@ impl<T: Default> Deadlines<T> {
         before - self.len()
     }
 
+    /// What tells entries of now from those that come later.
+    pub fn mark(&self) -> Mark {
+        Mark(self.generation)
+    }
+
+    /// Looks at so many places from `from` on, and drops what was there at the mark and is `gone`. Returns how many, and where
+    /// to go on; `None` at the end.
+    pub fn drop_some(
+        &mut self,
+        mark: Mark,
+        from: usize,
+        count: usize,
+        gone: impl Fn(&T) -> bool,
+    ) -> (usize, Option<usize>) {
+        let (before, end) = (self.len(), from.saturating_add(count));
+        // Since the mark there were far fewer insertions than there are generations.
+        let later = self.generation.wrapping_sub(mark.0);
+        for index in from..end {
+            // When the last one goes, the free entries may go with it.
+            let Some(entry) = self.entries.get(index) else { return (before - self.len(), None) };
+            let is_later = (1..=later).contains(&entry.generation.wrapping_sub(mark.0));
+            if entry.generation != FREE && !is_later && gone(&entry.about) {
+                self.remove(Slot { index: index as u32, generation: entry.generation });
+            }
+        }
+        (before - self.len(), Some(end))
+    }
+
     fn place(&self, slot: Slot) -> Option<usize> {
         let entry = self.entries.get(slot.index as usize)?;
         (entry.generation == slot.generation).then_some(entry.place as usize)
@@ -251,6 +283,29 @@ mod tests {
         let slot = deadlines.insert(Steady(0), 7);
         assert!(slots.into_iter().all(|gone| deadlines.get_mut(gone).is_none()));
         assert_eq!(deadlines.remove(slot), Some(7));
+    }
+
+    #[test]
+    fn what_comes_after_a_mark_is_not_dropped_by_it() {
+        // The generation begins anew in between.
+        for generation in [FREE, u32::MAX - 20] {
+            let mut deadlines = Deadlines { generation, ..Deadlines::new() };
+            let old: Vec<Slot> = (0..10).map(|name| deadlines.insert(Steady(0), name)).collect();
+            let mark = deadlines.mark();
+            // These take the places of two that went by themselves, and are called as they were.
+            deadlines.remove(old[2]);
+            deadlines.remove(old[4]);
+            let new: Vec<Slot> = [2, 4, 6].map(|name| deadlines.insert(Steady(0), name)).to_vec();
+            let (mut dropped, mut next) = (0, Some(0));
+            while let Some(from) = next {
+                let (more, then) = deadlines.drop_some(mark, from, 3, |name| name % 2 == 0);
+                assert!(more <= 3);
+                (dropped, next) = (dropped + more, then);
+            }
+            assert_eq!(dropped, 3, "0, 6 and 8");
+            assert!(new.into_iter().all(|slot| deadlines.get_mut(slot).is_some()));
+            assert_eq!(deadlines.len(), 8);
+        }
     }
 
     #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@
 
 mod deadlines;
 mod deadlock;
+mod departures;
 mod inbox;
 mod outside;
 mod report;
@@ -42,7 +43,9 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 pub use deadlines::{Deadlines, Slot};
+pub use departures::Leaving;
 pub use inbox::Inbox;
+pub use outside::Unlinked;
 pub use report::{check, Report};
 pub use server::{
     Found, Home, Key, KeyEvent, KeyId, KeyRef, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting,
@@ -56,6 +59,7 @@ use crate::lock::{
 };
 use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
+use departures::Departures;
 use run::Task;
 use sessions::Sessions;
 use settled_slots::SettledSlots;
@@ -146,6 +150,8 @@ pub struct Engine<W: Waiting> {
     sweep: Sweep,
     /// In a cluster: which slots the fence clock has leapt for.
     settled_slots: Option<Box<SettledSlots>>,
+    /// What left with its slots.
+    departures: Departures,
 }
 
 impl<W: Waiting> Engine<W> {
@@ -175,6 +181,7 @@ impl<W: Waiting> Engine<W> {
             strays: Strays::default(),
             sweep: Sweep::default(),
             settled_slots: None,
+            departures: Departures::default(),
         }
     }
 
@@ -197,6 +204,11 @@ impl<W: Waiting> Engine<W> {
     /// How many locks are held.
     pub fn locks_held(&self) -> usize {
         self.leases.len()
+    }
+
+    /// So many more locks left with their slots: each told of by itself.
+    pub fn moved_away(&mut self, locks: u64) {
+        self.stats.moved_away += locks;
     }
 
     /// How many clients wait.
@@ -227,9 +239,10 @@ impl<W: Waiting> Engine<W> {
         self.next_check().map_or(ends, |check| ends.into_iter().chain([check]).min())
     }
 
-    /// When the server is to be asked next about lines and slots; outside a cluster never.
+    /// When the server is to be asked next about lines and slots, or slots that left are to be seen off; outside a cluster
+    /// never.
     fn next_check(&self) -> Option<Steady> {
-        self.next_sweep().into_iter().chain(self.next_slot_check()).min()
+        self.next_sweep().into_iter().chain(self.next_slot_check()).chain(self.departures.due()).min()
     }
 
     /// What is to be published of a command, once its key is closed.

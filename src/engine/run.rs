@@ -120,7 +120,10 @@ impl<W: Waiting> Engine<W> {
         let standing = server.standing();
         match standing {
             // Nothing is written by this either.
-            Standing::Writable | Standing::Halted | Standing::Replica => self.sweep(server, &mut slice),
+            Standing::Writable | Standing::Halted | Standing::Replica => {
+                self.sweep(server, &mut slice);
+                self.see_off(server, &mut slice);
+            }
             Standing::Loading => {}
         }
         match standing {
@@ -192,7 +195,7 @@ impl<W: Waiting> Engine<W> {
             }
             Verdict::Foreign => {
                 self.sweep_soon(task.key());
-                if self.matters(server, task.key()) {
+                if !self.is_seen(server, &task) && self.matters(server, task.key()) {
                     self.postponed.push(task);
                 }
             }
@@ -200,6 +203,21 @@ impl<W: Waiting> Engine<W> {
                 self.postponed.push(task);
                 return false;
             }
+        }
+        true
+    }
+
+    /// A lock that came in before its slot: it is looked at, as a replica would, and that is all there is to do with it before it
+    /// ends. False for other tasks, and where somebody waits.
+    fn is_seen<S: Server>(&mut self, server: &mut S, task: &Task) -> bool {
+        let Task::Look(key) = task else { return false };
+        let at = key.borrow();
+        if self.lines.get(at).is_some() {
+            return false;
+        }
+        if let Some(mut open) = server.open(at) {
+            self.index(at, &mut open);
+            self.bind_all(at, &mut open);
         }
         true
     }
@@ -338,7 +356,8 @@ impl<W: Waiting> Engine<W> {
                 if self.tell_some(server) {
                     continue;
                 }
-                return self.waiters.first_end().into_iter().chain(self.next_sweep()).min();
+                let away = self.next_sweep().into_iter().chain(self.departures.due());
+                return self.waiters.first_end().into_iter().chain(away).min();
             };
             let open = server.open(key.borrow());
             if let Some(mut open) = open {

@@ -89,6 +89,17 @@ impl Sessions {
         }
     }
 
+    /// The sessions of which something is held.
+    pub fn with_holds(&self) -> Vec<Session> {
+        let holds = |(session, connection): (&Session, &Connection)| (!connection.holds.is_empty()).then_some(*session);
+        self.open.iter().filter_map(holds).collect()
+    }
+
+    /// What ends with this session.
+    pub fn holds(&self, session: Session) -> impl Iterator<Item = &HoldName> {
+        self.open.get(&session).into_iter().flat_map(|connection| &connection.holds)
+    }
+
     /// The client's connection has closed: what ends with it.
     pub fn close(&mut self, client: u64) -> Option<(Session, Vec<HoldName>)> {
         let session = self.by_client.remove(&client)?;

@@ -8,8 +8,8 @@
 //! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`handed`]: answers that may yet be
 //!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`cluster_config`]: when a
 //!   cluster's node has changed its configuration; [`users`]: who asks.
-//! * [`value`]: the data type; [`events`]: what else the server tells; [`removals`]: what it tells of locks that somebody
-//!   else removed; [`alarm`]: the one timer.
+//! * [`value`]: the data type; [`events`]: what else the server tells; [`migration`]: what it tells of slots that move;
+//!   [`removals`]: what it tells of locks that somebody else removed; [`alarm`]: the one timer.
 
 #![allow(unsafe_code)]
 
@@ -28,6 +28,7 @@ mod handed;
 mod info;
 mod key;
 mod listeners;
+mod migration;
 mod module;
 mod publish;
 mod removals;
