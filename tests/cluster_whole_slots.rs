@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::cell::Cell;
 use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
 use support::{
-    acquire, assert_same, bound, judge_modes, key_in_slot, poll, say, until, wait, waiter, Client, Cluster,
-    ClusterLoad, Mode, Received, Server, Value,
+    acquire, assert_same, bound, clocks_can_be_wrong, judge_modes, key_in_slot, poll, say, skip, until, wait, waiter,
+    Client, Cluster, ClusterLoad, Mode, Received, Server, Value,
 };
 
 /// The slots that move; node 0 has them at first.
@@ -320,6 +321,36 @@ fn restart_from_the_aof_counts_no_lock_that_left() {
     counts(source, 1, 0, 0);
     counts(target, 100, 0, 0);
     assert_eq!(fences(target, &moving), before);
+}
+
+/// The fence clock goes along: also where the old server's wall clock is far ahead, and no leap of the new one would do.
+#[test]
+fn fences_of_a_free_lock_rise_over_those_of_a_server_whose_clock_is_ahead() {
+    let is_first = Cell::new(true);
+    let cluster = Cluster::start_with(3, 0, |node| match is_first.replace(false) {
+        true => node.clock_off_by(1800),
+        false => node,
+    });
+    if !(cluster.moves_slots_at_once() && clocks_can_be_wrong()) {
+        return;
+    }
+    if cluster.node(0).version().valkey {
+        return skip("Valkey has no call by which a module's clock goes along with slots");
+    }
+    let lock = key_in_slot(0);
+    let take = |server: &Server| {
+        let fence = acquire(&mut server.client(), &lock, "a");
+        assert_eq!(say(server, &format!("LOCK.RELEASE {lock} a")), 1);
+        fence
+    };
+    let before = take(cluster.node(0));
+    cluster.move_slots_at_once(SLOTS, 0, 1);
+    let after = take(cluster.node(1));
+    assert!(after > before, "{after} after {before}");
+    // It goes from server to server: clients cannot set the clock.
+    let refused = say(cluster.node(1), &format!("LOCK.__FENCE {}", after + 1_000_000));
+    assert!(refused.err_text().starts_with("ERR this command is internal"), "{refused:?}");
+    assert!(take(cluster.node(1)) < after + 1_000_000);
 }
 
 /// Clients take locks all the time, alone and together, while their slots move to and fro and some moves are given up.

@@ -9,11 +9,11 @@ use std::ffi::{c_int, c_void};
 
 use redis_module::raw;
 
-use super::api::{self, call, Ctx, RawCtx};
+use super::api::{self, call, Ctx, Level, RawCtx};
 use super::guard::guard;
 use super::server::TimerServer;
 use super::state::MainThread;
-use super::{alarm, role, state};
+use super::{alarm, replication, role, state};
 use crate::engine::Leaving;
 use crate::wire::SlotSet;
 
@@ -76,6 +76,7 @@ unsafe extern "C" fn on_migration(ctx: *mut RawCtx, _: raw::RedisModuleEvent, su
             raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_IMPORT_FAILED => left(slots(), Leaving::Dropped),
             raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_IMPORT_COMPLETED => import_completed(ctx, &slots()),
             raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_MIGRATE_COMPLETED => left(slots(), Leaving::Moved),
+            raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_MIGRATE_MODULE_PROPAGATE => hand_fence_over(ctx),
             _ => {}
         }
     });
@@ -163,4 +164,17 @@ fn left(slots: SlotSet, why: Leaving) {
     let why = if role::is_replica() { Leaving::Dropped } else { why };
     state::with_inbox(|inbox| state::with_engine(|engine| engine.slots_left(slots, why, inbox)));
     alarm::kick();
+}
+
+/// In the child that sends the slots: the fence clock goes before all keys, so that the new server begins above every fence
+/// given here, also for locks that are free. What is granted later goes to it with its fence.
+fn hand_fence_over(ctx: *mut RawCtx) {
+    // SAFETY: the pointer was written at load, on this thread, and is only read since.
+    let propagate = unsafe { raw::RedisModule_ClusterPropagateForSlotMigration };
+    let (last @ 1.., Some(propagate)) = (state::fence_to_save(), propagate) else { return };
+    // SAFETY: "l" takes one long long.
+    let done = unsafe { propagate(ctx, replication::FENCE.as_ptr(), c"l".as_ptr(), last.cast_signed()) };
+    if done != raw::REDISMODULE_OK as c_int {
+        api::log(Level::Warning, "the server did not take the fence clock along with slots that move");
+    }
 }
