@@ -207,19 +207,23 @@ impl<W: Waiting> Engine<W> {
         true
     }
 
-    /// A lock that came in before its slot: it is looked at, as a replica would, and that is all there is to do with it before it
-    /// ends. False for other tasks, and where somebody waits.
+    /// Whether this is all there is to do at a key of another server. A lock that came in before its slot is looked at, as a
+    /// replica would. A hold that nobody was told of, and that is not here any more, is not this server's to take back.
     fn is_seen<S: Server>(&mut self, server: &mut S, task: &Task) -> bool {
-        let Task::Look(key) = task else { return false };
-        let at = key.borrow();
-        if self.lines.get(at).is_some() {
-            return false;
+        let at = task.key().borrow();
+        let Some(mut open) = server.open(at) else { return true };
+        match task {
+            Task::Look(_) if self.lines.get(at).is_none() => {
+                self.index(at, &mut open);
+                self.bind_all(at, &mut open);
+                true
+            }
+            Task::Revoke(_, hold, ticket) if open.found() != Found::Lock => {
+                self.delivered(at, *hold, *ticket);
+                true
+            }
+            Task::Look(_) | Task::Revoke(..) | Task::RevokeStray(..) | Task::Close(..) | Task::Advance(_) => false,
         }
-        if let Some(mut open) = server.open(at) {
-            self.index(at, &mut open);
-            self.bind_all(at, &mut open);
-        }
-        true
     }
 
     /// Whether there is anything at this key, or anybody waiting for it.

@@ -158,3 +158,22 @@ fn lock_that_comes_before_its_slot_is_looked_at_once() {
     world.settle();
     assert_eq!((world.hold(K), world.engine.stats().lease_ends), (None, 1));
 }
+
+/// Its line was kept, and the engine came back to it fifty times a second for ever.
+#[test]
+fn grant_that_nobody_was_told_of_is_forgotten_when_its_slot_has_left() {
+    let mut world = cluster();
+    world.grant(K, "a", 60_000);
+    let client = world.wait(K, "b", 60_000, Patience::Endless);
+    world.did();
+    world.release(K, "a").unwrap();
+    let answers = world.answers();
+    assert_eq!(answers[0].0, client);
+    world.fake.foreign.push(K);
+    world.slots_leave(&[K], Leaving::Moved);
+    world.settle();
+    world.lose(K, &answers[0].1);
+    world.rest();
+    assert!(world.engine.postponed.is_empty() && world.engine.waited_for().is_empty());
+    assert_eq!(world.engine.stats().undelivered_grants, 0);
+}
