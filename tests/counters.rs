@@ -27,6 +27,7 @@ const COUNTS: [&str; 19] = [
     "undelivered_grants",
     "operator_removals",
     "evictions",
+    "moved_away",
     "deadlocks_refused",
 ];
 

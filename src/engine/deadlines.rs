@@ -7,7 +7,7 @@
 //! table may grow all at once: see [`super::chunks`].
 
 use super::chunks::Chunks;
-use super::slots::{Slot, Slots};
+use super::slots::{Mark, Slot, Slots};
 use crate::lock::Steady;
 
 /// What stands in the heap: when, and the index of the entry.
@@ -127,6 +127,24 @@ impl<T: Default> Deadlines<T> {
         before - self.len()
     }
 
+    /// What tells entries of now from those that come later.
+    pub fn mark(&self) -> Mark {
+        self.entries.mark()
+    }
+
+    /// Looks at so many places from `from` on, and drops what was there at the mark and is `gone`. Returns how many, and where
+    /// to go on; `None` at the end.
+    pub fn drop_some(&mut self, mark: Mark, from: u32, count: u32, gone: impl Fn(&T) -> bool) -> (usize, Option<u32>) {
+        let (before, end) = (self.len(), from.saturating_add(count));
+        for index in from..end.min(self.entries.places()) {
+            let found = self.entries.used(index).filter(|(_, about)| gone(about)).map(|(slot, _)| slot);
+            if let Some(slot) = found.filter(|slot| !self.entries.is_later(*slot, mark)) {
+                self.remove(slot);
+            }
+        }
+        (before - self.len(), (end < self.entries.places()).then_some(end))
+    }
+
     /// Puts `due` in `place`, whose entry has gone, or as near as the order allows.
     #[inline]
     fn settle(&mut self, place: usize, due: Due) {
@@ -214,6 +232,30 @@ mod tests {
             let slot = deadlines.insert(Steady(0), 7);
             assert!(slots.into_iter().all(|gone| deadlines.get_mut(gone).is_none()));
             assert_eq!(deadlines.remove(slot), Some(7));
+        }
+    }
+
+    #[test]
+    fn what_comes_after_a_mark_is_not_dropped_by_it() {
+        // The generation begins anew in between.
+        for generation in [0, u32::MAX - 20] {
+            let mut deadlines = Deadlines::new();
+            deadlines.entries.set_generation(generation);
+            let old: Vec<Slot> = (0..10).map(|name| deadlines.insert(Steady(0), name)).collect();
+            let mark = deadlines.mark();
+            // These take the places of two that went by themselves, and are called as they were.
+            deadlines.remove(old[2]);
+            deadlines.remove(old[4]);
+            let new: Vec<Slot> = [2, 4, 6].map(|name| deadlines.insert(Steady(0), name)).to_vec();
+            let (mut dropped, mut next) = (0, Some(0));
+            while let Some(from) = next {
+                let (more, then) = deadlines.drop_some(mark, from, 3, |name| name % 2 == 0);
+                assert!(more <= 3);
+                (dropped, next) = (dropped + more, then);
+            }
+            assert_eq!(dropped, 3, "0, 6 and 8");
+            assert!(new.into_iter().all(|slot| deadlines.get_mut(slot).is_some()));
+            assert_eq!(deadlines.len(), 8);
         }
     }
 

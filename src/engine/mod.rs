@@ -19,6 +19,7 @@
 mod chunks;
 mod deadlines;
 mod deadlock;
+mod departures;
 mod inbox;
 mod names;
 mod outside;
@@ -45,8 +46,10 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 pub use deadlines::Deadlines;
+pub use departures::Leaving;
 pub use inbox::Inbox;
 pub use names::{KeyId, KeyRef};
+pub use outside::Unlinked;
 pub use report::{check, Report};
 pub use server::{Found, Home, Key, KeyEvent, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting};
 pub use settings::{Settings, SETTINGS};
@@ -59,6 +62,7 @@ use crate::lock::{
 };
 use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
+use departures::Departures;
 use run::Task;
 use sessions::Sessions;
 use settled_slots::SettledSlots;
@@ -149,6 +153,8 @@ pub struct Engine<W: Waiting> {
     sweep: Sweep,
     /// In a cluster: which slots the fence clock has leapt for.
     settled_slots: Option<Box<SettledSlots>>,
+    /// What left with its slots.
+    departures: Departures,
 }
 
 impl<W: Waiting> Engine<W> {
@@ -178,6 +184,7 @@ impl<W: Waiting> Engine<W> {
             strays: Strays::default(),
             sweep: Sweep::default(),
             settled_slots: None,
+            departures: Departures::default(),
         }
     }
 
@@ -200,6 +207,11 @@ impl<W: Waiting> Engine<W> {
     /// How many locks are held.
     pub fn locks_held(&self) -> usize {
         self.leases.len()
+    }
+
+    /// So many more locks left with their slots: each told of by itself.
+    pub fn moved_away(&mut self, locks: u64) {
+        self.stats.moved_away += locks;
     }
 
     /// How many clients wait.
@@ -230,9 +242,10 @@ impl<W: Waiting> Engine<W> {
         self.next_check().map_or(ends, |check| ends.into_iter().chain([check]).min())
     }
 
-    /// When the server is to be asked next about lines and slots; outside a cluster never.
+    /// When the server is to be asked next about lines and slots, or slots that left are to be seen off; outside a cluster
+    /// never.
     fn next_check(&self) -> Option<Steady> {
-        self.next_sweep().into_iter().chain(self.next_slot_check()).min()
+        self.next_sweep().into_iter().chain(self.next_slot_check()).chain(self.departures.due()).min()
     }
 
     /// What is to be published of a command, once its key is closed.

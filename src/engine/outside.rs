@@ -14,6 +14,15 @@ use crate::lock::{HoldId, Holders, Ticket};
 use crate::planted::{self, Fault};
 use crate::wire::{News, Told};
 
+/// What became of a value that left its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unlinked {
+    /// It was a lock among those of this server: it had not left with its slot before.
+    pub was_known: bool,
+    /// Somebody waits there, and the key must be looked at.
+    pub is_waited_for: bool,
+}
+
 impl<W: Waiting> Engine<W> {
     /// What the primary, or the AOF, says of a lock. A value of another type gives way: the stream is right.
     pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, news: Vec<News>) {
@@ -97,21 +106,23 @@ impl<W: Waiting> Engine<W> {
         self.postponed.retain(|task| !task.is_close());
     }
 
-    /// A lock's value left its key by somebody else's doing. True if somebody waits there and the key must be looked at.
-    pub fn unlinked(&mut self, at: KeyRef, stored: &Stored) -> bool {
-        self.leases.remove(stored.lease);
+    /// A lock's value left its key by somebody else's doing.
+    pub fn unlinked(&mut self, at: KeyRef, stored: &Stored) -> Unlinked {
+        let was_known = self.leases.remove(stored.lease).is_some();
         for (_, hold) in stored.holders.iter() {
             if let Some(session) = hold.session {
                 self.sessions.unbind(session, at, &hold.owner);
             }
         }
-        self.lines.get(at).is_some() && !planted::is(Fault::RemovalUnnoticed)
+        let is_waited_for = self.lines.get(at).is_some() && !planted::is(Fault::RemovalUnnoticed);
+        Unlinked { was_known, is_waited_for }
     }
 
     /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set); the locks somebody still waits for are noted. How many
     /// locks there were.
     pub fn flushed(&mut self, scope: Scope, inbox: &mut Inbox) -> usize {
         self.sessions.flushed(scope);
+        self.forget_all_leases_that_left();
         let (dropped, mut waited_for) = match scope {
             Scope::All => (self.leases.retain(|_| false), self.lines.keys(None)),
             Scope::Db(db) => (self.leases.retain(|key| key.db() != db), self.lines.keys(Some(&[db]))),

@@ -121,7 +121,10 @@ impl<W: Waiting> Engine<W> {
         let standing = server.standing();
         match standing {
             // Nothing is written by this either.
-            Standing::Writable | Standing::Halted | Standing::Replica => self.sweep(server, &mut slice),
+            Standing::Writable | Standing::Halted | Standing::Replica => {
+                self.sweep(server, &mut slice);
+                self.see_off(server, &mut slice);
+            }
             Standing::Loading => {}
         }
         match standing {
@@ -193,7 +196,7 @@ impl<W: Waiting> Engine<W> {
             }
             Verdict::Foreign => {
                 self.sweep_soon(task.key());
-                if self.matters(server, task.key()) {
+                if !self.is_seen(server, &task) && self.matters(server, task.key()) {
                     self.postponed.push(task);
                 }
             }
@@ -203,6 +206,25 @@ impl<W: Waiting> Engine<W> {
             }
         }
         true
+    }
+
+    /// Whether this is all there is to do at a key of another server. A lock that came in before its slot is looked at, as a
+    /// replica would. A hold that nobody was told of, and that is not here any more, is not this server's to take back.
+    fn is_seen<S: Server>(&mut self, server: &mut S, task: &Task) -> bool {
+        let at = task.key().borrow();
+        let Some(mut open) = server.open(at) else { return true };
+        match task {
+            Task::Look(_) if self.lines.get(at).is_none() => {
+                self.index(at, &mut open);
+                self.bind_all(at, &mut open);
+                true
+            }
+            Task::Revoke(_, hold, ticket) if open.found() != Found::Lock => {
+                self.delivered(at, *hold, *ticket);
+                true
+            }
+            Task::Look(_) | Task::Revoke(..) | Task::RevokeStray(..) | Task::Close(..) | Task::Advance(_) => false,
+        }
     }
 
     /// Whether there is anything at this key, or anybody waiting for it.
@@ -350,7 +372,8 @@ impl<W: Waiting> Engine<W> {
                 if self.tell_some(server) {
                     continue;
                 }
-                return self.waiters.first_end().into_iter().chain(self.next_sweep()).min();
+                let away = self.next_sweep().into_iter().chain(self.departures.due());
+                return self.waiters.first_end().into_iter().chain(away).min();
             };
             let open = server.open(key.borrow());
             if let Some(mut open) = open {

@@ -86,6 +86,18 @@ impl Sessions {
         self.holds.remove(&(session, key.to_id(), owner.clone()));
     }
 
+    /// The sessions of which something is held.
+    pub fn with_holds(&self) -> Vec<Session> {
+        self.open.keys().copied().filter(|session| self.hold(*session).is_some()).collect()
+    }
+
+    /// What ends with this session.
+    pub fn holds(&self, session: Session) -> impl Iterator<Item = (&KeyId, &Owner)> {
+        let from = (session, KeyId::first(), Owner::first());
+        let theirs = self.holds.range(from..).take_while(move |(of, ..)| *of == session);
+        theirs.map(|(_, key, owner)| (key, owner))
+    }
+
     /// The client's connection has closed: its session, if there are holds to [take](Sessions::take).
     pub fn close(&mut self, client: u64) -> Option<Session> {
         let session = self.by_client.remove(&client)?;

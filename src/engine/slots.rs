@@ -28,6 +28,10 @@ const NO_ENTRY: u32 = u32::MAX;
 /// The generation of a free entry, and of no slot that names one: where the generations agree, the entry is there.
 const FREE: u32 = 0;
 
+/// A moment between two insertions.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(u32);
+
 /// What a slot names.
 #[derive(Debug)]
 pub struct Entry<T> {
@@ -169,6 +173,17 @@ impl<T: Default> Slots<T> {
         }
     }
 
+    /// What tells entries of now from those that come later.
+    pub fn mark(&self) -> Mark {
+        Mark(self.generation)
+    }
+
+    /// Whether this entry came after the mark. Since then there were far fewer insertions than there are generations.
+    pub fn is_later(&self, slot: Slot, mark: Mark) -> bool {
+        let later = self.generation.wrapping_sub(mark.0);
+        (1..=later).contains(&slot.generation.wrapping_sub(mark.0))
+    }
+
     /// How many places there are, free or not.
     pub fn places(&self) -> u32 {
         (self.chunks.len() * CHUNK) as u32
@@ -188,6 +203,11 @@ fn split(index: u32) -> (u32, usize) {
 
 #[cfg(test)]
 impl<T> Slots<T> {
+    /// Whose next entry is told apart by the number after this one.
+    pub fn set_generation(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
     /// For how many entries there is room.
     pub fn capacity(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.entries.capacity()).sum()

@@ -33,6 +33,8 @@ pub struct Stats {
     pub session_ends: u64,
     /// Holds that ended because nobody could be told of them.
     pub undelivered_grants: u64,
+    /// Locks that left this server of a cluster with their slot.
+    pub moved_away: u64,
     /// Requests that were refused because waiting would have closed a cycle.
     pub deadlocks_refused: u64,
     /// How long granted requests had waited.

@@ -38,10 +38,17 @@ impl<W: Waiting> Engine<W> {
         is_needed.then(|| due.unwrap_or(Steady(i64::MIN)))
     }
 
+    /// These lines are asked about first.
+    pub(super) fn sweep_first(&mut self, lines: &[KeyId]) {
+        if self.sweep.in_cluster {
+            self.sweep.left.extend_from_slice(lines);
+        }
+    }
+
     /// This key was found to be elsewhere: its line is asked about first.
     pub(super) fn sweep_soon(&mut self, key: &KeyId) {
-        if self.sweep.in_cluster && self.lines.get(key.borrow()).is_some() {
-            self.sweep.left.push(key.clone());
+        if self.lines.get(key.borrow()).is_some() {
+            self.sweep_first(std::slice::from_ref(key));
         }
     }
 

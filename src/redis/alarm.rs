@@ -10,6 +10,7 @@ use super::api::{self, call, Ctx, RawCtx, TimerId};
 use super::guard::guard;
 use super::handed;
 use super::publish;
+use super::removals;
 use super::server::TimerServer;
 use super::state::{self, MainThread};
 use crate::engine::{Engine, Inbox};
@@ -95,8 +96,11 @@ fn ring(ctx: Ctx) -> bool {
     #[cfg(feature = "planted-faults")]
     super::faults::timer();
     let mut inbox = state::take_inbox();
+    let mut server = TimerServer::new(ctx);
+    let moved_away = removals::explain(&mut server);
     let run = |engine: &mut Engine<_>| {
-        let next = engine.run(&mut TimerServer::new(ctx), &mut inbox);
+        engine.moved_away(moved_away);
+        let next = engine.run(&mut server, &mut inbox);
         (next, engine.take_timer_events())
     };
     let (next, events) = state::with_engine(run).unwrap_or_default();

@@ -12,7 +12,7 @@ use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
 use super::value::{self, note_changed};
-use super::{alarm, handed, key, listeners, modules, removals, role, state};
+use super::{alarm, handed, key, listeners, migration, modules, removals, role, state};
 use crate::engine::{Engine, Inbox, KeyRef, Scope, Stored};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
@@ -48,8 +48,8 @@ static LISTENING: MainThread<Cell<Listening>> = MainThread::new(Cell::new(Listen
 /// Valkey up to 9.1.0 lends its subscribers the client that runs the command and leaves it in the event's database
 /// (valkey-io/valkey#4024), so that what follows MOVE and COPY would go wrong for everybody. Nothing is listened to there: a
 /// lock that was renamed or moved still ends on time for all who ask for it, but its key stays until then.
-pub fn value_left_its_key(at: KeyRef) {
-    removals::value_left(at);
+pub fn value_left_its_key(at: KeyRef, was_known: bool) {
+    removals::value_left(at, was_known);
     VALUE_LEFT.get().set(true);
     match LISTENING.get().get() {
         Listening::Harmful | Listening::Begun => {}
@@ -77,6 +77,7 @@ const VALKEYS_THAT_LEND: std::ops::Range<i32> = 0x0008_0100..0x0009_0101;
 
 /// Subscribes to the server's events; false if it refuses.
 pub fn subscribe(ctx: Ctx) -> bool {
+    migration::subscribe(ctx);
     EVENTS.iter().all(|(id, dataver)| {
         let event = raw::RedisModuleEvent { id: *id, dataver: *dataver };
         // SAFETY: the context is that of the load; the callback lives as long as the process.
@@ -116,7 +117,7 @@ fn value_came(at: KeyRef) {
     let has_moved = |stored: &Stored| state::with_engine(|engine| engine.came(at, stored)) == Some(true);
     let moved = key::see(Ctx::detached(), at, |seen| seen.stored().is_some_and(has_moved));
     if moved == Some(true) {
-        removals::moved();
+        removals::moved(at);
     }
 }
 

@@ -34,7 +34,7 @@ unsafe extern "C" fn on_info(info: *mut raw::RedisModuleInfoCtx, for_crash_repor
 }
 
 /// What is told, in this order. The server puts `redislock_` before each name.
-fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 25] {
+fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 26] {
     let stats = engine.stats();
     [
         (c"locks_held", engine.locks_held() as u64),
@@ -55,6 +55,7 @@ fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 25] {
         (c"undelivered_grants", stats.undelivered_grants),
         (c"operator_removals", removals::by_operators()),
         (c"evictions", removals::by_eviction()),
+        (c"moved_away", stats.moved_away),
         (c"deadlocks_refused", stats.deadlocks_refused),
         (c"wait_us_p50", stats.wait.percentile_us(50)),
         (c"wait_us_p99", stats.wait.percentile_us(99)),

@@ -10,8 +10,8 @@
 //!   cluster's node has changed its configuration.
 //! * [`caller`]: who runs a command; [`modules`]: whether others may call; [`users`]: ACL users; [`client_list`]: what the server
 //!   says of a client.
-//! * [`value`]: the data type; [`events`]: what else the server tells; [`removals`]: what it tells of locks that somebody
-//!   else removed; [`alarm`]: the one timer.
+//! * [`value`]: the data type; [`events`]: what else the server tells; [`migration`]: what it tells of slots that move;
+//!   [`removals`]: what it tells of locks that somebody else removed; [`alarm`]: the one timer.
 
 #![allow(unsafe_code)]
 
@@ -32,6 +32,7 @@ mod handed;
 mod info;
 mod key;
 mod listeners;
+mod migration;
 mod module;
 mod modules;
 mod publish;

@@ -11,7 +11,7 @@ use super::api::{self, bytes, call, Ctx, Level, RawIo, RawString, RawType};
 use super::guard::guard;
 use super::state::{self, MainThread};
 use super::{alarm, events, replication, role};
-use crate::engine::{KeyId, KeyRef, Slot, Stored};
+use crate::engine::{KeyId, KeyRef, Slot, Stored, Unlinked};
 use crate::lock::{Fence, Mode};
 use crate::wire::{self, EffectWriter, Told, Trust};
 
@@ -279,9 +279,12 @@ unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c
         // SAFETY: a value that `free` has not taken back.
         let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
         let at = KeyRef { db, name };
-        events::value_left_its_key(at);
         // The engine is busy if this comes from a key that it opened itself, and whose TTL had run out.
-        if state::with_engine(|engine| engine.unlinked(at, stored)).unwrap_or(true) {
+        let busy = Unlinked { was_known: true, is_waited_for: true };
+        let Unlinked { was_known, is_waited_for } =
+            state::with_engine(|engine| engine.unlinked(at, stored)).unwrap_or(busy);
+        events::value_left_its_key(at, was_known);
+        if is_waited_for {
             state::with_inbox(|inbox| inbox.unlinked.push((at.to_id(), stored.lease)));
             alarm::kick();
         }

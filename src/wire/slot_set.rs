@@ -81,6 +81,16 @@ impl SlotSet {
         self.0.iter().zip(of.0.iter()).all(|(word, other)| word & !other == 0)
     }
 
+    /// Adds all slots of another set.
+    pub fn insert_all(&mut self, others: &SlotSet) {
+        self.0.iter_mut().zip(others.0.iter()).for_each(|(word, other)| *word |= other);
+    }
+
+    /// Removes all slots of another set.
+    pub fn remove_all(&mut self, others: &SlotSet) {
+        self.0.iter_mut().zip(others.0.iter()).for_each(|(word, other)| *word &= !other);
+    }
+
     /// Adds the slots from `first` to `last`.
     pub fn insert_range(&mut self, first: u16, last: u16) {
         (first..=last).for_each(|slot| self.insert(slot));
@@ -130,6 +140,15 @@ mod tests {
         }
         assert_eq!(OwnSlots::read(b"a b myself,master - 0 0 1 connected 0-16384"), None);
         assert_eq!(OwnSlots::read(b"\xff"), None);
+    }
+
+    #[test]
+    fn sets_are_added_and_taken_away() {
+        let mut slots = set(&[(0, 100)]);
+        slots.insert_all(&set(&[(90, 110)]));
+        assert_eq!(slots, set(&[(0, 110)]));
+        slots.remove_all(&set(&[(5, 200)]));
+        assert_eq!(slots, set(&[(0, 4)]));
     }
 
     proptest! {

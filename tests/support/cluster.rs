@@ -1,6 +1,7 @@
 //! A Redis Cluster of real servers on loopback.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use super::link::Link;
 use super::server::Server;
 use super::skip::skip;
 use super::value::Value;
+use super::watch::Version;
 use super::{args, poll, until};
 
 /// How many hash slots a cluster has.
@@ -23,6 +25,9 @@ const MANUAL: Duration = Duration::from_secs(5);
 /// How long Redis counts the votes of an election, and until when a replica begins no other one: four times the
 /// node's time-out.
 const VOTES_COUNT: Duration = Duration::from_millis(4 * NODE_TIMEOUT_MS as u64);
+
+/// How long a key takes on its way when moves are held up, in microseconds.
+const KEY_US: u32 = 30_000;
 
 /// How far the port of a node's bus lies above its own.
 const BUS: u16 = 10_000;
@@ -234,24 +239,73 @@ impl Cluster {
         self.end_move(key, from, to);
     }
 
-    /// Moves the key's slot whole, as Valkey 9 can, and waits until its new node serves it.
+    /// Moves the key's slot whole, as Valkey 9 and Redis 8.4 can, and waits until both nodes know.
     #[track_caller]
     pub fn move_slot_at_once(&self, key: &str, from: usize, to: usize) {
-        let slot = self.slot(key);
-        let begun =
-            self.node(from).cmd(&args!["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.id(to)]);
-        assert_eq!(begun, "OK");
-        let is_sent_on = || matches!(self.node(to).cmd(&["LOCK.INFO", key]), Value::Error(_));
-        let serves = poll(AGREED, || (!is_sent_on()).then_some(()));
-        assert!(serves.is_some(), "the slot did not move within {AGREED:?}");
+        let slot = u16::try_from(self.slot(key)).unwrap();
+        self.move_slots_at_once(slot..=slot, from, to);
+    }
+
+    /// The same with several slots.
+    #[track_caller]
+    pub fn move_slots_at_once(&self, slots: RangeInclusive<u16>, from: usize, to: usize) {
+        self.begin_move_at_once(slots.clone(), from, to);
+        self.until_moved(slots, from, to);
+    }
+
+    /// Waits until both nodes know that these slots moved.
+    #[track_caller]
+    pub fn until_moved(&self, slots: RangeInclusive<u16>, from: usize, to: usize) {
+        let keys = [*slots.start(), *slots.end()].map(key_in_slot);
+        let is_sent_on = |n: usize, key: &str| matches!(self.node(n).cmd(&["LOCK.INFO", key]), Value::Error(_));
+        let knows = || keys.iter().all(|key| is_sent_on(from, key) && !is_sent_on(to, key));
+        let moved = poll(AGREED, || knows().then_some(()));
+        assert!(moved.is_some(), "slots {slots:?} did not move within {AGREED:?}");
+    }
+
+    /// Begins to move these slots whole.
+    #[track_caller]
+    pub fn begin_move_at_once(&self, slots: RangeInclusive<u16>, from: usize, to: usize) {
+        let (first, last) = (slots.start(), slots.end());
+        if self.node(from).version().valkey {
+            let begin = args!["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", self.id(to)];
+            assert_eq!(self.node(from).cmd(&begin), "OK");
+            return;
+        }
+        // A node refuses it until it knows who has the slots, and while another move is not over.
+        until("the move has begun", || {
+            let begun = self.node(to).cmd(&args!["CLUSTER", "MIGRATION", "IMPORT", first, last]);
+            !matches!(begun, Value::Error(_))
+        });
+    }
+
+    /// Keeps the moves from node `from` that begin now from their end, for a while at least, or lets them go on.
+    #[track_caller]
+    pub fn hold_moves_up(&self, from: usize, hold_up: bool) {
+        let node = self.node(from);
+        let done = match node.version().valkey {
+            true => node.cmd(&["DEBUG", "SLOTMIGRATION", "PREVENT-PAUSE", if hold_up { "1" } else { "0" }]),
+            false => node.cmd(&args!["CONFIG", "SET", "rdb-key-save-delay", if hold_up { KEY_US } else { 0 }]),
+        };
+        assert_eq!(done, "OK");
+    }
+
+    /// Gives all such moves up that node `to` waits for from node `from`.
+    #[track_caller]
+    pub fn give_moves_up(&self, from: usize, to: usize) {
+        let given_up = match self.node(from).version().valkey {
+            true => self.node(from).cmd(&["CLUSTER", "CANCELSLOTMIGRATIONS"]),
+            false => self.node(to).cmd(&["CLUSTER", "MIGRATION", "CANCEL", "ALL"]),
+        };
+        assert!(!matches!(given_up, Value::Error(_)), "{given_up:?}");
     }
 
     /// Whether slots can move whole here. The test that asks returns if not: its skip is said already.
     pub fn moves_slots_at_once(&self) -> bool {
-        let version = self.node(0).version();
-        let moves = version.valkey && version.number.0 >= 9;
+        let Version { valkey, number: (major, minor, _) } = self.node(0).version();
+        let moves = if valkey { major >= 9 } else { (major, minor) >= (8, 4) };
         if !moves {
-            skip("this server has no CLUSTER MIGRATESLOTS");
+            skip("this server does not move slots whole");
         }
         moves
     }
@@ -306,4 +360,19 @@ impl Cluster {
         self.promoted.lock().unwrap().insert(to, Instant::now());
         self.until_replica_of(from, to);
     }
+}
+
+/// A hash tag in this slot: a key that consists of it, or bears it, is there.
+pub fn key_in_slot(slot: u16) -> String {
+    (0u32..)
+        .map(|n| format!("{{{n}}}"))
+        .find(|tag| slot_of(&tag[1..tag.len() - 1]) == slot)
+        .expect("a tag for every slot")
+}
+
+/// CRC16 as clusters reckon it.
+fn slot_of(tag: &str) -> u16 {
+    let step = |crc: u16| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+    let crc = tag.bytes().fold(0, |crc, byte| (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| step(crc)));
+    crc % SLOTS as u16
 }

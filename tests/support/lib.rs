@@ -55,7 +55,7 @@ pub use builder::ServerBuilder;
 pub use chance::Chance;
 pub use client::{Client, Received};
 pub use clock::{clocks_can_be_wrong, WallClock};
-pub use cluster::Cluster;
+pub use cluster::{key_in_slot, Cluster};
 pub use cluster_client::{Answer, ClusterClient};
 pub use cluster_load::ClusterLoad;
 pub use crowd::{can_open, crowd_size, raise_open_files, Line};

@@ -4,6 +4,7 @@
 
 mod checks;
 mod deadlock;
+mod departures;
 mod effects;
 mod fake;
 mod limits;

@@ -25,7 +25,7 @@ pub fn run(bytes: &[u8]) {
 
 /// The next event; `None` to come to rest.
 fn event(program: &mut Choices) -> Option<Event> {
-    let what = program.below(21);
+    let what = program.below(22);
     let p = program;
     Some(match what {
         0 => return None,
@@ -48,6 +48,7 @@ fn event(program: &mut Choices) -> Option<Event> {
         18 if p.flag() => Event::MaxHolders(p.between(1, 3) as i64),
         18 => Event::Foreign(p.of(&NAMES)),
         19 => Event::Rights(p.of(&NAMES)),
+        20 => Event::SlotLeaves(p.of(&NAMES)),
         _ => Event::Deliver(p.flag(), p.flag()),
     })
 }

@@ -20,6 +20,8 @@ pub enum Event {
     Rename(Name, Name),
     Restore(Name, &'static str, bool, u64),
     Flush(Scope),
+    /// The key's slot leaves, and is back.
+    SlotLeaves(Name),
     Swap(i32, i32),
     Pass(u64),
     Ring,
@@ -58,6 +60,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (name(), who(), any::<bool>(), 1..9u64)
             .prop_map(|(name, who, shared, lease)| Event::Restore(name, who, shared, lease)),
         1 => scope.prop_map(Event::Flush),
+        2 => name().prop_map(Event::SlotLeaves),
         2 => Just(Event::Swap(0, 1)),
         8 => (1..6u64).prop_map(Event::Pass),
         8 => Just(Event::Ring),
@@ -134,6 +137,7 @@ impl Story {
                 world.restore_all(key, &[(who, mode), ("e", mode)][..1 + usize::from(shared)], lease, self.fences);
             }
             Event::Flush(scope) => done(world.flush(scope)),
+            Event::SlotLeaves(key) => world.slots_leave(&[key], Leaving::Moved),
             Event::Swap(one, other) => world.swap(one, other),
             Event::Pass(ms) => world.pass(ms),
             Event::Ring => done(world.run()),

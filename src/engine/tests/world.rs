@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::fake::Seen;
 use super::*;
+use crate::wire::{key_slot, SlotSet};
 
 pub type Name = (i32, &'static str);
 
@@ -335,7 +336,7 @@ impl World {
     pub fn unlink(&mut self, key: Name) -> Option<Value> {
         let value = self.fake.data.remove(&(key.0, key.1.as_bytes().to_vec()))?;
         if let Value::Lock(stored) = &value {
-            if self.engine.unlinked(at(key), stored) {
+            if self.engine.unlinked(at(key), stored).is_waited_for {
                 self.inbox.unlinked.push((at(key).to_id(), stored.lease));
             }
         }
@@ -394,6 +395,14 @@ impl World {
     pub fn flush(&mut self, scope: Scope) -> usize {
         self.fake.data.retain(|(db, _), _| scope != Scope::All && scope != Scope::Db(*db));
         self.engine.flushed(scope, &mut self.inbox)
+    }
+
+    /// The slots of these keys leave, with all that is in them, in every database.
+    pub fn slots_leave(&mut self, keys: &[Name], why: Leaving) {
+        let mut slots = SlotSet::new();
+        keys.iter().for_each(|(_, name)| slots.insert(key_slot(name.as_bytes())));
+        self.fake.data.retain(|(_, name), _| !slots.contains(key_slot(name)));
+        self.engine.slots_left(slots, why, &mut self.inbox);
     }
 
     pub fn swap(&mut self, one: i32, other: i32) {
