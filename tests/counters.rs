@@ -8,7 +8,7 @@ use std::time::Duration;
 use support::{acquire, exec, poll, release, skip, waiter, Client, Server, Value, Version};
 
 /// Every field that counts, or tells how many there are now.
-const COUNTS: [&str; 19] = [
+const COUNTS: [&str; 20] = [
     "locks_held",
     "waiters",
     "grants_at_once",
