@@ -18,20 +18,27 @@ pub use raw::{
     RedisModuleString as RawString, RedisModuleTimerID as TimerId, RedisModuleType as RawType,
 };
 
-/// Calls a function that [`missing`] has checked.
+/// Calls a function of the list below. That the server has it is not looked at again: [`missing`] did, at load, before all else.
 macro_rules! call {
-    ($name:ident ( $($arg:expr),* $(,)? )) => {
+    ($name:ident ( $($arg:expr),* $(,)? )) => {{
+        let () = $crate::redis::api::listed::$name;
         match raw::$name {
             Some(function) => function($($arg),*),
-            None => panic!(concat!(stringify!($name), " is missing")),
+            None => std::hint::unreachable_unchecked(),
         }
-    };
+    }};
 }
 pub(super) use call;
 
 /// Lists functions, and says which of them the server lacks.
 macro_rules! required {
     ($($name:ident)*) => {
+        /// The names in the list, so that [`call`] takes no other.
+        #[allow(non_upper_case_globals, missing_docs, reason = "the names of functions")]
+        pub mod listed {
+            $(pub const $name: () = ();)*
+        }
+
         /// The names of the functions that the module needs and this server does not have.
         pub fn missing() -> Vec<&'static str> {
             let mut names = Vec::new();
@@ -49,28 +56,24 @@ macro_rules! required {
 required! {
     RedisModule_OpenKey RedisModule_CloseKey RedisModule_KeyType RedisModule_ModuleTypeGetType
     RedisModule_ModuleTypeGetValue RedisModule_ModuleTypeSetValue RedisModule_DeleteKey RedisModule_SetExpire
-    RedisModule_GetExpire
-    RedisModule_Replicate RedisModule_ReplicateVerbatim RedisModule_SignalModifiedKey RedisModule_BlockClient
-    RedisModule_SetDisconnectCallback RedisModule_UnblockClient RedisModule_GetBlockedClientPrivateData
-    RedisModule_GetBlockedClientHandle RedisModule_CreateTimer RedisModule_StopTimer RedisModule_EventLoopAddOneShot
-    RedisModule_EventLoopAdd
-    RedisModule_GetContextFlags RedisModule_AvoidReplicaTraffic RedisModule_SelectDb RedisModule_GetSelectedDb
-    RedisModule_CreateString RedisModule_FreeString RedisModule_StringPtrLen RedisModule_Call RedisModule_CallReplyType
-    RedisModule_CallReplyStringPtr RedisModule_CallReplyLength RedisModule_CallReplyArrayElement RedisModule_FreeCallReply
-    RedisModule_SetCommandInfo RedisModule_CreateCommand
-    RedisModule_GetCommand RedisModule_CreateDataType RedisModule_SubscribeToServerEvent
-    RedisModule_SubscribeToKeyspaceEvents RedisModule_SetModuleOptions
-    RedisModule_GetServerInfo RedisModule_ServerInfoGetFieldC RedisModule_FreeServerInfo
-    RedisModule_GetServerVersion
-    RedisModule_GetDbIdFromIO RedisModule_GetKeyNameFromIO RedisModule_EmitAOF
-    RedisModule_GetDetachedThreadSafeContext RedisModule_FreeThreadSafeContext
-    RedisModule_GetDbIdFromOptCtx RedisModule_GetKeyNameFromOptCtx
-    RedisModule_Log RedisModule_GetClientId RedisModule_DigestAddStringBuffer RedisModule_DigestEndSequence
-    RedisModule_MallocSize RedisModule_SaveUnsigned RedisModule_LoadUnsigned RedisModule_SaveStringBuffer
-    RedisModule_LoadStringBuffer RedisModule_IsIOError RedisModule_Free RedisModule_ReplyWithLongLong
-    RedisModule_ReplyWithNull RedisModule_ReplyWithError RedisModule_ReplyWithSimpleString RedisModule_ReplyWithArray
-    RedisModule_ReplyWithStringBuffer RedisModule_WrongArity RedisModule_GetServerInfo RedisModule_FreeServerInfo
-    RedisModule_ServerInfoGetFieldUnsigned RedisModule_ServerInfoGetFieldC RedisModule_ReplyWithMap
+    RedisModule_GetExpire RedisModule_Replicate RedisModule_ReplicateVerbatim RedisModule_SignalModifiedKey
+    RedisModule_BlockClient RedisModule_SetDisconnectCallback RedisModule_UnblockClient
+    RedisModule_GetBlockedClientPrivateData RedisModule_GetBlockedClientHandle RedisModule_CreateTimer
+    RedisModule_StopTimer RedisModule_EventLoopAddOneShot RedisModule_EventLoopAdd RedisModule_GetContextFlags
+    RedisModule_AvoidReplicaTraffic RedisModule_SelectDb RedisModule_GetSelectedDb RedisModule_CreateString
+    RedisModule_FreeString RedisModule_StringPtrLen RedisModule_Call RedisModule_CallReplyType
+    RedisModule_CallReplyStringPtr RedisModule_CallReplyLength RedisModule_CallReplyArrayElement
+    RedisModule_FreeCallReply RedisModule_SetCommandInfo RedisModule_CreateCommand RedisModule_GetCommand
+    RedisModule_CreateDataType RedisModule_SubscribeToServerEvent RedisModule_SubscribeToKeyspaceEvents
+    RedisModule_SetModuleOptions RedisModule_GetServerInfo RedisModule_ServerInfoGetFieldC
+    RedisModule_FreeServerInfo RedisModule_GetServerVersion RedisModule_GetDbIdFromIO RedisModule_GetKeyNameFromIO
+    RedisModule_EmitAOF RedisModule_GetDetachedThreadSafeContext RedisModule_FreeThreadSafeContext
+    RedisModule_GetDbIdFromOptCtx RedisModule_GetKeyNameFromOptCtx RedisModule_Log RedisModule_GetClientId
+    RedisModule_DigestAddStringBuffer RedisModule_DigestEndSequence RedisModule_SaveUnsigned
+    RedisModule_LoadUnsigned RedisModule_SaveStringBuffer RedisModule_LoadStringBuffer RedisModule_IsIOError
+    RedisModule_Free RedisModule_ReplyWithLongLong RedisModule_ReplyWithNull RedisModule_ReplyWithError
+    RedisModule_ReplyWithSimpleString RedisModule_ReplyWithArray RedisModule_ReplyWithStringBuffer
+    RedisModule_WrongArity RedisModule_ServerInfoGetFieldUnsigned RedisModule_ReplyWithMap
     RedisModule_GetClientUserNameById RedisModule_GetCurrentUserName RedisModule_GetModuleUserFromUserName
     RedisModule_FreeModuleUser RedisModule_ACLCheckCommandPermissions RedisModule_GetApi
     RedisModule_NotifyKeyspaceEvent RedisModule_RegisterInfoFunc RedisModule_InfoAddSection

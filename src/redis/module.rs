@@ -28,7 +28,7 @@ pub unsafe extern "C" fn RedisModule_OnLoad(ctx: *mut RawCtx, argv: *mut *mut Ra
         return ERR;
     }
     guard::guard("loading the module", ERR, || {
-        let args: Vec<&[u8]> = match usize::try_from(argc) {
+        let args = || match usize::try_from(argc) {
             // SAFETY: Redis passes `argc` live strings.
             Ok(argc) if argc > 0 => unsafe { std::slice::from_raw_parts(argv, argc) }
                 .iter()
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn RedisModule_OnLoad(ctx: *mut RawCtx, argv: *mut *mut Ra
             _ => Vec::new(),
         };
         // SAFETY: Redis lends the context for the call.
-        match load(unsafe { Ctx::new(ctx) }, &args) {
+        match load(unsafe { Ctx::new(ctx) }, args) {
             Ok(()) => raw::REDISMODULE_OK as c_int,
             Err(why) => {
                 api::log(Level::Warning, &format!("the module cannot be loaded: {why}"));
@@ -51,7 +51,8 @@ pub unsafe extern "C" fn RedisModule_OnLoad(ctx: *mut RawCtx, argv: *mut *mut Ra
     })
 }
 
-fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
+fn load<'a>(ctx: Ctx, args: impl FnOnce() -> Vec<&'a [u8]>) -> Result<(), String> {
+    // Before any of them is called: nothing looks again. (The log every server has that loads modules.)
     let missing = api::missing();
     if !missing.is_empty() {
         return Err(format!("this server is too old, Redis 7.0 is needed; it lacks {}", missing.join(", ")));
@@ -63,7 +64,7 @@ fn load(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
     modules::look(ctx);
     state::create_engine();
     // What the operator wrote comes first: a server does not take back events, timers and commands of a load that fails.
-    settings::register(ctx, args)?;
+    settings::register(ctx, &args())?;
     if ctx.flags().is_cluster() {
         state::with_engine(|engine| engine.join_cluster());
         cluster_config::watch(ctx);
