@@ -47,12 +47,22 @@ pub fn key_slot(name: &[u8]) -> u16 {
 
 /// What is hashed of a key: what stands between its first `{` and the next `}`, unless that is nothing; else all of it.
 fn hash_tag(name: &[u8]) -> &[u8] {
+    if !has_brace(name) {
+        return name;
+    }
     let tag = || {
         let (_, behind) = name.split_at_checked(name.iter().position(|byte| *byte == b'{')? + 1)?;
         let end = behind.iter().position(|byte| *byte == b'}').filter(|end| *end > 0)?;
         behind.get(..end)
     };
     tag().unwrap_or(name)
+}
+
+/// Whether there is a `{`. All bytes of a chunk are looked at, so that the compiler does it with one comparison.
+fn has_brace(name: &[u8]) -> bool {
+    let (wide, rest) = name.as_chunks::<WIDTH>();
+    let is_in = |chunk: &[u8; WIDTH]| chunk.iter().fold(false, |found, byte| found | (*byte == b'{'));
+    wide.iter().any(is_in) || rest.contains(&b'{')
 }
 
 fn crc16(bytes: &[u8]) -> u16 {
