@@ -28,6 +28,7 @@ struct Look {
 }
 
 /// A key of a database.
+#[derive(Debug)]
 struct Place {
     db: u32,
     key: &'static str,
@@ -68,7 +69,7 @@ impl World {
         let mut wrong = self.wrong_with_waiters(&look);
         wrong.extend(look.wrong_with_keys("the primary"));
         wrong.extend(self.wrong_with_holders(&look));
-        wrong.extend(self.wrong_elsewhere());
+        wrong.extend(self.wrong_elsewhere(&look));
         wrong.retain(|wrong| !is_known(wrong));
         if wrong.is_empty() {
             let holders = look.places.iter().flat_map(Place::holders).map(|hold| hold.owner.clone());
@@ -127,7 +128,7 @@ impl World {
     }
 
     /// Replicas hold what the primary holds, and servers that were detached are in order by themselves.
-    fn wrong_elsewhere(&self) -> Vec<String> {
+    fn wrong_elsewhere(&self, above: &Look) -> Vec<String> {
         let mut wrong = Vec::new();
         let primary = self.servers.primary();
         for member in self.servers.members() {
@@ -136,19 +137,18 @@ impl World {
                 Role::Replica => "a replica",
                 Role::Alone => "a detached server",
             };
-            if member.role == Role::Replica {
-                if !is_in_step(primary, &member.server) {
-                    wrong.push("replication: a replica is not in step".to_owned());
-                    continue;
-                }
-                if digest(primary) != digest(&member.server) {
-                    wrong.push("replication: a replica differs from its primary".to_owned());
-                }
+            if member.role == Role::Replica && !is_in_step(primary, &member.server) {
+                wrong.push("replication: a replica is not in step".to_owned());
+                continue;
             }
-            match look_at(&member.server) {
-                Some(look) => wrong.extend(look.wrong_with_keys(name)),
-                None => wrong.push(format!("driver: a look failed at {name}")),
+            let Some(look) = look_at(&member.server) else {
+                wrong.push(format!("driver: a look failed at {name}"));
+                continue;
+            };
+            if member.role == Role::Replica && digest(primary) != digest(&member.server) {
+                wrong.push(format!("replication: a replica has {:?}, its primary {:?}", look.places, above.places));
             }
+            wrong.extend(look.wrong_with_keys(name));
         }
         wrong
     }
