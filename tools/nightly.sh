@@ -3,10 +3,12 @@
 #
 #   rules      every sequence of events that befalls a lock, an event longer than in `make test`
 #   suite      the black-box tests again and again, without the soak and the planted faults
+#   soak       both drivers of random clients and failures, with many seeds, on each server
 #   machines   failovers, cuts of the network (also those of 90 s), slots that move, quorums: again and again, on each server
 #
 # TIMES=20                           how often the part `suite` runs them, AT_ONCE=1 of the runs side by side
 # ROUNDS=3                           how often the part `machines` goes through its tests on each server
+# SEEDS=20 SEED=1 SOAK_SECONDS=20    how many seeds the part `soak` tries on each server, from which on, and for how long each
 # SERVERS='redis-system valkey-sid'  on these
 #
 # Result: target/nightly/<part>/ with all the output, and target/nightly/summary.txt. Fails when anything failed.
@@ -81,6 +83,19 @@ suite() {
     done
 }
 
+soak() {
+    local server path log
+    mkdir -p "$results/soak"
+    for server in ${SERVERS:-redis-system redis-sid valkey-sid}; do
+        path=$(program "$server")
+        [[ -n $path ]] || { say "  $server is missing" && status=1 && continue; }
+        log=$results/soak/$server.log
+        REDIS_SERVER=$path SOAK_SEED=${SEED:-1} SOAK_SEEDS=${SEEDS:-20} SOAK_SECONDS=${SOAK_SECONDS:-20} \
+            cargo test --locked --test soak -- --nocapture >"$log" 2>&1 || status=1
+        tell "$log" "$(version "$path"), ${SEEDS:-20} seeds"
+    done
+}
+
 machines() {
     local server path round log
     local -a tests=(--test failover --test partition --test clocks_apart --test trap_cluster)
@@ -102,7 +117,7 @@ machines() {
 }
 
 : >"$summary"
-[[ $# -gt 0 ]] || set -- rules suite machines
+[[ $# -gt 0 ]] || set -- rules suite soak machines
 for part in "$@"; do
     since=$SECONDS
     say "$part"

@@ -10,9 +10,10 @@ mod promises;
 
 use std::sync::Mutex;
 
+use redis_module::raw::ModuleOptions;
 use redis_module::{
     redis_module, CallOptionsBuilder, CallResult, Context, NextArg, NotifyEvent, RedisError, RedisResult, RedisString,
-    RedisValue,
+    RedisValue, Status,
 };
 
 use call::Wanted;
@@ -74,11 +75,18 @@ fn on_event(ctx: &Context, _: NotifyEvent, event: &str, _: &[u8]) {
     }
 }
 
+/// A module without this has every server load replicas' data from disk.
+fn init(ctx: &Context, _: &[RedisString]) -> Status {
+    ctx.set_module_options(ModuleOptions::HANDLE_REPL_ASYNC_LOAD);
+    Status::Ok
+}
+
 redis_module! {
     name: "caller",
     version: 1,
     allocator: (redis_module::alloc::RedisAlloc, redis_module::alloc::RedisAlloc),
     data_types: [],
+    init: init,
     commands: [
         ["caller.call", call, "write", 0, 0, 0, ""],
         ["caller.do", do_call, "write", 0, 0, 0, ""],

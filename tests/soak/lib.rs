@@ -13,10 +13,12 @@
 //! | `model.rs` | from when until when a hold surely ran, and may have run |
 //! | `validate.rs`, `order.rs`, `samples.rs` | the rules |
 //! | `chance.rs` | the generator |
+//! | `chaos` | another driver: what cannot be modelled step by step, and what must be so at rest |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod chance;
+pub mod chaos;
 mod failures;
 mod history;
 mod model;

@@ -62,7 +62,12 @@ impl Client {
 
     /// Like [`Client::cmd`], but a broken connection or a missing reply is an `Err`.
     pub fn try_cmd<A: AsRef<[u8]>>(&mut self, command: &[A]) -> io::Result<Value> {
-        self.stream.write_all(&encoded(command))?;
+        self.try_send(command)?;
+        self.next_reply()
+    }
+
+    /// The next reply; no reply within the deadline is an `Err`.
+    fn next_reply(&mut self) -> io::Result<Value> {
         match self.receive(self.deadline) {
             Received::Reply(value) => Ok(value),
             Received::Silence => Err(ErrorKind::TimedOut.into()),
@@ -89,11 +94,23 @@ impl Client {
         self.send_bytes(&bytes);
     }
 
+    /// Like [`Client::send_many`], but a broken connection is an `Err`.
+    pub fn try_send_many<A: AsRef<[u8]>>(&mut self, commands: &[&[A]]) -> io::Result<()> {
+        let bytes: Vec<u8> = commands.iter().flat_map(|one| encoded(one)).collect();
+        self.stream.write_all(&bytes)
+    }
+
     /// [`Client::send_many`], then one reply for each command.
     #[track_caller]
     pub fn pipeline<A: AsRef<[u8]>>(&mut self, commands: &[&[A]]) -> Vec<Value> {
         self.send_many(commands);
         commands.iter().map(|_| self.read()).collect()
+    }
+
+    /// Like [`Client::pipeline`], but a broken connection or a missing reply is an `Err`.
+    pub fn try_pipeline<A: AsRef<[u8]>>(&mut self, commands: &[&[A]]) -> io::Result<Vec<Value>> {
+        self.try_send_many(commands)?;
+        commands.iter().map(|_| self.next_reply()).collect()
     }
 
     /// Sends bytes as they are: for what no well-behaved client would say.
@@ -133,6 +150,17 @@ impl Client {
             }
             reply => Some(reply),
         })
+    }
+
+    /// Whether [`Client::receive`] would find something at once, or does within this time: a reply, or the end.
+    pub fn has_news(&self, within: Duration) -> bool {
+        if parse_value(&self.unread).is_some() {
+            return true;
+        }
+        let mut poll = libc::pollfd { fd: self.stream.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let ms = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: `poll` is one entry, lives during the call, and its descriptor is open as long as `self` lives.
+        unsafe { libc::poll(&raw mut poll, 1, ms) > 0 }
     }
 
     /// Waits until the server closes the connection; panics on a reply, or when it stays open.
