@@ -62,6 +62,7 @@ fn fences_rise_while_a_slot_goes_back_and_forth_at_once() {
         cluster.move_slot("k", from, to);
         // More than one, so that a clock that only learnt of the first would give a smaller one.
         fences.extend((0..10).map(|_| fence_at(&cluster, to, "k")));
+        cluster.until_epochs_agree();
     }
     assert_rising(&fences);
 }

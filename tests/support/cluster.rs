@@ -208,6 +208,23 @@ impl Cluster {
         }
     }
 
+    /// Waits until every node knows the configuration epochs of all. One that takes a slot over before it has heard of the
+    /// last owner's epoch does not rise above it, and loses the slot again.
+    #[track_caller]
+    pub fn until_epochs_agree(&self) {
+        let epochs = |node: &Server| {
+            let nodes = node.cmd(&["CLUSTER", "NODES"]).text();
+            let epoch =
+                |line: &str| line.split(' ').next().map(str::to_owned).zip(line.split(' ').nth(6).map(str::to_owned));
+            let mut epochs: Vec<_> = nodes.lines().filter_map(epoch).collect();
+            epochs.sort();
+            epochs
+        };
+        let running = || self.nodes.iter().filter(|node| node.is_alive());
+        let agree = || running().next().is_some_and(|first| running().all(|node| epochs(node) == epochs(first)));
+        assert!(poll(AGREED, || agree().then_some(())).is_some(), "the epochs differ after {AGREED:?}");
+    }
+
     /// Waits until every other node, replicas among them, sends clients of this key to that node. A replica that is promoted
     /// before it has heard of a move takes the slot back.
     #[track_caller]
