@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod crowd;
+mod effect;
 mod fence;
 mod hold;
 mod holders;
@@ -31,13 +32,14 @@ mod rules;
 mod time;
 
 pub use crowd::Crowd;
+pub use effect::{Answer, Change, Effect, End};
 pub use fence::{Fence, FenceClock};
 pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
 pub use holders::Holders;
 pub use line::{Line, Ticket};
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
 pub use rights::Rights;
-pub use rules::{Acquire, Acquired, Answer, Change, Effect, End, Extend, Turn, Wait};
+pub use rules::{Acquire, Acquired, Extend, Turn, Wait};
 pub use time::{Millis, Now, Steady, UnixMicros};
 
 #[cfg(any(test, fuzzing))]

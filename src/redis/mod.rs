@@ -1,6 +1,7 @@
 //! The edge: everything `unsafe`, and nothing that decides.
 //!
-//! * [`api`]: the server's functions, each wrapped once; [`guard`]: no panic gets past here; [`state`]: the module's memory.
+//! * [`api`]: the server's functions, each wrapped once; [`clock`]: the time; [`guard`]: no panic gets past here; [`state`]: the
+//!   module's memory.
 //! * [`module`]: what happens at load; [`settings`] and [`info`]: CONFIG and INFO.
 //! * [`commands`]: the table of commands, and what each does; [`command_info`]: what COMMAND DOCS says of them; [`call`]: from
 //!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`publish`]:
@@ -21,6 +22,7 @@ mod blocked;
 mod call;
 mod caller;
 mod client_list;
+mod clock;
 mod cluster_config;
 mod command_info;
 mod commands;

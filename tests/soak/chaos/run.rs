@@ -73,7 +73,7 @@ pub fn run(seed: u64, length: Duration) -> Outcome {
     Outcome { steps: walk.taken.len(), grants: walk.grants, violation }
 }
 
-/// Takes the steps of a text as [`Violation::steps`] has it: what is wrong.
+/// Takes the steps of a text as `Violation::steps` has it: what is wrong.
 pub fn replay(text: &str) -> Option<String> {
     let mut lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let setup = lines.next().expect("the set-up").parse().expect("the set-up");
