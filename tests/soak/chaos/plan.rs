@@ -22,6 +22,8 @@ const LONG_MS: u64 = 600_000;
 const SHORT_MAX_MS: u64 = 1200;
 /// The longest wait that has a limit.
 const WAIT_MAX_MS: u64 = 600;
+/// What is left of every TTL when a server loads what it saved.
+const TTL_OVER_A_RELOAD_MS: u64 = 5000;
 /// How many steps there are from one look at everything to the next.
 const STEPS_TO_REST: u64 = 40;
 /// Owners that several clients use.
@@ -244,7 +246,7 @@ impl Planner {
             6 => ("maxmemory-policy", &["noeviction", "allkeys-random", "volatile-lru", "allkeys-lru"]),
             7 => ("maxmemory", &["1", "0", "0"]),
             8 => ("appendonly", &["yes", "no"]),
-            9 | 10 => return self.send(0, "DEBUG RELOAD"),
+            9 | 10 => return self.reload(),
             11 => {
                 let command = *self.chance.one_of(&["BGREWRITEAOF", "BGSAVE"]);
                 return self.send(0, command);
@@ -253,6 +255,20 @@ impl Planner {
         };
         let value = self.chance.one_of(values);
         self.send(0, &format!("CONFIG SET {name} {value}"))
+    }
+
+    /// The primary saves, and loads what it saved. Keys whose TTL has ended by then are gone from it, and Redis does not tell its
+    /// replicas, which keep them for good. So no TTL ends just then: those that have not ended go on for a while, and of those
+    /// that have, the replicas are told.
+    fn reload(&mut self) -> Step {
+        let db = self.database();
+        let mut texts = vec!["MULTI".to_owned()];
+        for db in 0..DATABASES {
+            texts.push(format!("SELECT {db}"));
+            texts.extend(KEYS.iter().map(|key| format!("PEXPIRE {key} {TTL_OVER_A_RELOAD_MS} XX")));
+        }
+        texts.extend([format!("SELECT {db}"), "DEBUG RELOAD".to_owned(), "EXEC".to_owned()]);
+        Step::Send { client: 0, db, commands: texts.iter().map(|text| words(text)).collect() }
     }
 
     /// A call by another module of the server, from anywhere.

@@ -146,7 +146,11 @@ impl World {
                 continue;
             };
             if member.role == Role::Replica && digest(primary) != digest(&member.server) {
-                wrong.push(format!("replication: a replica has {:?}, its primary {:?}", look.places, above.places));
+                let differing = differing_keys(primary, &member.server);
+                wrong.push(format!(
+                    "replication: a replica differs in {differing:?}: it has {:?}, its primary {:?}",
+                    look.places, above.places
+                ));
             }
             wrong.extend(look.wrong_with_keys(name));
         }
@@ -269,6 +273,27 @@ fn look_at(server: &Server) -> Option<Look> {
     let commands: Vec<&[Vec<u8>]> = commands.iter().map(Vec::as_slice).collect();
     let answers = server.client().try_pipeline(&commands).ok()?;
     Look::of(answers.last())
+}
+
+/// The keys that are not the same at both, with what DEBUG says of them: it also sees those whose TTL has ended, and that only
+/// the primary may remove.
+fn differing_keys(primary: &Server, replica: &Server) -> Vec<String> {
+    let mut differing = Vec::new();
+    let (mut above, mut below) = (primary.client(), replica.client());
+    for db in 0..DATABASES {
+        for key in KEYS {
+            let look = |client: &mut Client| {
+                client.cmd(&args!["SELECT", db]);
+                let digest = client.cmd(&["DEBUG", "DIGEST-VALUE", key]);
+                format!("{digest:?} until {:?}", client.cmd(&["PEXPIRETIME", key]))
+            };
+            let (theirs, ours) = (look(&mut below), look(&mut above));
+            if theirs != ours {
+                differing.push(format!("{key} of database {db}: {theirs}, its primary {ours}"));
+            }
+        }
+    }
+    differing
 }
 
 /// The fields of INFO that are numbers.

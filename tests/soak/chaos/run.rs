@@ -66,8 +66,7 @@ pub fn run(seed: u64, length: Duration) -> Outcome {
         let steps = lines(setup, &shortest);
         let file = support::root().join(format!("target/soak/chaos-{seed}.txt"));
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let text = format!("{steps}\n# All that was done:\n{}", lines(setup, &walk.taken).replace("\n", "\n# "));
-        std::fs::write(&file, format!("# {}\n{text}\n", what.replace('\n', "\n# "))).unwrap();
+        std::fs::write(&file, file_of(&what, &steps, &lines(setup, &walk.taken))).unwrap();
         Violation { what, steps, file }
     });
     Outcome { steps: walk.taken.len(), grants: walk.grants, violation }
@@ -75,10 +74,21 @@ pub fn run(seed: u64, length: Duration) -> Outcome {
 
 /// Takes the steps of a text as `Violation::steps` has it: what is wrong.
 pub fn replay(text: &str) -> Option<String> {
+    let (setup, steps) = parse(text);
+    walk_through(setup, REST, &steps).wrong
+}
+
+/// What is kept of a run: the steps as they stand, and the rest as comments.
+fn file_of(what: &str, steps: &str, taken: &str) -> String {
+    let comment = |text: &str| text.replace('\n', "\n# ");
+    format!("# {}\n{steps}\n# All that was done:\n# {}\n", comment(what), comment(taken))
+}
+
+/// The set-up and the steps of a text.
+fn parse(text: &str) -> (Setup, Vec<Step>) {
     let mut lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let setup = lines.next().expect("the set-up").parse().expect("the set-up");
-    let steps: Vec<Step> = lines.map(|line| line.parse().unwrap()).collect();
-    walk_through(setup, REST, &steps).wrong
+    (setup, lines.map(|line| line.parse().unwrap()).collect())
 }
 
 /// Takes steps until there are no more, then ends everything.
@@ -176,5 +186,19 @@ impl World {
         }
         let commands: Vec<&[Vec<u8>]> = commands.iter().map(Vec::as_slice).collect();
         self.ask_all(&commands).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_run_can_be_replayed() {
+        let setup = Setup::of_seed(3);
+        let mut planner = Planner::of_seed(3, true);
+        let taken: Vec<Step> = (0..100).map(|_| planner.next_step()).collect();
+        let file = file_of("wrong:\nall of it", &lines(setup, &taken[..5]), &lines(setup, &taken));
+        assert_eq!(parse(&file), (setup, taken[..5].to_vec()));
     }
 }
