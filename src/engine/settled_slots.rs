@@ -7,14 +7,14 @@
 //! Most servers have no event for a slot that comes. A slot is *settled* if the clock has leapt since it came:
 //!
 //! * The first step on a free lock in a slot that is not settled makes the clock leap, and settles the slot.
-//! * Once a second the server is asked which slots are its own. The others are settled no more, nor are those on their way in
-//!   or out, in which two servers grant; its own are settled at once, so that single grants need not do it.
-//! * When the server's configuration has changed, or its epoch has risen, it may have lost a slot and taken it back meanwhile:
-//!   no slot counts as settled.
+//! * Once a second, and at once when its configuration has changed, the server is asked which slots are its own. The others
+//!   are settled no more, nor are those on their way in or out, in which two servers grant; its own are settled at once, so
+//!   that single grants need not do it.
+//! * If the server's epoch has risen since, it may have lost a slot and taken it back meanwhile: no slot counts as settled.
 //!
 //! A lock that is held needs none of this: its value brings its fence along.
 
-use super::server::{Server, Waiting};
+use super::server::{Server, Standing, Waiting};
 use super::Engine;
 use crate::lock::{FenceClock, Millis, Now, Steady};
 use crate::wire::{key_slot, OwnSlots, SlotSet};
@@ -68,13 +68,15 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// The server's configuration has changed: a slot may have come, or left and come back. None counts as settled until the
-    /// server is asked, which is due at once. False if no lock was ever granted here, so that nothing is due.
-    pub fn slots_changed(&mut self, now: Now) -> bool {
-        let Some(slots) = self.settled_slots.as_mut().filter(|slots| slots.due.is_some()) else { return false };
-        slots.settled = SlotSet::new();
-        slots.due = Some(now.steady);
-        true
+    /// The server's configuration has changed: it is asked at once which slots are its own, if any lock was granted here.
+    pub fn recheck_slots<S: Server>(&mut self, server: &mut S) {
+        if let Some(due) = self.settled_slots.as_mut().and_then(|slots| slots.due.as_mut()) {
+            *due = server.now().steady;
+        }
+        match server.standing() {
+            Standing::Writable | Standing::Halted => self.check_slots(server),
+            Standing::Replica | Standing::Loading => {}
+        }
     }
 
     /// When the server is to be asked next which slots are its own.

@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::ffi::c_void;
 
 use super::api::{self, call, Ctx, RawCtx, TimerId};
-use super::cluster_config;
 use super::guard::guard;
 use super::handed;
 use super::publish;
@@ -97,7 +96,6 @@ fn ring(ctx: Ctx) -> bool {
     #[cfg(feature = "planted-faults")]
     super::faults::timer();
     let mut inbox = state::take_inbox();
-    cluster_config::look(api::now());
     let mut server = TimerServer::new(ctx);
     let moved_away = removals::explain(&mut server);
     let run = |engine: &mut Engine<_>| {

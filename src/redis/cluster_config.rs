@@ -4,13 +4,9 @@
 //! which the configuration changes, before anybody is told of the change, and the kernel tells of the written file before it
 //! tells of what clients send afterwards. So whoever has heard that a slot came finds that the module knows of it too.
 //!
-//! One order is another: what clients send while a turn of the loop takes long is read before the kernel's word of what that turn
-//! wrote. So after a time in which the module did nothing it asks the kernel itself before it grants ([`look`]).
-//!
 //! Where the kernel does not tell (it has run out of watches, or the file is elsewhere by now), the engine still looks once a
 //! second; see `src/engine/settled_slots.rs`.
 
-use std::cell::Cell;
 use std::ffi::{c_int, c_void, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -20,19 +16,11 @@ use redis_module::raw;
 
 use super::api::{self, call, Ctx, Level};
 use super::guard::guard;
-use super::state::MainThread;
-use super::{alarm, state};
-use crate::lock::{Millis, Now, Steady};
+use super::server::TimerServer;
+use super::state;
 
 /// Room for some events at a time; what is in them does not matter.
 const ROOM: usize = 4096;
-/// After how long without a look the kernel is asked, in milliseconds: a turn of the event loop may have taken as long.
-const LONG: Millis = Millis(2);
-
-/// The kernel's end of the watch, in a cluster.
-static WATCH: MainThread<Cell<Option<c_int>>> = MainThread::new(Cell::new(None));
-/// When a change was looked for last.
-static LOOKED: MainThread<Cell<Steady>> = MainThread::new(Cell::new(Steady(0)));
 
 /// Begins to watch the directory of the configuration file: old servers write the file in place, new ones replace it.
 pub fn watch(ctx: Ctx) {
@@ -68,45 +56,18 @@ fn begin(directory: &CString) -> bool {
         let added = unsafe { call!(RedisModule_EventLoopAdd(events, readable, Some(on_written), ptr::null_mut())) };
         added == raw::REDISMODULE_OK as c_int
     };
-    if is_heard {
-        WATCH.get().set(Some(events));
-    } else {
+    if !is_heard {
         // SAFETY: opened above, and nothing else has it.
         unsafe { libc::close(events) };
     }
     is_heard
 }
 
-/// Before a lock may be granted: learns of a change of which the event loop has not told yet.
-pub fn look(now: Now) {
-    let Some(events) = WATCH.get().get() else { return };
-    let looked = LOOKED.get().replace(now.steady);
-    if looked + LONG < now.steady && was_written(events) {
-        changed(now);
-    }
-}
-
 unsafe extern "C" fn on_written(events: c_int, _: *mut c_void, _: c_int) {
     guard("the cluster's configuration", (), || {
-        if was_written(events) {
-            changed(api::now());
-        }
+        let mut room = [0u8; ROOM];
+        // SAFETY: the descriptor is open as long as the process runs, and so many bytes may be written.
+        while unsafe { libc::read(events, room.as_mut_ptr().cast(), ROOM) } > 0 {}
+        state::with_engine(|engine| engine.recheck_slots(&mut TimerServer::new(Ctx::detached())));
     });
-}
-
-/// Takes what the kernel has to tell. False if that is nothing.
-fn was_written(events: c_int) -> bool {
-    let mut room = [0u8; ROOM];
-    let mut was_written = false;
-    // SAFETY: the descriptor is open as long as the process runs, and so many bytes may be written.
-    while unsafe { libc::read(events, room.as_mut_ptr().cast(), ROOM) } > 0 {
-        was_written = true;
-    }
-    was_written
-}
-
-fn changed(now: Now) {
-    if state::with_engine(|engine| engine.slots_changed(now)) == Some(true) {
-        alarm::kick();
-    }
 }

@@ -12,7 +12,7 @@ use super::command_info::{self as info, CommandInfo};
 #[cfg(feature = "planted-faults")]
 use super::faults;
 use super::key::{OpenKey, SeenKeyspace};
-use super::{alarm, caller, cluster_config, replication, reply, state};
+use super::{alarm, caller, replication, reply, state};
 use crate::engine::{self, Asked, Engine, Events, Outcome, Stored, WrongType};
 use crate::lock::{OwnerRef, Session};
 use crate::wire::{AcquireRequest, CheckRequest, ExtendRequest, Patience, Refused, ReleaseRequest};
@@ -142,7 +142,6 @@ fn acquire(call: &Call) -> Answered {
     let (session, user) = (session(call, &request)?, caller::user(call.ctx));
     let asked = Asked { owner, lease: request.lease, patience, mode: request.mode, session, user };
     let now = api::now();
-    cluster_config::look(now);
     let mut events = Events::new();
     let outcome = state::with_engine(|engine| {
         let mut outcome = engine.acquire(call.at, &mut call.open(), now, asked, &mut SeenKeyspace(call.ctx))?;

@@ -11,6 +11,7 @@ use redis_module::raw;
 
 use super::api::{self, call, Ctx, Level, RawCtx};
 use super::guard::guard;
+use super::server::TimerServer;
 use super::state::MainThread;
 use super::{alarm, replication, role, state};
 use crate::engine::Leaving;
@@ -73,7 +74,7 @@ unsafe extern "C" fn on_migration(ctx: *mut RawCtx, _: raw::RedisModuleEvent, su
         match sub {
             raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_IMPORT_STARTED => import_started(&slots()),
             raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_IMPORT_FAILED => left(slots(), Leaving::Dropped),
-            raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_IMPORT_COMPLETED => import_completed(&slots()),
+            raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_IMPORT_COMPLETED => import_completed(ctx, &slots()),
             raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_MIGRATE_COMPLETED => left(slots(), Leaving::Moved),
             raw::REDISMODULE_SUBEVENT_CLUSTER_SLOT_MIGRATION_MIGRATE_MODULE_PROPAGATE => hand_fence_over(ctx),
             _ => {}
@@ -96,7 +97,7 @@ unsafe extern "C" fn on_trim(_: *mut RawCtx, _: raw::RedisModuleEvent, sub: u64,
     });
 }
 
-unsafe extern "C" fn on_valkey_migration(_: *mut RawCtx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+unsafe extern "C" fn on_valkey_migration(ctx: *mut RawCtx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
     guard("a slot migration", (), || {
         // SAFETY: the event's data, in the version asked for.
         let Some(info) = (unsafe { data.cast::<ValkeyMigrationInfo>().as_ref() }) else { return };
@@ -105,7 +106,7 @@ unsafe extern "C" fn on_valkey_migration(_: *mut RawCtx, _: raw::RedisModuleEven
         match sub {
             VALKEY_IMPORT_STARTED => import_started(&slots()),
             VALKEY_IMPORT_ABORTED => left(slots(), Leaving::Dropped),
-            VALKEY_IMPORT_COMPLETED => import_completed(&slots()),
+            VALKEY_IMPORT_COMPLETED => import_completed(ctx, &slots()),
             VALKEY_EXPORT_COMPLETED => left(slots(), Leaving::Moved),
             _ => {}
         }
@@ -148,11 +149,13 @@ fn import_started(slots: &SlotSet) {
 }
 
 /// The slots are this server's now: its fence clock is brought above what was given elsewhere, and what is due is done at once.
-fn import_completed(slots: &SlotSet) {
+fn import_completed(ctx: *mut RawCtx, slots: &SlotSet) {
     if let Some(coming) = COMING.get().borrow_mut().as_mut() {
         coming.remove_all(slots);
     }
-    state::with_engine(|engine| engine.slots_changed(api::now()));
+    // SAFETY: Redis lends the context for the call.
+    let mut server = TimerServer::new(unsafe { Ctx::new(ctx) });
+    state::with_engine(|engine| engine.recheck_slots(&mut server));
     alarm::kick();
 }
 
