@@ -127,10 +127,7 @@ impl<W: Waiting> Engine<W> {
             }
             Standing::Loading => {}
         }
-        match standing {
-            Standing::Writable | Standing::Halted => self.check_slots(server),
-            Standing::Replica | Standing::Loading => {}
-        }
+        self.check_slots(server, standing);
         let progress = match standing {
             Standing::Writable => self.write(server, inbox, &mut slice),
             Standing::Replica => return self.follow(server, inbox, &mut slice),

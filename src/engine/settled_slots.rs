@@ -7,9 +7,10 @@
 //! Most servers have no event for a slot that comes. A slot is *settled* if the clock has leapt since it came:
 //!
 //! * The first step on a free lock in a slot that is not settled makes the clock leap, and settles the slot.
-//! * Once a second, and at once when its configuration has changed, the server is asked which slots are its own. The others
-//!   are settled no more, nor are those on their way in or out, in which two servers grant; its own are settled at once, so
-//!   that single grants need not do it.
+//! * At its start, once a second, and at once when its configuration has changed, the server is asked which slots are its
+//!   own. The others are settled no more, nor are those on their way in or out, in which two servers grant; its own are
+//!   settled at once, so that single grants need not do it. An old primary that is cut off may have been replaced, and its
+//!   replica has leapt by then: a leap of its own at its next grant would put it above its successor.
 //! * If the server's epoch has risen since, it may have lost a slot and taken it back meanwhile: no slot counts as settled.
 //!
 //! A lock that is held needs none of this: its value brings its fence along.
@@ -26,16 +27,16 @@ const EVERY: Millis = Millis(1000);
 #[derive(Debug)]
 pub struct SettledSlots {
     settled: SlotSet,
-    /// When the server is asked next; `None`: not before a lock is granted.
-    due: Option<Steady>,
+    /// When the server is asked next.
+    due: Steady,
     /// The server's configuration epoch when it was asked last.
     epoch: u64,
 }
 
 impl SettledSlots {
-    /// None is settled.
+    /// None is settled, and the server is asked at once.
     pub fn new() -> SettledSlots {
-        SettledSlots { settled: SlotSet::new(), due: None, epoch: 0 }
+        SettledSlots { settled: SlotSet::new(), due: Steady(i64::MIN), epoch: 0 }
     }
 
     /// A free lock of this name may be granted now: the clock is brought above whatever was granted elsewhere before.
@@ -45,7 +46,7 @@ impl SettledSlots {
             fences.leap_for_slots(now.unix);
             self.settled.insert(slot);
             // Then all slots that are the server's own are settled at once.
-            self.due = Some(now.steady);
+            self.due = now.steady;
         }
     }
 
@@ -68,31 +69,34 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// The server's configuration has changed: it is asked at once which slots are its own, if any lock was granted here.
+    /// The server's configuration has changed: it is asked at once which slots are its own.
     pub fn recheck_slots<S: Server>(&mut self, server: &mut S) {
-        if let Some(due) = self.settled_slots.as_mut().and_then(|slots| slots.due.as_mut()) {
-            *due = server.now().steady;
+        if let Some(slots) = &mut self.settled_slots {
+            slots.due = server.now().steady;
         }
-        match server.standing() {
-            Standing::Writable | Standing::Halted => self.check_slots(server),
-            Standing::Replica | Standing::Loading => {}
-        }
+        let standing = server.standing();
+        self.check_slots(server, standing);
     }
 
     /// When the server is to be asked next which slots are its own.
     pub(super) fn next_slot_check(&self) -> Option<Steady> {
-        self.settled_slots.as_ref().and_then(|slots| slots.due)
+        self.settled_slots.as_ref().map(|slots| slots.due)
     }
 
-    /// Asks the server, which may grant, which slots are its own, if that is due.
-    pub(super) fn check_slots<S: Server>(&mut self, server: &mut S) {
+    /// Asks the server, if that is due and it may grant, which slots are its own.
+    pub(super) fn check_slots<S: Server>(&mut self, server: &mut S, standing: Standing) {
         let Some(slots) = &mut self.settled_slots else { return };
         let now = server.now();
-        if slots.due.is_some_and(|due| due <= now.steady) {
-            slots.due = Some(now.steady + EVERY);
-            if let Some(own) = server.own_slots() {
-                slots.learn(own, &mut self.fences, now);
-            }
+        if slots.due > now.steady {
+            return;
+        }
+        slots.due = now.steady + EVERY;
+        let own = match standing {
+            Standing::Writable | Standing::Halted => server.own_slots(),
+            Standing::Replica | Standing::Loading => None,
+        };
+        if let Some(own) = own {
+            slots.learn(own, &mut self.fences, now);
         }
     }
 }

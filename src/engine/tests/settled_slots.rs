@@ -58,6 +58,15 @@ fn all_own_slots_are_settled_at_once() {
     assert_eq!(ahead_us(&mut world, K2), 0);
 }
 
+/// Its replica may have been promoted meanwhile, and its clock must stay above.
+#[test]
+fn server_that_granted_nothing_since_its_start_leaps_no_more() {
+    let mut world = node_of(&[K]);
+    world.settle();
+    world.pass(600_000);
+    assert_eq!(ahead_us(&mut world, K), 0);
+}
+
 #[test]
 fn slot_that_left_and_came_back_is_noticed_by_asking_the_server() {
     let mut world = node_of(&[K, K2]);
