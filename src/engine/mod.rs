@@ -57,8 +57,8 @@ pub use slots::Slot;
 pub use stats::Stats;
 
 use crate::lock::{
-    Acquire, Acquired, Crowd, Effect, Extend, Fence, FenceClock, Holders, Line, Millis, Mode, Now, OwnerRef, Session,
-    Steady, Ticket, User, Wait,
+    Acquire, Acquired, Effect, Extend, Fence, FenceClock, Holders, Line, Millis, Mode, Now, OwnerRef, Session,
+    SharedHolders, Steady, Ticket, User, Wait,
 };
 use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
@@ -146,7 +146,7 @@ pub struct Engine<W: Waiting> {
     /// What the server would not let a turn do yet.
     postponed: Vec<Task>,
     /// Holds that were over and made room, by the lock they held: they are still to be counted and told of.
-    untold: VecDeque<(KeyId, Crowd)>,
+    untold: VecDeque<(KeyId, SharedHolders)>,
     /// Where holds went whose answers are still on their way.
     strays: Strays,
     /// Which lines are asked whether they are at the right server.

@@ -263,7 +263,7 @@ impl<W: Waiting> Engine<W> {
     fn next_soon(&mut self) -> Option<Task> {
         let task = self.soon.pop_front()?;
         if self.soon.is_empty() {
-            // What a crowd of tasks took is given back.
+            // The memory that many tasks took is given back.
             self.soon.shrink_to(64);
         }
         Some(task)
@@ -315,14 +315,14 @@ impl<W: Waiting> Engine<W> {
     /// that and nothing is written by it, so it comes after everything else, and whether the server would accept a write to
     /// the key does not matter.
     fn tell_some<S: Server>(&mut self, server: &mut S) -> bool {
-        let Some((key, mut crowd)) = self.untold.pop_front() else { return false };
+        let Some((key, mut shared)) = self.untold.pop_front() else { return false };
         let now = server.now();
         if let Some(mut open) = server.open(key.borrow()) {
-            self.tell_lapsed(key.borrow(), &mut open, now, &mut crowd);
+            self.tell_lapsed(key.borrow(), &mut open, now, &mut shared);
         }
         self.note_events(&key);
-        if crowd.len() > 0 {
-            self.untold.push_front((key, crowd));
+        if shared.len() > 0 {
+            self.untold.push_front((key, shared));
         }
         true
     }

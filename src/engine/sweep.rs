@@ -13,7 +13,7 @@ use crate::lock::{Millis, Steady};
 
 /// How often every line is asked about, in milliseconds. Redis looks at clients blocked on keys as often.
 const EVERY: Millis = Millis(1000);
-/// How many lines a slice asks about at most: what is due is not held up by a crowd of lines.
+/// How many lines a slice asks about at most: what is due is not held up by many queues.
 const PROBES_MAX: usize = 256;
 
 /// The lines that are still to be asked about, and when all are.

@@ -8,7 +8,7 @@ use super::run::Task;
 use super::server::{Found, Key, KeyEvent, Reply, Stored, Waiting};
 use super::slots::Slot;
 use super::{sessions, Engine, WrongType};
-use crate::lock::{Answer, Change, Crowd, Effect, End, HoldId, Holders, Mode, Now, OwnerRef, Ticket, Turn};
+use crate::lock::{Answer, Change, Effect, End, HoldId, Holders, Mode, Now, OwnerRef, SharedHolders, Ticket, Turn};
 use crate::planted::{self, Fault};
 use crate::wire::{EffectWriter, Told};
 
@@ -62,7 +62,7 @@ impl<W: Waiting> Engine<W> {
         while let Some(effect) = effects.pop() {
             self.tell(at, key, now, effect);
         }
-        // What a step with a crowd took is given back.
+        // The memory of a large step is given back.
         if effects.capacity() > EFFECTS_KEPT {
             effects.shrink_to(EFFECTS_KEPT);
         }
@@ -194,7 +194,7 @@ impl<W: Waiting> Engine<W> {
                     End::Closed => KeyEvent::Session,
                 });
             }
-            Effect::Lapsed(crowd) => self.untold.push_back((at.to_id(), crowd)),
+            Effect::Lapsed(shared) => self.untold.push_back((at.to_id(), shared)),
             Effect::Answer(ticket, Answer::Granted(hold)) => {
                 self.spent.answers += 1;
                 self.waiters.answer(ticket, |made_owner| Reply::Granted(hold, ticket, made_owner));
@@ -214,9 +214,9 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// Tells of some that made room when their leases had run out.
-    pub(super) fn tell_lapsed<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, crowd: &mut Crowd) {
+    pub(super) fn tell_lapsed<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, shared: &mut SharedHolders) {
         for _ in 0..TOLD_MAX {
-            let Some(shared) = crowd.first_end().and_then(|(_, id)| crowd.remove(id)) else { return };
+            let Some(shared) = shared.first_end().and_then(|(_, id)| shared.remove(id)) else { return };
             self.spent.steps += 1;
             self.tell(at, key, now, Effect::Ended(shared.hold, End::Lapsed));
         }
@@ -268,7 +268,7 @@ impl<W: Waiting> Engine<W> {
 
     /// The lock takes another turn soon.
     fn come_again(&mut self, at: KeyRef) {
-        // A crowd that leaves one line asks for it again and again.
+        // Many waiters that leave one queue ask for it again and again.
         let asked = matches!(self.soon.back(), Some(Task::Advance(key)) if key.borrow() == at);
         if !asked {
             self.soon.push_back(Task::Advance(at.to_id()));

@@ -1,9 +1,9 @@
 //! What a step of the rules wants done.
 
-use super::crowd::Crowd;
 use super::hold::{Hold, HoldId, Session};
 use super::line::Ticket;
 use super::owner::Owner;
+use super::shared::SharedHolders;
 use super::time::Steady;
 
 /// Why a hold ended.
@@ -58,7 +58,7 @@ pub enum Effect {
     /// A hold ended. Record it.
     Ended(Hold, End),
     /// These holds, whose leases had run out, made room for an exclusive one. They are told of one by one, when there is time.
-    Lapsed(Crowd),
+    Lapsed(SharedHolders),
     /// Answer this waiter, which has left the line, once what came before is recorded.
     Answer(Ticket, Answer),
 }

@@ -1,8 +1,8 @@
 //! All holds on one lock: what is saved of it. Waiters are in [`super::line`], and never saved.
 
-use super::crowd::Crowd;
 use super::hold::{Hold, HoldId, Limit, Mode};
 use super::owner::OwnerRef;
+use super::shared::SharedHolders;
 use super::time::Steady;
 use crate::planted::{self, Fault};
 
@@ -14,7 +14,7 @@ pub enum Holders {
     /// One owner alone.
     Exclusive(Hold),
     /// Owners that hold it together; never none, though the leases of all may have run out.
-    Shared(Crowd),
+    Shared(SharedHolders),
 }
 
 impl Holders {
@@ -23,7 +23,7 @@ impl Holders {
         match self {
             Holders::Free => 0,
             Holders::Exclusive(_) => 1,
-            Holders::Shared(crowd) => crowd.len(),
+            Holders::Shared(shared) => shared.len(),
         }
     }
 
@@ -32,8 +32,8 @@ impl Holders {
         match self {
             Holders::Free => None,
             Holders::Exclusive(hold) => (hold.owner.borrow() == owner).then(|| (alone(hold), Mode::Exclusive, hold)),
-            Holders::Shared(crowd) => {
-                crowd.of(owner).map(|shared| (shared.id(), Mode::Shared(shared.limit), &shared.hold))
+            Holders::Shared(shared) => {
+                shared.of(owner).map(|holder| (holder.id(), Mode::Shared(holder.limit), &holder.hold))
             }
         }
     }
@@ -43,19 +43,19 @@ impl Holders {
         match self {
             Holders::Free => None,
             Holders::Exclusive(hold) => (alone(hold) == id).then_some((Mode::Exclusive, hold)),
-            Holders::Shared(crowd) => crowd.get(id).map(|shared| (Mode::Shared(shared.limit), &shared.hold)),
+            Holders::Shared(shared) => shared.get(id).map(|holder| (Mode::Shared(holder.limit), &holder.hold)),
         }
     }
 
     /// Every hold, by fence.
     pub fn iter(&self) -> impl Iterator<Item = (Mode, &Hold)> {
-        let (one, crowd) = match self {
+        let (one, shared) = match self {
             Holders::Free => (None, None),
             Holders::Exclusive(hold) => (Some((Mode::Exclusive, hold)), None),
-            Holders::Shared(crowd) => (None, Some(crowd)),
+            Holders::Shared(shared) => (None, Some(shared)),
         };
-        let together = crowd.into_iter().flat_map(Crowd::iter);
-        one.into_iter().chain(together.map(|shared| (Mode::Shared(shared.limit), &shared.hold)))
+        let together = shared.into_iter().flat_map(SharedHolders::iter);
+        one.into_iter().chain(together.map(|holder| (Mode::Shared(holder.limit), &holder.hold)))
     }
 
     /// The first moment at which a lease ends; `None` when free.
@@ -63,15 +63,15 @@ impl Holders {
         match self {
             Holders::Free => None,
             Holders::Exclusive(hold) => Some(hold.end),
-            Holders::Shared(crowd) => crowd.first_end().map(|(end, _)| end),
+            Holders::Shared(shared) => shared.first_end().map(|(end, _)| end),
         }
     }
 
-    /// When the timer is to come: mostly the first moment at which a lease ends, see [`Crowd::due`]; `None` when free.
+    /// When the timer is to come: mostly the first moment at which a lease ends, see [`SharedHolders::due`]; `None` when free.
     pub fn due(&self) -> Option<Steady> {
         match self {
             Holders::Free | Holders::Exclusive(_) => self.first_end(),
-            Holders::Shared(crowd) => crowd.due(),
+            Holders::Shared(shared) => shared.due(),
         }
     }
 
@@ -80,7 +80,7 @@ impl Holders {
         match self {
             Holders::Free => None,
             Holders::Exclusive(hold) => hold.is_over(now).then(|| alone(hold)),
-            Holders::Shared(crowd) => crowd.first_end().filter(|(end, _)| *end <= now).map(|(_, id)| id),
+            Holders::Shared(shared) => shared.first_end().filter(|(end, _)| *end <= now).map(|(_, id)| id),
         }
     }
 
@@ -89,7 +89,7 @@ impl Holders {
         match self {
             Holders::Free => 0,
             Holders::Exclusive(hold) => usize::from(!hold.is_over(now)),
-            Holders::Shared(crowd) => crowd.len() - crowd.count_over(now),
+            Holders::Shared(shared) => shared.len() - shared.count_over(now),
         }
     }
 
@@ -98,12 +98,12 @@ impl Holders {
         match (self, asked) {
             (Holders::Free, _) => true,
             (Holders::Exclusive(_), _) => false,
-            (Holders::Shared(crowd), Mode::Exclusive) => {
-                crowd.in_force() == usize::from(planted::is(Fault::WriterBesideReader))
+            (Holders::Shared(shared), Mode::Exclusive) => {
+                shared.in_force() == usize::from(planted::is(Fault::WriterBesideReader))
             }
-            (Holders::Shared(crowd), Mode::Shared(limit)) => {
+            (Holders::Shared(shared), Mode::Shared(limit)) => {
                 let one_more = usize::from(planted::is(Fault::LimitOffByOne));
-                least(crowd, limit).is_none_or(|least| crowd.in_force() < least.get() as usize + one_more)
+                least(shared, limit).is_none_or(|least| shared.in_force() < least.get() as usize + one_more)
             }
         }
     }
@@ -112,28 +112,28 @@ impl Holders {
     pub fn in_force(&self) -> usize {
         match self {
             Holders::Free | Holders::Exclusive(_) => self.len(),
-            Holders::Shared(crowd) => crowd.in_force(),
+            Holders::Shared(shared) => shared.in_force(),
         }
     }
 
     /// From now on the many holds whose lease has run out, and that nobody came to end yet, hold nobody up: see
-    /// [`Crowd::lapse`].
+    /// [`SharedHolders::lapse`].
     pub fn lapse(&mut self, now: Steady) {
         match self {
             Holders::Free | Holders::Exclusive(_) => {}
-            Holders::Shared(crowd) => crowd.lapse(now),
+            Holders::Shared(shared) => shared.lapse(now),
         }
     }
 
     /// Takes out shared holds none of which is in force. `None` if there are none, or others.
-    pub fn take_lapsed(&mut self) -> Option<Crowd> {
-        let Holders::Shared(crowd) = self else { return None };
-        if crowd.in_force() > 0 {
+    pub fn take_lapsed(&mut self) -> Option<SharedHolders> {
+        let Holders::Shared(shared) = self else { return None };
+        if shared.in_force() > 0 {
             return None;
         }
-        let crowd = std::mem::replace(crowd, Crowd::new());
+        let shared = std::mem::replace(shared, SharedHolders::new());
         *self = Holders::Free;
-        Some(crowd)
+        Some(shared)
     }
 
     /// How many bytes they take beside this value itself, roughly.
@@ -141,7 +141,7 @@ impl Holders {
         match self {
             Holders::Free => 0,
             Holders::Exclusive(hold) => hold.owner.allocated(),
-            Holders::Shared(crowd) => crowd.allocated(),
+            Holders::Shared(shared) => shared.allocated(),
         }
     }
 
@@ -149,9 +149,9 @@ impl Holders {
     pub fn are_within_limits(&self, now: Steady) -> bool {
         match self {
             Holders::Free | Holders::Exclusive(_) => true,
-            Holders::Shared(crowd) => {
-                let running = || crowd.iter().filter(|shared| !shared.hold.is_over(now));
-                let least = running().filter_map(|shared| shared.limit).min();
+            Holders::Shared(shared) => {
+                let running = || shared.iter().filter(|holder| !holder.hold.is_over(now));
+                let least = running().filter_map(|holder| holder.limit).min();
                 least.is_none_or(|least| running().count() <= least.get() as usize)
             }
         }
@@ -161,19 +161,19 @@ impl Holders {
     ///
     /// Under a limit above 1 any one of several holders may make room; then none of them is.
     pub fn in_the_way(&self, asked: Mode) -> impl Iterator<Item = &Hold> {
-        let (one, crowd) = match self {
+        let (one, shared) = match self {
             Holders::Free => (None, None),
             Holders::Exclusive(hold) => (Some(hold), None),
-            Holders::Shared(crowd) => {
+            Holders::Shared(shared) => {
                 let are = match asked {
                     Mode::Exclusive => true,
-                    Mode::Shared(limit) => least(crowd, limit).is_some_and(|least| least.get() == 1),
+                    Mode::Shared(limit) => least(shared, limit).is_some_and(|least| least.get() == 1),
                 };
-                (None, are.then_some(crowd))
+                (None, are.then_some(shared))
             }
         };
-        let together = crowd.into_iter().flat_map(Crowd::those_in_force);
-        one.into_iter().chain(together.map(|shared| &shared.hold))
+        let together = shared.into_iter().flat_map(SharedHolders::those_in_force);
+        one.into_iter().chain(together.map(|holder| &holder.hold))
     }
 
     /// Puts a hold in its place, and in that of any that its owner had. Who holds in the other mode has gone.
@@ -186,23 +186,23 @@ impl Holders {
             }
             Mode::Shared(limit) => limit,
         };
-        if let Holders::Shared(crowd) = self {
-            if let Some(before) = crowd.of(hold.owner.borrow()).map(|shared| shared.id()) {
-                crowd.remove(before);
+        if let Holders::Shared(shared) = self {
+            if let Some(before) = shared.of(hold.owner.borrow()).map(|holder| holder.id()) {
+                shared.remove(before);
             }
-            return crowd.insert(hold, limit);
+            return shared.insert(hold, limit);
         }
-        let mut crowd = Crowd::new();
-        let id = crowd.insert(hold, limit);
-        *self = Holders::Shared(crowd);
+        let mut shared = SharedHolders::new();
+        let id = shared.insert(hold, limit);
+        *self = Holders::Shared(shared);
         id
     }
 
     /// Takes out the hold of this name; `None` when there is none.
     pub fn remove(&mut self, id: HoldId) -> Option<Hold> {
-        if let Holders::Shared(crowd) = self {
-            let removed = crowd.remove(id).map(|shared| shared.hold);
-            if crowd.len() == 0 {
+        if let Holders::Shared(shared) = self {
+            let removed = shared.remove(id).map(|holder| holder.hold);
+            if shared.len() == 0 {
                 *self = Holders::Free;
             }
             return removed;
@@ -225,7 +225,7 @@ impl Holders {
                 Some(alone(hold))
             }
             Holders::Exclusive(_) => None,
-            Holders::Shared(crowd) => crowd.update(id, change),
+            Holders::Shared(shared) => shared.update(id, change),
         }
     }
 }
@@ -236,6 +236,6 @@ fn alone(hold: &Hold) -> HoldId {
 }
 
 /// The limit in force for one who asks for `limit`.
-fn least(crowd: &Crowd, limit: Option<Limit>) -> Option<Limit> {
-    [crowd.smallest_limit(), limit].into_iter().flatten().min()
+fn least(shared: &SharedHolders, limit: Option<Limit>) -> Option<Limit> {
+    [shared.smallest_limit(), limit].into_iter().flatten().min()
 }

@@ -20,7 +20,6 @@
 
 #![forbid(unsafe_code)]
 
-mod crowd;
 mod effect;
 mod fence;
 mod hold;
@@ -29,9 +28,9 @@ mod line;
 mod owner;
 mod rights;
 mod rules;
+mod shared;
 mod time;
 
-pub use crowd::Crowd;
 pub use effect::{Answer, Change, Effect, End};
 pub use fence::{Fence, FenceClock};
 pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
@@ -40,6 +39,7 @@ pub use line::{Line, Ticket};
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
 pub use rights::Rights;
 pub use rules::{Acquire, Acquired, Extend, Turn, Wait};
+pub use shared::SharedHolders;
 pub use time::{Millis, Now, Steady, UnixMicros};
 
 #[cfg(any(test, fuzzing))]

@@ -118,6 +118,6 @@ fn ring(ctx: Ctx) -> bool {
 
 fn put_back(notes: &mut Inbox, mut left: Inbox) {
     left.append(std::mem::take(notes));
-    // What a crowd of notes took is given back.
+    // The memory that many notes took is given back.
     *notes = if left.is_empty() { Inbox::new() } else { left };
 }

@@ -258,7 +258,7 @@ unsafe extern "C" fn free(value: *mut c_void) {
     });
 }
 
-/// How much there is to free: a lock with a crowd of holders is left to a background thread, as a large set is.
+/// How much there is to free: a lock with many holders is left to a background thread, as a large set is.
 unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) -> usize {
     // SAFETY: a value that `free` has not taken back. Nothing here can panic.
     unsafe { value.cast::<Stored>().as_ref() }.map_or(1, |stored| stored.holders.len().max(1))

@@ -77,7 +77,7 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
         let has_place = match (&holders, mode) {
             (Holders::Free, _) => true,
             (Holders::Exclusive(_), _) | (Holders::Shared(_), Mode::Exclusive) => false,
-            (Holders::Shared(crowd), Mode::Shared(_)) => crowd.of(hold.owner.borrow()).is_none(),
+            (Holders::Shared(shared), Mode::Shared(_)) => shared.of(hold.owner.borrow()).is_none(),
         };
         if !has_place {
             return Err(Corrupt);
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(decode_lock(&together(&[&one, &other]), NOW, Trust::Payload), Err(Corrupt), "beyond the limit");
     }
 
-    /// A lock may be dumped when the leases of a crowd have run out and one was let in who asked for a smaller limit.
+    /// A lock may be dumped when the leases of many holders have expired and one was let in who asked for a smaller limit.
     #[test]
     fn holders_whose_leases_have_run_out_do_not_count_for_limits() {
         let holders = |left| shared([(held(b"a", 7, left, 10), Limit::new(2)), (held(b"b", 8, 10, 10), Limit::new(1))]);

@@ -9,7 +9,7 @@ use crate::wire::decode_effect;
 const APART: i64 = 7_000_000_000;
 
 /// More than a step ends.
-const CROWD: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
+const MANY: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
 
 /// A primary and its replica.
 struct Pair {
@@ -98,7 +98,7 @@ enum Event {
     Restore(Name, &'static str, bool, u64),
     Rename(Name, Name),
     /// More than a step ends ask for a shared hold.
-    Crowd(Name, u64),
+    Many(Name, u64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -116,7 +116,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => name().prop_map(Event::Unlink),
         1 => (name(), who(), any::<bool>(), 1..9u64).prop_map(|(key, who, shared, lease)| Event::Restore(key, who, shared, lease)),
         1 => (name(), name()).prop_map(|(from, to)| Event::Rename(from, to)),
-        2 => (name(), 1..4u64).prop_map(|(key, lease)| Event::Crowd(key, lease)),
+        2 => (name(), 1..4u64).prop_map(|(key, lease)| Event::Many(key, lease)),
     ]
 }
 
@@ -149,8 +149,8 @@ impl Pair {
             }
             Event::Rename(from, to) if from != to => self.both(|world| world.rename(from, to)),
             Event::Rename(..) => {}
-            Event::Crowd(key, lease) => {
-                CROWD.iter().for_each(|who| done(world.send(ask(key, who).shared().lease(lease))));
+            Event::Many(key, lease) => {
+                MANY.iter().for_each(|who| done(world.send(ask(key, who).shared().lease(lease))));
             }
         }
         self.follow();
@@ -258,13 +258,13 @@ fn a_ttl_set_by_hand_is_taken_off_everywhere_or_nowhere() {
     pair.follow();
 }
 
-/// Its line lets somebody in alone, whose release or downgrade in the same step lets in readers: that a crowd was cleared out
+/// Its line lets somebody in alone, whose release or downgrade in the same step lets in readers: that the shared holders were cleared out
 /// of the way between shows in nothing that is there afterwards.
 #[test]
-fn a_crowd_that_made_room_for_one_who_left_at_once_is_gone_everywhere() {
+fn expired_holders_that_made_room_for_one_who_left_at_once_are_gone_everywhere() {
     for is_downgrade in [false, true] {
         let mut pair = Pair::new();
-        CROWD.iter().for_each(|who| done(pair.primary.grants(ask(K, who).shared().lease(5))));
+        MANY.iter().for_each(|who| done(pair.primary.grants(ask(K, who).shared().lease(5))));
         pair.primary.waits(ask(K, "x").block(0));
         pair.primary.waits(ask(K, "y").shared().block(0));
         pair.both(|world| world.pass(5));

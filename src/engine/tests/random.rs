@@ -34,11 +34,11 @@ pub enum Event {
     /// Hand over the answer that has been on its way for longest, or lose it; or the last one.
     Deliver(bool, bool),
     /// More than a step ends ask for a shared hold.
-    Crowd(Name, How),
+    Many(Name, How),
 }
 
 /// More than a step ends.
-const CROWD: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
+const MANY: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
 
 fn event() -> impl Strategy<Value = Event> {
     let name = || prop::sample::select(vec![(0, "k"), (0, "l"), (1, "k"), (1, "l")]);
@@ -70,7 +70,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => name().prop_map(Event::Rights),
         1 => (1..4i64).prop_map(Event::MaxHolders),
         6 => any::<(bool, bool)>().prop_map(|(arrives, first)| Event::Deliver(arrives, first)),
-        3 => (name(), how()).prop_map(|(name, how)| Event::Crowd(name, how)),
+        3 => (name(), how()).prop_map(|(name, how)| Event::Many(name, how)),
     ]
 }
 
@@ -111,7 +111,7 @@ impl Story {
         let may_command = self.may_command();
         let world = &mut self.world;
         match *event {
-            Event::Acquire(..) | Event::Release(..) | Event::Extend(..) | Event::Crowd(..) if !may_command => {}
+            Event::Acquire(..) | Event::Release(..) | Event::Extend(..) | Event::Many(..) if !may_command => {}
             Event::Acquire(key, who, how) => self.acquire(key, who, how),
             Event::Release(key, who, is_downgrade) => {
                 done(world.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade }));
@@ -157,9 +157,9 @@ impl Story {
                     self.arrive(client, &reply, arrives);
                 }
             }
-            Event::Crowd(key, how) => {
+            Event::Many(key, how) => {
                 let how = How { patience: Patience::None, mode: Mode::Shared(None), ..how };
-                CROWD.iter().for_each(|who| self.acquire(key, who, how));
+                MANY.iter().for_each(|who| self.acquire(key, who, how));
             }
         }
         self.read_log();

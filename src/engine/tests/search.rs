@@ -147,9 +147,9 @@ fn requests_without_an_edge_cost_no_more_than_the_limit_either() {
     assert!(world.looks > 0 && world.looks <= 11, "{} locks looked at", world.looks);
 }
 
-/// A crowd of holders is looked at as far as the limit goes.
+/// Holders are looked at as far as the limit of the search goes.
 #[test]
-fn of_a_crowd_of_holders_so_many_are_looked_at() {
+fn search_looks_at_no_more_holders_than_its_limit() {
     for (max, is_refused) in [(201, true), (200, false)] {
         let mut world = World::new();
         world.set_to("deadlock-search-max", max);

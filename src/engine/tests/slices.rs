@@ -169,11 +169,11 @@ fn a_slice_of_ends_that_is_cut_short_goes_on_later() {
 
 /// However many leases have run out, a command ends but a few of them, and nobody is held up by the others.
 #[test]
-fn a_command_does_not_wait_until_a_crowd_has_been_told_of() {
+fn a_command_does_not_wait_until_all_expired_holds_are_reported() {
     for alone in [true, false] {
         let mut world = World::new();
-        let crowd: Vec<String> = (0..1000).map(|n| format!("w{n}")).collect();
-        for who in &crowd {
+        let owners: Vec<String> = (0..1000).map(|n| format!("w{n}")).collect();
+        for who in &owners {
             world.grants(ask(K, who).shared().lease(5).on(1));
         }
         world.pass(5);
@@ -186,7 +186,7 @@ fn a_command_does_not_wait_until_a_crowd_has_been_told_of() {
         assert!(at_once < 20, "{at_once} told of by one command");
         (world.fake.cost_us, world.fake.open_cost_us) = (10, 10);
         let (begin, mut runs, mut told) = (world.fake.now.steady, 0, at_once);
-        while told < crowd.len() {
+        while told < owners.len() {
             let before = world.fake.now.steady;
             world.run();
             runs += 1;
@@ -197,7 +197,7 @@ fn a_command_does_not_wait_until_a_crowd_has_been_told_of() {
         }
         assert!(world.fake.now.steady < begin + Millis(50), "its lease runs");
         world.settle();
-        assert_eq!((told, world.holders(K)), (crowd.len(), vec!["w999".to_owned()]));
+        assert_eq!((told, world.holders(K)), (owners.len(), vec!["w999".to_owned()]));
         assert_eq!(world.engine.stats().lease_ends, 1000);
         world.assert_at_rest();
         world.hang_up_at_rest(1);
@@ -207,7 +207,7 @@ fn a_command_does_not_wait_until_a_crowd_has_been_told_of() {
     }
 }
 
-/// Nobody waits for it that a crowd which made room is told of: neither who waits for another lock, nor who is told.
+/// Reporting expired holders that made room holds up nobody: neither waiters of other locks nor the clients that are told.
 #[test]
 fn leases_that_end_meanwhile_come_before_what_is_only_to_be_told() {
     let mut world = World::new();
@@ -235,7 +235,7 @@ fn leases_that_end_meanwhile_come_before_what_is_only_to_be_told() {
 
 /// What ended under a primary is counted once, also when it has become a replica before it came to that.
 #[test]
-fn a_crowd_that_made_room_is_told_of_to_the_end_by_a_server_that_was_demoted() {
+fn a_demoted_server_reports_all_expired_holders_that_made_room() {
     let mut world = World::new();
     for n in 0..500 {
         world.grants(ask(K, &format!("w{n}")).shared().lease(5).on(1));
@@ -252,9 +252,9 @@ fn a_crowd_that_made_room_is_told_of_to_the_end_by_a_server_that_was_demoted() {
     world.assert_deadlines();
 }
 
-/// Where nobody made a crowd go its holds end one after the other, and hold nobody up.
+/// Expired holds that nobody displaced end one after the other, and hold nobody up.
 #[test]
-fn a_crowd_whose_leases_have_run_out_takes_turns_with_other_locks() {
+fn many_expired_holders_of_one_lock_take_turns_with_other_locks() {
     let mut world = World::new();
     for n in 0..500 {
         world.grants(ask(K, &format!("w{n}")).shared().lease(5));

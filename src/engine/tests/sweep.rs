@@ -90,22 +90,22 @@ fn a_line_is_sent_away_also_while_the_server_takes_no_writes() {
 }
 
 #[test]
-fn a_crowd_in_one_line_is_sent_away_in_slices() {
+fn many_waiters_of_one_queue_are_sent_away_in_slices() {
     let mut world = cluster();
     world.grant(K, "a", 60_000);
-    let crowd: Vec<u64> = (0..1000).map(|n| world.wait(K, &format!("w{n}"), 50, Patience::Endless)).collect();
+    let clients: Vec<u64> = (0..1000).map(|n| world.wait(K, &format!("w{n}"), 50, Patience::Endless)).collect();
     world.settle();
     world.fake.foreign.push(K);
     world.pass(1000);
     let mut told = Vec::new();
-    while told.len() < crowd.len() {
+    while told.len() < clients.len() {
         world.run().unwrap();
         let answers = world.answers();
         assert!(!answers.is_empty() && answers.len() <= 129, "{} in one slice", answers.len());
         assert!(answers.iter().all(|(_, reply)| *reply == Reply::TryAgain));
         told.extend(answers.into_iter().map(|(client, _)| client));
     }
-    assert_eq!(told, crowd, "first come, first told");
+    assert_eq!(told, clients, "first come, first told");
     assert_eq!(world.engine.waiters(), 0);
 }
 

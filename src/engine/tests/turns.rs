@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn crowd(world: &mut World, count: usize) -> Vec<u64> {
+fn wait_all(world: &mut World, count: usize) -> Vec<u64> {
     (0..count).map(|n| world.waits(ask(K, &format!("w{n}")).shared().lease(60_000).block(0))).collect()
 }
 
@@ -10,7 +10,7 @@ fn crowd(world: &mut World, count: usize) -> Vec<u64> {
 fn a_line_of_shared_waiters_is_let_in_turn_by_turn_without_another_event() {
     let mut world = World::new();
     world.grant(K, "x", 100);
-    let clients = crowd(&mut world, 9);
+    let clients = wait_all(&mut world, 9);
     world.did();
     world.release(K, "x").unwrap();
     let at_once = world.granted();
@@ -26,7 +26,7 @@ fn a_line_of_shared_waiters_is_let_in_turn_by_turn_without_another_event() {
 fn newcomers_between_the_turns_pass_nobody() {
     let mut world = World::new();
     world.grant(K, "x", 100);
-    let clients = crowd(&mut world, 14);
+    let clients = wait_all(&mut world, 14);
     world.did();
     world.release(K, "x").unwrap();
     let mut served = world.granted();
@@ -75,7 +75,7 @@ fn behind_a_head(patience: u64) -> (World, u64, Vec<u64>) {
     let mut world = World::new();
     world.grants(ask(K, "x").shared().lease(60_000));
     let head = world.waits(ask(K, "head").block(patience));
-    let clients = crowd(&mut world, 3);
+    let clients = wait_all(&mut world, 3);
     world.did();
     (world, head, clients)
 }
@@ -142,7 +142,7 @@ fn one_that_leaves_from_the_middle_lets_nobody_pass() {
     world.grants(ask(K, "x").shared().lease(60_000));
     let head = world.waits(ask(K, "head").block(0));
     let middle = world.waits(ask(K, "middle").block(0));
-    let behind = crowd(&mut world, 1);
+    let behind = wait_all(&mut world, 1);
     world.did();
     assert!(world.engine.leave(middle));
     world.settle();
@@ -159,7 +159,7 @@ fn a_head_with_a_small_limit_holds_back_the_rest() {
     world.grants(ask(K, "a").shared());
     world.grants(ask(K, "b").shared());
     let small = world.waits(ask(K, "small").limit(2).block(0));
-    let rest = crowd(&mut world, 1);
+    let rest = wait_all(&mut world, 1);
     world.settle();
     assert_eq!(world.granted(), [0; 0]);
     world.release(K, "a").unwrap();

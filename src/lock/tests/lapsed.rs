@@ -42,7 +42,7 @@ impl Lock {
     }
 
     /// A lock that all hold together for a millisecond from the start on.
-    fn crowded() -> Lock {
+    fn with_shared_holders() -> Lock {
         let mut lock = Lock::free();
         for n in 0..OWNERS {
             lock.step(START, n, Request::Acquire(Mode::Shared(None), 1, false));
@@ -78,8 +78,8 @@ impl Lock {
         for effect in effects {
             match effect {
                 // They are told of later, one by one.
-                Effect::Lapsed(crowd) => {
-                    let ends = crowd.iter().map(|shared| Effect::Ended(shared.hold.clone(), End::Lapsed));
+                Effect::Lapsed(holders) => {
+                    let ends = holders.iter().map(|shared| Effect::Ended(shared.hold.clone(), End::Lapsed));
                     self.told.extend(ends);
                 }
                 effect => self.told.push(effect),
@@ -116,7 +116,7 @@ impl Lock {
 
 #[test]
 fn a_step_ends_some_and_in_the_end_all_are_told_of_once() {
-    let mut lock = Lock::crowded();
+    let mut lock = Lock::with_shared_holders();
     let (_, ended) = lock.step(after(1), 0, Request::Nothing);
     assert!((1..OWNERS / 2).contains(&ended), "{ended}");
     lock.settle(after(1));
@@ -127,7 +127,7 @@ fn a_step_ends_some_and_in_the_end_all_are_told_of_once() {
 #[test]
 fn requests_meet_a_free_lock_when_all_are_over() {
     for mode in [Mode::Exclusive, Mode::Shared(Limit::new(1)), Mode::Shared(None)] {
-        let mut lock = Lock::crowded();
+        let mut lock = Lock::with_shared_holders();
         // The last of them: no step has come to its old hold yet.
         let (answer, ended) = lock.step(after(1), OWNERS - 1, Request::Acquire(mode, 5, false));
         assert!(matches!(answer, Acquired::Granted(_)), "{mode:?}: {answer:?}");
@@ -160,10 +160,10 @@ proptest! {
     /// Whether the timer came in time or not, everybody is answered the same.
     #[test]
     fn a_lock_that_lags_behind_answers_as_one_that_does_not(
-        crowds in prop::collection::vec(prop::collection::vec((0..OWNERS, request(), 0..2i64), 0..12), 1..4),
+        groups in prop::collection::vec(prop::collection::vec((0..OWNERS, request(), 0..2i64), 0..12), 1..4),
     ) {
         let (mut lags, mut settled, mut ms) = (Lock::free(), Lock::free(), 0);
-        for requests in crowds {
+        for requests in groups {
             for n in 0..OWNERS {
                 let together = Request::Acquire(Mode::Shared(None), 1 + n as u64 % 3, false);
                 prop_assert_eq!(lags.step(after(ms), n, together).0, settled.step(after(ms), n, together).0);

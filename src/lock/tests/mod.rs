@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bench;
-mod crowd;
 mod exhaustive;
 mod invariants;
 mod lapsed;
@@ -16,6 +15,7 @@ mod model;
 pub mod program;
 mod random;
 mod reach;
+mod shared;
 mod table;
 mod words;
 

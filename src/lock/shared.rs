@@ -1,7 +1,7 @@
 //! Shared holders of one lock.
 //!
 //! Most locks have few, and a list is all they take. From [`FEW_MAX`] on they are kept in trees, so that whatever happens
-//! to one of a million takes O(log n). When the leases of a crowd run out together, [`Crowd::lapse`] puts them out of force
+//! to one of a million takes O(log n). When the leases of many holders expire together, [`SharedHolders::lapse`] puts them out of force
 //! at once, and they are taken out one by one while the lock serves others.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,7 @@ impl SharedHold {
 
 /// All shared holders of one lock, each owner once, by fence.
 #[derive(Clone, Debug)]
-pub struct Crowd(Kept);
+pub struct SharedHolders(Kept);
 
 #[derive(Clone, Debug)]
 enum Kept {
@@ -60,10 +60,10 @@ struct Trees {
     lapsed: usize,
 }
 
-impl Crowd {
+impl SharedHolders {
     /// Nobody.
-    pub const fn new() -> Crowd {
-        Crowd(Kept::Few(Vec::new()))
+    pub const fn new() -> SharedHolders {
+        SharedHolders(Kept::Few(Vec::new()))
     }
 
     /// How many hold.
@@ -74,7 +74,7 @@ impl Crowd {
         }
     }
 
-    /// How many holds are in force: all but those that [`Crowd::lapse`] found over.
+    /// How many holds are in force: all but those that [`SharedHolders::lapse`] found over.
     pub fn in_force(&self) -> usize {
         match &self.0 {
             Kept::Few(few) => few.len(),
@@ -106,7 +106,7 @@ impl Crowd {
 
     /// Puts holds out of force whose lease has run out: they do not count any more, though they are still here. In a list all
     /// stay in force: a step ends more than fit into one. Linear in those whose lease ran out since it was called last, or in
-    /// those whose lease has not: whichever are fewer. Mostly all leases of a crowd run out together.
+    /// those whose lease has not: whichever are fewer. Mostly all leases of many holders expire together.
     pub fn lapse(&mut self, now: Steady) {
         match &mut self.0 {
             Kept::Few(_) => {}
@@ -351,11 +351,11 @@ impl Trees {
     }
 }
 
-impl PartialEq for Crowd {
+impl PartialEq for SharedHolders {
     /// The same holders, however they are kept.
-    fn eq(&self, other: &Crowd) -> bool {
+    fn eq(&self, other: &SharedHolders) -> bool {
         self.iter().eq(other.iter())
     }
 }
 
-impl Eq for Crowd {}
+impl Eq for SharedHolders {}

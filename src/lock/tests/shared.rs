@@ -4,11 +4,11 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 
-use super::super::crowd::Crowd;
+use super::super::shared::SharedHolders;
 use super::bench::inherited;
 use super::*;
 
-/// What is done to a crowd.
+/// What is done to shared holders.
 #[derive(Clone, Debug)]
 enum Act {
     /// Lets an owner in who is not: with this fence, lease, limit.
@@ -43,19 +43,19 @@ fn name(plain: &Plain, fence: Fence) -> HoldId {
     HoldId { fence, nth: nth.unwrap_or(0) }
 }
 
-fn apply(crowd: &mut Crowd, plain: &mut Plain, act: &Act) {
+fn apply(shared: &mut SharedHolders, plain: &mut Plain, act: &Act) {
     let fence = |number: u64| Fence::new(number).unwrap();
     match *act {
         Act::Insert(who, ..) if plain.iter().any(|(_, hold, _)| Who::of(&hold.owner) == who) => {}
         Act::Insert(who, number, lease, limit) => {
             let (hold, limit) = (inherited(who, fence(number), lease, bench::START), limit.and_then(Limit::new));
             let id = name(plain, fence(number));
-            assert_eq!(crowd.insert(hold.clone(), limit), id);
+            assert_eq!(shared.insert(hold.clone(), limit), id);
             plain.push((id, hold, limit));
         }
         Act::Remove(n) if n < plain.len() => {
             let (id, hold, limit) = plain.remove(n);
-            let removed = crowd.remove(id).unwrap();
+            let removed = shared.remove(id).unwrap();
             assert_eq!((removed.id(), removed.hold, removed.limit), (id, hold, limit));
         }
         Act::Update(n, number, lease) if n < plain.len() => {
@@ -63,18 +63,18 @@ fn apply(crowd: &mut Crowd, plain: &mut Plain, act: &Act) {
             hold.fence = fence(number);
             hold.end = bench::START.steady + Millis(lease);
             let id = if hold.fence == before.fence { before } else { name(plain, hold.fence) };
-            let changed = crowd.update(before, |theirs| (theirs.fence, theirs.end) = (hold.fence, hold.end));
+            let changed = shared.update(before, |theirs| (theirs.fence, theirs.end) = (hold.fence, hold.end));
             assert_eq!(changed, Some(id));
             plain.insert(n, (id, hold, limit));
         }
         Act::Remove(_) | Act::Update(..) => {}
-        Act::Lapse(ms) => crowd.lapse(bench::START.steady + Millis(ms)),
+        Act::Lapse(ms) => shared.lapse(bench::START.steady + Millis(ms)),
         Act::Stranger(number, nth) => {
             let id = HoldId { fence: fence(number), nth };
             if plain.iter().all(|(theirs, ..)| *theirs != id) {
                 let called = Cell::new(false);
-                assert_eq!((crowd.update(id, |_| called.set(true)), called.get()), (None, false));
-                assert_eq!(crowd.remove(id), None);
+                assert_eq!((shared.update(id, |_| called.set(true)), called.get()), (None, false));
+                assert_eq!(shared.remove(id), None);
             }
         }
     }
@@ -82,28 +82,28 @@ fn apply(crowd: &mut Crowd, plain: &mut Plain, act: &Act) {
 }
 
 /// Asks both everything that can be asked.
-fn compare(crowd: &Crowd, plain: &Plain) {
-    let all: Vec<_> = crowd.iter().map(|shared| (shared.id(), shared.hold.clone(), shared.limit)).collect();
+fn compare(shared: &SharedHolders, plain: &Plain) {
+    let all: Vec<_> = shared.iter().map(|shared| (shared.id(), shared.hold.clone(), shared.limit)).collect();
     assert_eq!(&all, plain);
-    assert_eq!(crowd.len(), plain.len());
-    let in_force = || plain.iter().filter(|(_, hold, _)| crowd.is_in_force(hold.end));
-    assert_eq!(crowd.in_force(), in_force().count());
-    let mut those: Vec<HoldId> = crowd.those_in_force().map(|shared| shared.id()).collect();
+    assert_eq!(shared.len(), plain.len());
+    let in_force = || plain.iter().filter(|(_, hold, _)| shared.is_in_force(hold.end));
+    assert_eq!(shared.in_force(), in_force().count());
+    let mut those: Vec<HoldId> = shared.those_in_force().map(|shared| shared.id()).collect();
     those.sort_unstable();
     assert_eq!(those, in_force().map(|(id, ..)| *id).collect::<Vec<_>>());
-    assert_eq!(crowd.smallest_limit(), in_force().filter_map(|(.., limit)| *limit).min());
-    assert_eq!(crowd.first_end(), plain.iter().map(|(id, hold, _)| (hold.end, *id)).min());
+    assert_eq!(shared.smallest_limit(), in_force().filter_map(|(.., limit)| *limit).min());
+    assert_eq!(shared.first_end(), plain.iter().map(|(id, hold, _)| (hold.end, *id)).min());
     for ms in 0..5 {
         let now = bench::START.steady + Millis(ms);
-        assert_eq!(crowd.count_over(now), plain.iter().filter(|(_, hold, _)| hold.end <= now).count());
+        assert_eq!(shared.count_over(now), plain.iter().filter(|(_, hold, _)| hold.end <= now).count());
     }
     for who in Who::ALL {
         let theirs = plain.iter().find(|(_, hold, _)| Who::of(&hold.owner) == who);
-        assert_eq!(crowd.of(who.owner().borrow()).map(|shared| shared.id()), theirs.map(|(id, ..)| *id));
+        assert_eq!(shared.of(who.owner().borrow()).map(|shared| shared.id()), theirs.map(|(id, ..)| *id));
     }
     for id in (9..14).flat_map(|fence| (0..4).map(move |nth| HoldId { fence: Fence::new(fence).unwrap(), nth })) {
         let theirs = plain.iter().find(|(theirs, ..)| *theirs == id);
-        assert_eq!(crowd.get(id).map(|shared| &shared.hold), theirs.map(|(_, hold, _)| hold));
+        assert_eq!(shared.get(id).map(|shared| &shared.hold), theirs.map(|(_, hold, _)| hold));
     }
 }
 
@@ -111,33 +111,33 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_crowd_is_what_a_plain_list_is(acts in prop::collection::vec(act(), 1..40)) {
-        let (mut crowd, mut plain) = (Crowd::new(), Plain::new());
+    fn shared_holders_do_what_a_plain_list_does(acts in prop::collection::vec(act(), 1..40)) {
+        let (mut shared, mut plain) = (SharedHolders::new(), Plain::new());
         for act in &acts {
-            apply(&mut crowd, &mut plain, act);
-            compare(&crowd, &plain);
+            apply(&mut shared, &mut plain, act);
+            compare(&shared, &plain);
         }
     }
 
-    /// Once in trees, a crowd stays there; what it was in before does not matter.
+    /// Once shared holders are kept in trees they stay there; equality does not depend on it.
     #[test]
-    fn crowds_of_the_same_holders_are_equal(acts in prop::collection::vec(act(), 1..40)) {
-        let (mut crowd, mut plain) = (Crowd::new(), Plain::new());
+    fn shared_holders_with_the_same_holds_are_equal(acts in prop::collection::vec(act(), 1..40)) {
+        let (mut shared, mut plain) = (SharedHolders::new(), Plain::new());
         for act in &acts {
-            apply(&mut crowd, &mut plain, act);
+            apply(&mut shared, &mut plain, act);
         }
-        let mut few = Crowd::new();
+        let mut few = SharedHolders::new();
         for (_, hold, limit) in plain.iter().filter(|(id, ..)| id.nth == 0) {
             few.insert(hold.clone(), *limit);
         }
         for (id, ..) in plain.iter().filter(|(id, ..)| id.nth > 0) {
-            prop_assert!(crowd != few);
-            crowd.remove(*id);
+            prop_assert!(shared != few);
+            shared.remove(*id);
         }
-        prop_assert_eq!(&crowd, &few);
+        prop_assert_eq!(&shared, &few);
         if few.len() > 0 {
             few.remove(few.first_end().unwrap().1);
-            prop_assert!(crowd != few);
+            prop_assert!(shared != few);
         }
     }
 }
