@@ -4,7 +4,7 @@
 //! tens of milliseconds, and up to half of the room is empty. Here only the first chunk grows that way. After that one
 //! chunk comes after the other, nothing that is there moves, and no more than a chunk is empty.
 
-/// How many elements a chunk holds: a power of two. Tests cross this line all the time.
+/// How many elements a chunk holds: a power of two. Tests cross this limit all the time.
 pub const CHUNK: usize = if cfg!(any(test, fuzzing)) { 4 } else { 2048 };
 
 /// Adds an element to a chunk that has room for it. The only chunk starts small; others get all their room at once.

@@ -1,6 +1,6 @@
 //! Whether a client that is about to wait would close a cycle.
 //!
-//! A waiter waits for every holder in its way and for the one just before it in line, and so for all before it. Owners are
+//! A waiter waits for every holder in its way and for the one just before it in the queue, and so for all before it. Owners are
 //! the nodes: what one owner holds and what it waits for are tied together by its name, so owners that use one name for
 //! several locks are seen.
 //!
@@ -8,11 +8,11 @@
 //! * Requests and holds of the ACL user that asks, and nobody else's: so nobody can build a cycle round somebody else, and
 //!   the text tells nobody else's keys. A hold that was taken over from a file or a primary has no known user.
 //! * Requests with a LIMIT above 1 take no part: any of several holders may make room for them.
-//! * A request whose owner already stands before it in the same line waits for nobody: it is answered when the other is.
+//! * A request whose owner already stands before it in the same queue waits for nobody: it is answered when the other is.
 //! * Leases and waits that have run out are over, whether or not the timer has come to them.
 //!
 //! # What it costs
-//! Nobody waits for an owner that holds no lock with a line and waits nowhere else; [`Contended`] tells that in O(log n), and
+//! Nobody waits for an owner that holds no lock with a queue and waits nowhere else; [`Contended`] tells that in O(log n), and
 //! then there is nothing to search. Otherwise every holder and waiter that is looked at is an edge; after
 //! `deadlock-search-max` of them the client simply waits.
 
@@ -21,11 +21,11 @@ use std::rc::Rc;
 
 use super::names::{KeyId, KeyRef};
 use super::server::{Keyspace, Waiting};
-use super::waiters::{Lines, Waiters};
+use super::waiters::{WaitQueues, Waiters};
 use crate::lock::{Hold, Holders, Mode, Owner, Steady, Ticket, User};
 use crate::wire::Link;
 
-/// Who holds the locks that have a line.
+/// Who holds the locks that have a queue.
 #[derive(Debug, Default)]
 pub struct Contended {
     held: BTreeMap<KeyId, Held>,
@@ -34,7 +34,7 @@ pub struct Contended {
     together: usize,
 }
 
-/// How a lock with a line is held.
+/// How a lock with a queue is held.
 #[derive(Debug, PartialEq, Eq)]
 enum Held {
     Alone(Owner),
@@ -42,10 +42,10 @@ enum Held {
 }
 
 impl Contended {
-    /// Takes note of how a lock is held that has a line, or has none any more.
-    pub fn note(&mut self, at: KeyRef, holders: Option<&Holders>, has_line: bool) {
+    /// Takes note of how a lock is held that has a queue, or has none any more.
+    pub fn note(&mut self, at: KeyRef, holders: Option<&Holders>, has_queue: bool) {
         let key = at.to_id();
-        let held = match holders.filter(|_| has_line) {
+        let held = match holders.filter(|_| has_queue) {
             Some(Holders::Exclusive(hold)) => Some(Held::Alone(hold.owner.clone())),
             Some(Holders::Shared(_)) => Some(Held::Together),
             Some(Holders::Free) | None => None,
@@ -76,7 +76,7 @@ impl Contended {
         self.held.get(&key.to_id()) == Some(&Held::Together)
     }
 
-    /// Whether this owner alone holds a lock that has a line.
+    /// Whether this owner alone holds a lock that has a queue.
     fn is_held_alone_by(&self, owner: &Owner) -> bool {
         let from = (owner.clone(), KeyId::first());
         self.alone.range(from..).next().is_some_and(|(first, _)| first == owner)
@@ -100,7 +100,7 @@ struct Node {
     by: Option<usize>,
 }
 
-/// One request in a line.
+/// One request in a queue.
 struct Request {
     key: KeyId,
     ticket: Ticket,
@@ -110,7 +110,7 @@ struct Request {
 
 /// A search from one request.
 pub struct Search<'a, W: Waiting> {
-    lines: &'a Lines,
+    queues: &'a WaitQueues,
     waiters: &'a Waiters<W>,
     contended: &'a Contended,
     now: Steady,
@@ -126,25 +126,25 @@ struct Found {
     nodes: Vec<Node>,
     seen: HashSet<Owner>,
     requests: VecDeque<Request>,
-    /// How far back lines have been looked at already: all before this ticket.
+    /// How far back queues have been looked at already: all before this ticket.
     walked: HashMap<KeyId, Ticket>,
 }
 
 impl<'a, W: Waiting> Search<'a, W> {
     /// A search that follows so many edges at most.
     pub fn new(
-        lines: &'a Lines,
+        queues: &'a WaitQueues,
         waiters: &'a Waiters<W>,
         contended: &'a Contended,
         now: Steady,
         edges_max: usize,
     ) -> Search<'a, W> {
-        Search { lines, waiters, contended, now, edges_left: edges_max, requests_left: edges_max }
+        Search { queues, waiters, contended, now, edges_left: edges_max, requests_left: edges_max }
     }
 
-    /// The shortest cycle that this request, which stands in line but has not been parked, would close.
+    /// The shortest cycle that this request, which waits in the queue but has not been parked, would close.
     pub fn cycle(mut self, at: KeyRef, ticket: Ticket, keyspace: &mut impl Keyspace) -> Option<Vec<Link>> {
-        let asks = self.lines.get(at)?.get(ticket)?;
+        let asks = self.queues.get(at)?.get(ticket)?;
         let (asker, user) = (Rc::clone(&asks.owner), asks.user?);
         if !self.may_be_waited_for(&asker, user, keyspace) {
             return None;
@@ -175,7 +175,7 @@ impl<'a, W: Waiting> Search<'a, W> {
         }
         // Who holds a lock together with others is asked of the lock; beyond so many of them the search may find out.
         let mut locks_left = if self.contended.together > 0 { self.edges_left } else { 0 };
-        self.waiters.lines_of(user).take_while(|_| self.contended.together > 0).any(|key| {
+        self.waiters.queues_of(user).take_while(|_| self.contended.together > 0).any(|key| {
             let is_left = take_edge(&mut locks_left);
             let mut holds = !is_left;
             if is_left && self.contended.is_held_together(key) {
@@ -188,14 +188,14 @@ impl<'a, W: Waiting> Search<'a, W> {
     /// Looks at all that a request waits for. True if the owner that asks is among them.
     fn follow(&mut self, request: &Request, found: &mut Found, keyspace: &mut impl Keyspace) -> bool {
         let at = request.key.borrow();
-        let Some(line) = self.lines.get(at) else { return false };
-        let Some(waiter) = line.get(request.ticket).filter(|waiter| takes_part(waiter.mode)) else { return false };
-        if line.asked_before(request.ticket, self.now) {
+        let Some(queue) = self.queues.get(at) else { return false };
+        let Some(waiter) = queue.get(request.ticket).filter(|waiter| takes_part(waiter.mode)) else { return false };
+        if queue.asked_before(request.ticket, self.now) {
             return false;
         }
         let walked = found.walked.insert(request.key.clone(), request.ticket).unwrap_or(Ticket(0));
         let mut mode = waiter.mode;
-        for (ticket, other) in line.before(request.ticket) {
+        for (ticket, other) in queue.before(request.ticket) {
             if ticket < walked || !take_edge(&mut self.edges_left) {
                 break;
             }

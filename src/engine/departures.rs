@@ -64,10 +64,10 @@ impl Departures {
 impl<W: Waiting> Engine<W> {
     /// These slots are here no more, and no lock in them. The locks somebody still waits for are noted.
     pub fn slots_left(&mut self, slots: SlotSet, why: Leaving, inbox: &mut Inbox) {
-        let mut waited_for = self.lines.keys(None);
+        let mut waited_for = self.queues.keys(None);
         waited_for.retain(|key| slots.contains(key_slot(key.name())));
         self.sweep_first(&waited_for);
-        // If their slot comes back before they are asked about, there may be nobody else to serve their lines.
+        // If their slot comes back before they are asked about, there may be nobody else to serve their queues.
         inbox.changed.append(&mut waited_for);
         let (mark, sessions) = (self.leases.mark(), self.sessions.with_holds());
         self.departures.0.push_back(Departure { slots, why, mark, next: Some(0), sessions, holds: Vec::new() });

@@ -6,7 +6,7 @@
 //!
 //! # What it owns
 //! * the server's fence clock, settings and counters;
-//! * the lines of waiters and the clients in them;
+//! * the queues of waiters and the clients in them;
 //! * two heaps of deadlines: when leases end (one entry a lock) and when waits run out (one a waiter);
 //! * which holds end with which connection.
 //!
@@ -57,8 +57,8 @@ pub use slots::Slot;
 pub use stats::Stats;
 
 use crate::lock::{
-    Acquire, Acquired, Effect, Extend, Fence, FenceClock, Holders, Line, Millis, Mode, Now, OwnerRef, Session,
-    SharedHolders, Steady, Ticket, User, Wait,
+    Acquire, Acquired, Effect, Extend, Fence, FenceClock, Holders, Millis, Mode, Now, OwnerRef, Session, SharedHolders,
+    Steady, Ticket, User, Wait, WaitQueue,
 };
 use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
@@ -68,7 +68,7 @@ use sessions::Sessions;
 use settled_slots::SettledSlots;
 use strays::Strays;
 use sweep::Sweep;
-use waiters::{Asker, Lines, Waiters};
+use waiters::{Asker, WaitQueues, Waiters};
 
 /// The key holds a value of another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub struct Engine<W: Waiting> {
     fences: FenceClock,
     settings: Settings,
     stats: Stats,
-    lines: Lines,
+    queues: WaitQueues,
     waiters: Waiters<W>,
     contended: Contended,
     leases: Deadlines<KeyId>,
@@ -130,8 +130,8 @@ pub struct Engine<W: Waiting> {
     /// Kept for their allocations.
     effects: Vec<Effect>,
     effect: Vec<u8>,
-    /// Lent to the turns of locks that have no line.
-    no_line: Line,
+    /// Lent to the turns of locks that have no queue.
+    no_queue: WaitQueue,
     /// Lent to the turns of locks that nobody holds.
     no_holders: Holders,
     /// What is to be published of the turns since it was taken last; of those of the timer, with their keys.
@@ -149,7 +149,7 @@ pub struct Engine<W: Waiting> {
     untold: VecDeque<(KeyId, SharedHolders)>,
     /// Where holds went whose answers are still on their way.
     strays: Strays,
-    /// Which lines are asked whether they are at the right server.
+    /// Which queues are asked whether they are at the right server.
     sweep: Sweep,
     /// In a cluster: which slots the fence clock has leapt for.
     settled_slots: Option<Box<SettledSlots>>,
@@ -164,7 +164,7 @@ impl<W: Waiting> Engine<W> {
             fences: FenceClock::new(),
             settings: Settings::new(),
             stats: Stats::default(),
-            lines: Lines::default(),
+            queues: WaitQueues::default(),
             waiters: Waiters::new(),
             contended: Contended::default(),
             leases: Deadlines::new(),
@@ -172,7 +172,7 @@ impl<W: Waiting> Engine<W> {
             next_ticket: 0,
             effects: Vec::new(),
             effect: Vec::new(),
-            no_line: Line::default(),
+            no_queue: WaitQueue::default(),
             no_holders: Holders::Free,
             events: Events::new(),
             timer_events: Vec::new(),
@@ -196,7 +196,7 @@ impl<W: Waiting> Engine<W> {
     /// The settings, to be changed; what was held back by a limit may go on.
     pub fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.settings);
-        self.soon.extend(self.lines.keys(None).into_iter().map(Task::Advance));
+        self.soon.extend(self.queues.keys(None).into_iter().map(Task::Advance));
     }
 
     /// The counters.
@@ -242,7 +242,7 @@ impl<W: Waiting> Engine<W> {
         self.next_check().map_or(ends, |check| ends.into_iter().chain([check]).min())
     }
 
-    /// When the server is to be asked next about lines and slots, or slots that left are to be seen off; outside a cluster
+    /// When the server is to be asked next about queues and slots, or slots that left are to be seen off; outside a cluster
     /// never.
     fn next_check(&self) -> Option<Steady> {
         self.next_sweep().into_iter().chain(self.next_slot_check()).chain(self.departures.due()).min()
@@ -300,10 +300,10 @@ impl<W: Waiting> Engine<W> {
             Acquired::MustRelease => Outcome::Refused(Refused::MustRelease),
             Acquired::Full => Outcome::Refused(Refused::Holders(self.settings.holders_max())),
             Acquired::Waits => {
-                let (lines, waiters, edges_max) = (&self.lines, &self.waiters, self.settings.deadlock_search_max());
-                let search = Search::new(lines, waiters, &self.contended, now.steady, edges_max);
+                let (queues, waiters, edges_max) = (&self.queues, &self.waiters, self.settings.deadlock_search_max());
+                let search = Search::new(queues, waiters, &self.contended, now.steady, edges_max);
                 if let Some(cycle) = search.cycle(at, ticket, keyspace) {
-                    self.leave_line(at, ticket);
+                    self.leave_queue(at, ticket);
                     self.stats.deadlocks_refused += 1;
                     return Ok(Outcome::Refused(Refused::Deadlock(cycle)));
                 }
@@ -321,22 +321,22 @@ impl<W: Waiting> Engine<W> {
         if self.waiters.len() >= total_max {
             return Some(Refused::WaitersTotal(total_max));
         }
-        self.lines.get(at).is_some_and(|line| line.len() >= max).then_some(Refused::Waiters(max))
+        self.queues.get(at).is_some_and(|queue| queue.len() >= max).then_some(Refused::Waiters(max))
     }
 
     /// Takes note of the client behind a ticket that [`Engine::acquire`] gave out. `is_made`: the server made its owner.
     pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, is_made: bool) {
-        let Some(waiter) = self.lines.get(at).and_then(|line| line.get(ticket)) else { return client.abandon() };
+        let Some(waiter) = self.queues.get(at).and_then(|queue| queue.get(ticket)) else { return client.abandon() };
         let takes_part = deadlock::takes_part(waiter.mode);
         let asker = Asker { owner: Rc::clone(&waiter.owner), is_made, user: waiter.user, takes_part };
         let until = waiter.until;
-        let name = self.lines.name(at).unwrap_or_else(|| at.name.into());
+        let name = self.queues.name(at).unwrap_or_else(|| at.name.into());
         self.waiters.park(ticket, client, (at.db, name), until, asker);
     }
 
     /// The client behind such a ticket cannot be blocked: it is answered at once.
     pub fn refuse_to_wait(&mut self, at: KeyRef, ticket: Ticket) -> Outcome {
-        self.leave_line(at, ticket);
+        self.leave_queue(at, ticket);
         self.stats.refusals += 1;
         Outcome::Busy
     }

@@ -69,7 +69,7 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// The client behind this id is gone, or was told by the server to stop waiting: it leaves the line at once, and is
+    /// The client behind this id is gone, or was told by the server to stop waiting: it leaves the queue at once, and is
     /// let go of. False if it does not wait: its answer is already on the way.
     pub fn leave(&mut self, client: W::Id) -> bool {
         let Some(ticket) = self.waiters.ticket(client) else { return false };
@@ -83,10 +83,10 @@ impl<W: Waiting> Engine<W> {
 
     /// The answer to this request with this hold was handed over.
     pub fn delivered(&mut self, at: KeyRef, hold: HoldId, ticket: Ticket) {
-        if let Some(line) = self.lines.get_mut(at) {
-            line.delivered(hold, ticket);
-            self.lines.remove_if_idle(at);
-            if self.lines.get(at).is_none() {
+        if let Some(queue) = self.queues.get_mut(at) {
+            queue.delivered(hold, ticket);
+            self.queues.remove_if_idle(at);
+            if self.queues.get(at).is_none() {
                 self.contended.note(at, None, false);
             }
         }
@@ -114,7 +114,7 @@ impl<W: Waiting> Engine<W> {
                 self.sessions.unbind(session, at, &hold.owner);
             }
         }
-        let is_waited_for = self.lines.get(at).is_some() && !planted::is(Fault::RemovalUnnoticed);
+        let is_waited_for = self.queues.get(at).is_some() && !planted::is(Fault::RemovalUnnoticed);
         Unlinked { was_known, is_waited_for }
     }
 
@@ -124,8 +124,8 @@ impl<W: Waiting> Engine<W> {
         self.sessions.flushed(scope);
         self.forget_all_leases_that_left();
         let (dropped, mut waited_for) = match scope {
-            Scope::All => (self.leases.retain(|_| false), self.lines.keys(None)),
-            Scope::Db(db) => (self.leases.retain(|key| key.db() != db), self.lines.keys(Some(&[db]))),
+            Scope::All => (self.leases.retain(|_| false), self.queues.keys(None)),
+            Scope::Db(db) => (self.leases.retain(|key| key.db() != db), self.queues.keys(Some(&[db]))),
         };
         inbox.changed.append(&mut waited_for);
         dropped
@@ -133,7 +133,7 @@ impl<W: Waiting> Engine<W> {
 
     /// Every lock that somebody waits for.
     pub fn waited_for(&self) -> Vec<KeyId> {
-        self.lines.keys(None)
+        self.queues.keys(None)
     }
 
     /// Two databases changed places (SWAPDB): leases, sessions, and notes about values, go with the data; waiters stay, and
@@ -145,15 +145,15 @@ impl<W: Waiting> Engine<W> {
             key.swap(one, other);
         }
         self.sessions.swapped(one, other);
-        inbox.changed.append(&mut self.lines.keys(Some(&[one, other])));
-        self.strays.swapped(&self.lines, one, other);
+        inbox.changed.append(&mut self.queues.keys(Some(&[one, other])));
+        self.strays.swapped(&self.queues, one, other);
     }
 
     /// A lock was found here: whether it came by RENAME or MOVE. Then it had a deadline, and lost it.
     pub fn came(&mut self, to: KeyRef, stored: &Stored) -> bool {
         let has_moved = stored.lease != Slot::NONE && self.leases.get_mut(stored.lease).is_none();
         if has_moved {
-            self.strays.moved(&self.lines, to, &stored.holders);
+            self.strays.moved(&self.queues, to, &stored.holders);
         }
         has_moved
     }

@@ -71,8 +71,9 @@ impl<W: Waiting> Engine<W> {
     ) -> Option<Report<'a>> {
         let running = || holders.iter().filter(|(_, hold)| !hold.is_over(now.steady));
         let (mode, _) = running().next()?;
-        let line = self.lines.get(at);
-        let queue = line.into_iter().flat_map(|line| line.iter()).take(QUEUE_SHOWN).map(|(_, waiter)| WaiterReport {
+        let queue = self.queues.get(at);
+        let first = queue.into_iter().flat_map(|queue| queue.iter()).take(QUEUE_SHOWN);
+        let first = first.map(|(_, waiter)| WaiterReport {
             owner: waiter.owner.as_bytes().to_vec(),
             mode: waiter.mode,
             waited_ms: ms_between(waiter.since, now.steady),
@@ -84,8 +85,8 @@ impl<W: Waiting> Engine<W> {
                 .take(HOLDERS_SHOWN)
                 .map(|(mode, hold)| self.report_holder(mode, hold, key_ttl_ms, now))
                 .collect(),
-            waiters: line.map_or(0, |line| line.len()),
-            queue: queue.collect(),
+            waiters: queue.map_or(0, |queue| queue.len()),
+            queue: first.collect(),
         })
     }
 

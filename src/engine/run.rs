@@ -32,9 +32,9 @@ pub enum Task {
     Close(KeyId, Owner, Session),
     /// This hold came here from another key, and the answer with it found nobody.
     RevokeStray(KeyId, HoldId),
-    /// Somebody else changed what the key holds: bring line and deadlines in step with it.
+    /// Somebody else changed what the key holds: bring queue and deadlines in step with it.
     Look(KeyId),
-    /// End what is over, serve the line.
+    /// End what is over, serve the queue.
     Advance(KeyId),
 }
 
@@ -211,7 +211,7 @@ impl<W: Waiting> Engine<W> {
         let at = task.key().borrow();
         let Some(mut open) = server.open(at) else { return true };
         match task {
-            Task::Look(_) if self.lines.get(at).is_none() => {
+            Task::Look(_) if self.queues.get(at).is_none() => {
                 self.index(at, &mut open);
                 self.bind_all(at, &mut open);
                 true
@@ -227,7 +227,7 @@ impl<W: Waiting> Engine<W> {
     /// Whether there is anything at this key, or anybody waiting for it.
     fn matters<S: Server>(&mut self, server: &mut S, key: &KeyId) -> bool {
         let at = key.borrow();
-        self.lines.get_mut(at).is_some() || server.open(at).is_some_and(|open| open.found() == Found::Lock)
+        self.queues.get_mut(at).is_some() || server.open(at).is_some_and(|open| open.found() == Found::Lock)
     }
 
     fn next_task<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Task> {
@@ -299,7 +299,7 @@ impl<W: Waiting> Engine<W> {
             }
             true
         });
-        // A key of another type turned its line away; there is nobody here to be told of it.
+        // A key of another type turned its queue away; there is nobody here to be told of it.
         let progress = if is_done == Ok(false) { Progress::Halted } else { Progress::Done };
         self.note_events(task.key());
         self.index(at, &mut key);

@@ -1,7 +1,7 @@
-//! Lines at the wrong server: in a cluster a slot may leave with its keys, or the cluster may go down, and nobody tells a
+//! Queues at the wrong server: in a cluster a slot may leave with its keys, or the cluster may go down, and nobody tells a
 //! client that is blocked without keys, as a module's clients are.
 //!
-//! So once a second every line is asked about, and at once when a turn finds its key gone elsewhere. Whoever waits there is
+//! So once a second every queue is asked about, and at once when a turn finds its key gone elsewhere. Whoever waits there is
 //! answered so that a cluster client asks again and is sent to the right server.
 
 use super::names::{KeyId, KeyRef};
@@ -11,12 +11,12 @@ use super::settled_slots::SettledSlots;
 use super::Engine;
 use crate::lock::{Millis, Steady};
 
-/// How often every line is asked about, in milliseconds. Redis looks at clients blocked on keys as often.
+/// How often every queue is asked about, in milliseconds. Redis looks at clients blocked on keys as often.
 const EVERY: Millis = Millis(1000);
-/// How many lines a slice asks about at most: what is due is not held up by many queues.
+/// How many queues a slice asks about at most: what is due is not held up by many queues.
 const PROBES_MAX: usize = 256;
 
-/// The lines that are still to be asked about, and when all are.
+/// The queues that are still to be asked about, and when all are.
 #[derive(Debug, Default)]
 pub struct Sweep {
     in_cluster: bool,
@@ -25,34 +25,34 @@ pub struct Sweep {
 }
 
 impl<W: Waiting> Engine<W> {
-    /// The server is part of a cluster: lines may find themselves at the wrong server, and slots come and go.
+    /// The server is part of a cluster: queues may find themselves at the wrong server, and slots come and go.
     pub fn join_cluster(&mut self) {
         self.sweep.in_cluster = true;
         self.settled_slots = Some(Box::new(SettledSlots::new()));
     }
 
-    /// When the next line is to be asked about; the beginning of time if one is now.
+    /// When the next queue is to be asked about; the beginning of time if one is now.
     pub(super) fn next_sweep(&self) -> Option<Steady> {
         let is_needed = self.sweep.in_cluster && self.waiters.len() > 0;
         let due = if self.sweep.left.is_empty() { self.sweep.due } else { None };
         is_needed.then(|| due.unwrap_or(Steady(i64::MIN)))
     }
 
-    /// These lines are asked about first.
-    pub(super) fn sweep_first(&mut self, lines: &[KeyId]) {
+    /// These queues are asked about first.
+    pub(super) fn sweep_first(&mut self, queues: &[KeyId]) {
         if self.sweep.in_cluster {
-            self.sweep.left.extend_from_slice(lines);
+            self.sweep.left.extend_from_slice(queues);
         }
     }
 
-    /// This key was found to be elsewhere: its line is asked about first.
+    /// This key was found to be elsewhere: its queue is asked about first.
     pub(super) fn sweep_soon(&mut self, key: &KeyId) {
-        if self.lines.get(key.borrow()).is_some() {
+        if self.queues.get(key.borrow()).is_some() {
             self.sweep_first(std::slice::from_ref(key));
         }
     }
 
-    /// Asks about lines that are due for it, a slice at most, and sends away who waits in vain.
+    /// Asks about queues that are due for it, a slice at most, and sends away who waits in vain.
     pub(super) fn sweep<S: Server>(&mut self, server: &mut S, slice: &mut Slice) {
         let Some(due) = self.next_sweep() else {
             self.sweep.left.clear();
@@ -64,7 +64,7 @@ impl<W: Waiting> Engine<W> {
         }
         if self.sweep.left.is_empty() {
             self.sweep.due = Some(now + EVERY);
-            self.sweep.left = self.lines.keys(None);
+            self.sweep.left = self.queues.keys(None);
         }
         for _ in 0..PROBES_MAX {
             if slice.is_over(server, &mut self.spent) {
@@ -83,13 +83,13 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// Answers everybody in this line with that. False if the slice was over before.
+    /// Answers everybody in this queue with that. False if the slice was over before.
     fn send_away<S: Server>(&mut self, server: &S, at: KeyRef, reply: &Reply, slice: &mut Slice) -> bool {
-        while let Some(first) = self.lines.get(at).and_then(|line| line.first()).map(|(ticket, _)| ticket) {
+        while let Some(first) = self.queues.get(at).and_then(|queue| queue.first()).map(|(ticket, _)| ticket) {
             if slice.is_over(server, &mut self.spent) {
                 return false;
             }
-            self.leave_line(at, first);
+            self.leave_queue(at, first);
             self.stats.waits_redirected += 1;
             self.spent.answers += 1;
             self.waiters.answer(first, |_| reply.clone());

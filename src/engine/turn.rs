@@ -29,13 +29,13 @@ impl<W: Waiting> Engine<W> {
             (Found::Free, Some(slots)) => slots.enter(at.name, &mut self.fences, now),
             (Found::Free | Found::Lock, _) => {}
         }
-        let known_line = self.lines.get_mut(at);
-        let had_line = known_line.is_some();
+        let known_queue = self.queues.get_mut(at);
+        let had_queue = known_queue.is_some();
         let mut effects = mem::take(&mut self.effects);
         let mut rights = key.rights();
         let mut turn = Turn {
             holders: key.stored().map_or(&mut self.no_holders, |stored| &mut stored.holders),
-            line: known_line.unwrap_or(&mut self.no_line),
+            queue: known_queue.unwrap_or(&mut self.no_queue),
             fences: &mut self.fences,
             holders_max: self.settings.holders_max(),
             now,
@@ -43,18 +43,18 @@ impl<W: Waiting> Engine<W> {
             effects: &mut effects,
         };
         let result = step(&mut turn);
-        if had_line && turn.is_unserved() {
+        if had_queue && turn.is_unserved() {
             self.come_again(at);
         }
-        if had_line {
-            self.lines.remove_if_idle(at);
-        } else if !self.no_line.is_idle() {
-            self.lines.insert(at, mem::take(&mut self.no_line));
+        if had_queue {
+            self.queues.remove_if_idle(at);
+        } else if !self.no_queue.is_idle() {
+            self.queues.insert(at, mem::take(&mut self.no_queue));
         }
         self.record(at, key, now, &effects);
-        let has_line = self.lines.get(at).is_some();
-        if had_line || has_line {
-            self.contended.note(at, key.stored().map(|stored| &stored.holders), has_line);
+        let has_queue = self.queues.get(at).is_some();
+        if had_queue || has_queue {
+            self.contended.note(at, key.stored().map(|stored| &stored.holders), has_queue);
         }
         self.spent.steps += 1 + effects.len();
         // In their order. Taken from the end they cost less than by `drain`.
@@ -222,7 +222,7 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// Answers a waiter whose wait ran out, and who has left its line.
+    /// Answers a waiter whose wait ran out, and who has left its queue.
     pub(super) fn time_out(&mut self, ticket: Ticket) {
         self.stats.wait_timeouts += 1;
         self.spent.answers += 1;
@@ -257,11 +257,11 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// Tells everybody in line that the key holds a value of another type.
+    /// Tells everybody in the queue that the key holds a value of another type.
     fn turn_away(&mut self, at: KeyRef) {
-        let Some(line) = self.lines.remove(at) else { return };
+        let Some(queue) = self.queues.remove(at) else { return };
         self.contended.note(at, None, false);
-        for (ticket, _) in line.iter() {
+        for (ticket, _) in queue.iter() {
             self.waiters.answer(ticket, |_| Reply::WrongType);
         }
     }
@@ -275,25 +275,25 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// A parked waiter leaves its line.
+    /// A parked waiter leaves its queue.
     pub(super) fn leave_parked(&mut self, ticket: Ticket) {
         if let Some(key) = self.waiters.key(ticket) {
-            self.leave_line(key.borrow(), ticket);
+            self.leave_queue(key.borrow(), ticket);
         }
     }
 
-    /// Somebody leaves a line without having been served. Whoever stood behind may have waited for nothing else.
-    pub(super) fn leave_line(&mut self, at: KeyRef, ticket: Ticket) {
-        let Some(line) = self.lines.get_mut(at) else { return };
-        let was_first = line.first().is_some_and(|(first, _)| first == ticket);
-        line.leave(ticket);
+    /// Somebody leaves a queue without having been served. Whoever stood behind may have waited for nothing else.
+    pub(super) fn leave_queue(&mut self, at: KeyRef, ticket: Ticket) {
+        let Some(queue) = self.queues.get_mut(at) else { return };
+        let was_first = queue.first().is_some_and(|(first, _)| first == ticket);
+        queue.leave(ticket);
         // One who wants the lock alone waits for a holder, whoever left.
-        let frees_next = line.first().is_some_and(|(_, next)| next.mode != Mode::Exclusive);
+        let frees_next = queue.first().is_some_and(|(_, next)| next.mode != Mode::Exclusive);
         if was_first && frees_next {
             self.come_again(at);
         }
-        self.lines.remove_if_idle(at);
-        if self.lines.get(at).is_none() {
+        self.queues.remove_if_idle(at);
+        if self.queues.get(at).is_none() {
             self.contended.note(at, None, false);
         }
     }

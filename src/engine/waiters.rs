@@ -1,4 +1,4 @@
-//! The lines of all locks, and the clients that stand in them.
+//! The queues of all locks, and the clients that stand in them.
 //!
 //! All tables are trees. A hash table that doubles moves all it holds at once, and would stop the server for as long as a
 //! hundred thousand waiters take.
@@ -10,15 +10,15 @@ use super::deadlines::Deadlines;
 use super::names::{KeyId, KeyRef};
 use super::server::{Reply, Waiting};
 use super::slots::Slot;
-use crate::lock::{Line, Owner, Steady, Ticket, User};
+use crate::lock::{Owner, Steady, Ticket, User, WaitQueue};
 
-/// The lines of all locks that have one.
+/// The queues of all locks that have one.
 #[derive(Debug, Default)]
-pub struct Lines(BTreeMap<i32, BTreeMap<Rc<[u8]>, Line>>);
+pub struct WaitQueues(BTreeMap<i32, BTreeMap<Rc<[u8]>, WaitQueue>>);
 
-impl Lines {
-    /// The line of this lock, if it has one.
-    pub fn get(&self, key: KeyRef) -> Option<&Line> {
+impl WaitQueues {
+    /// The queue of this lock, if it has one.
+    pub fn get(&self, key: KeyRef) -> Option<&WaitQueue> {
         // As in `get_mut`.
         if self.0.is_empty() {
             return None;
@@ -27,57 +27,57 @@ impl Lines {
     }
 
     /// The same, to change it.
-    pub fn get_mut(&mut self, key: KeyRef) -> Option<&mut Line> {
-        // Most locks of most servers have no line; then this is all it costs to know.
+    pub fn get_mut(&mut self, key: KeyRef) -> Option<&mut WaitQueue> {
+        // Most locks of most servers have no queue; then this is all it costs to know.
         if self.0.is_empty() {
             return None;
         }
         self.0.get_mut(&key.db)?.get_mut(key.name)
     }
 
-    /// The line's own copy of the key's name.
+    /// The queue's own copy of the key's name.
     pub fn name(&self, key: KeyRef) -> Option<Rc<[u8]>> {
         self.0.get(&key.db)?.get_key_value(key.name).map(|(name, _)| Rc::clone(name))
     }
 
-    /// Gives the lock a line.
-    pub fn insert(&mut self, key: KeyRef, line: Line) {
-        self.0.entry(key.db).or_default().insert(key.name.into(), line);
+    /// Gives the lock a queue.
+    pub fn insert(&mut self, key: KeyRef, queue: WaitQueue) {
+        self.0.entry(key.db).or_default().insert(key.name.into(), queue);
     }
 
-    /// Takes the lock's line away.
-    pub fn remove(&mut self, key: KeyRef) -> Option<Line> {
+    /// Takes the lock's queue away.
+    pub fn remove(&mut self, key: KeyRef) -> Option<WaitQueue> {
         let of_db = self.0.get_mut(&key.db)?;
-        let line = of_db.remove(key.name);
+        let queue = of_db.remove(key.name);
         if of_db.is_empty() {
             self.0.remove(&key.db);
         }
-        line
+        queue
     }
 
-    /// Forgets the line if nobody waits in it and nothing is on its way.
+    /// Forgets the queue if nobody waits in it and nothing is on its way.
     pub fn remove_if_idle(&mut self, key: KeyRef) {
-        if self.get_mut(key).is_some_and(|line| line.is_idle()) {
+        if self.get_mut(key).is_some_and(|queue| queue.is_idle()) {
             self.remove(key);
         }
     }
 
-    /// Every line, and whose it is.
-    pub fn iter(&self) -> impl Iterator<Item = (KeyRef<'_>, &Line)> {
-        self.0.iter().flat_map(|(db, lines)| lines.iter().map(|(name, line)| (KeyRef { db: *db, name }, line)))
+    /// Every queue, and whose it is.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyRef<'_>, &WaitQueue)> {
+        self.0.iter().flat_map(|(db, queues)| queues.iter().map(|(name, queue)| (KeyRef { db: *db, name }, queue)))
     }
 
-    /// Every lock with a line in one of these databases; `None`: in any.
+    /// Every lock with a queue in one of these databases; `None`: in any.
     pub fn keys(&self, dbs: Option<&[i32]>) -> Vec<KeyId> {
         self.0
             .iter()
             .filter(|(db, _)| dbs.is_none_or(|dbs| dbs.contains(db)))
-            .flat_map(|(db, lines)| lines.keys().map(|name| KeyRef { db: *db, name }.to_id()))
+            .flat_map(|(db, queues)| queues.keys().map(|name| KeyRef { db: *db, name }.to_id()))
             .collect()
     }
 }
 
-/// A client that stands in a line.
+/// A client that stands in a queue.
 #[derive(Debug)]
 struct Parked<W> {
     client: W,
@@ -106,7 +106,7 @@ pub struct Waiters<W: Waiting> {
     tickets: BTreeMap<W::Id, Ticket>,
     by_asker: BTreeSet<(User, Rc<Owner>, Ticket)>,
     /// For which locks a user's requests wait that take part in deadlocks, and how many for each.
-    lines_of: BTreeMap<(User, i32, Rc<[u8]>), usize>,
+    queues_of: BTreeMap<(User, i32, Rc<[u8]>), usize>,
     /// How many of `by_asker` have the same owner and user as the one before them.
     repeated: usize,
     wait_ends: Deadlines<Ticket>,
@@ -119,7 +119,7 @@ impl<W: Waiting> Waiters<W> {
             parked: BTreeMap::new(),
             tickets: BTreeMap::new(),
             by_asker: BTreeSet::new(),
-            lines_of: BTreeMap::new(),
+            queues_of: BTreeMap::new(),
             repeated: 0,
             wait_ends: Deadlines::new(),
         }
@@ -135,7 +135,7 @@ impl<W: Waiting> Waiters<W> {
         self.wait_ends.first()
     }
 
-    /// Takes note of the client behind a ticket that has just joined the line of `key`.
+    /// Takes note of the client behind a ticket that has just joined the queue of `key`.
     pub fn park(&mut self, ticket: Ticket, client: W, key: (i32, Rc<[u8]>), until: Option<Steady>, asker: Asker) {
         let wait_end = until.map_or(Slot::NONE, |until| self.wait_ends.insert(until, ticket));
         self.tickets.insert(client.id(), ticket);
@@ -144,7 +144,7 @@ impl<W: Waiting> Waiters<W> {
             self.repeated += usize::from(waits_already);
             self.by_asker.insert((user, Rc::clone(&asker.owner), ticket));
             if asker.takes_part {
-                *self.lines_of.entry((user, key.0, Rc::clone(&key.1))).or_default() += 1;
+                *self.queues_of.entry((user, key.0, Rc::clone(&key.1))).or_default() += 1;
             }
         }
         self.parked.insert(ticket, Box::new(Parked { client, key, wait_end, asker }));
@@ -158,9 +158,9 @@ impl<W: Waiting> Waiters<W> {
     }
 
     /// The locks that requests of this user wait for which take part in deadlocks.
-    pub fn lines_of(&self, user: User) -> impl Iterator<Item = KeyRef<'_>> {
+    pub fn queues_of(&self, user: User) -> impl Iterator<Item = KeyRef<'_>> {
         let from = (user, i32::MIN, Rc::from([]));
-        let theirs = self.lines_of.range(from..).take_while(move |((of, ..), _)| *of == user);
+        let theirs = self.queues_of.range(from..).take_while(move |((of, ..), _)| *of == user);
         theirs.map(|((_, db, name), _)| KeyRef { db: *db, name })
     }
 
@@ -184,7 +184,7 @@ impl<W: Waiting> Waiters<W> {
         self.parked.get(&ticket).map(|parked| KeyRef { db: parked.key.0, name: &parked.key.1 }.to_id())
     }
 
-    /// Answers a waiter that has left its line; the reply may name the owner if the server made it.
+    /// Answers a waiter that has left its queue; the reply may name the owner if the server made it.
     pub fn answer(&mut self, ticket: Ticket, reply: impl FnOnce(Option<Rc<Owner>>) -> Reply) {
         if let Some(parked) = self.take(ticket) {
             let made_owner = parked.asker.is_made.then_some(parked.asker.owner);
@@ -192,7 +192,7 @@ impl<W: Waiting> Waiters<W> {
         }
     }
 
-    /// Lets go of a waiter that has left its line without an answer.
+    /// Lets go of a waiter that has left its queue without an answer.
     pub fn abandon(&mut self, ticket: Ticket) {
         if let Some(parked) = self.take(ticket) {
             parked.client.abandon();
@@ -208,11 +208,11 @@ impl<W: Waiting> Waiters<W> {
             let waits_still = self.requests_of(user, &parked.asker.owner).next().is_some();
             self.repeated -= usize::from(waits_still);
             if parked.asker.takes_part {
-                let line = (user, parked.key.0, Rc::clone(&parked.key.1));
-                match self.lines_of.get_mut(&line) {
+                let queue = (user, parked.key.0, Rc::clone(&parked.key.1));
+                match self.queues_of.get_mut(&queue) {
                     Some(count) if *count > 1 => *count -= 1,
                     _ => {
-                        self.lines_of.remove(&line);
+                        self.queues_of.remove(&queue);
                     }
                 }
             }

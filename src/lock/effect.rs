@@ -1,8 +1,8 @@
 //! What a step of the rules wants done.
 
 use super::hold::{Hold, HoldId, Session};
-use super::line::Ticket;
 use super::owner::Owner;
+use super::queue::Ticket;
 use super::shared::SharedHolders;
 use super::time::Steady;
 
@@ -59,6 +59,6 @@ pub enum Effect {
     Ended(Hold, End),
     /// These holds, whose leases had run out, made room for an exclusive one. They are told of one by one, when there is time.
     Lapsed(SharedHolders),
-    /// Answer this waiter, which has left the line, once what came before is recorded.
+    /// Answer this waiter, which has left the queue, once what came before is recorded.
     Answer(Ticket, Answer),
 }

@@ -1,4 +1,4 @@
-//! All holds on one lock: what is saved of it. Waiters are in [`super::line`], and never saved.
+//! All holds on one lock: what is saved of it. Waiters are in [`super::queue`], and never saved.
 
 use super::hold::{Hold, HoldId, Limit, Mode};
 use super::owner::OwnerRef;

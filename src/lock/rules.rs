@@ -6,13 +6,13 @@ use super::effect::{Answer, Change, Effect, End};
 use super::fence::{Fence, FenceClock};
 use super::hold::{Hold, HoldId, Mode, Origin, Session, User};
 use super::holders::Holders;
-use super::line::{Line, Loss, Ticket, Waiter};
 use super::owner::{Owner, OwnerRef};
+use super::queue::{Loss, Ticket, WaitQueue, Waiter};
 use super::rights::Rights;
 use super::time::{Millis, Now, Steady};
 use crate::planted::{self, Fault};
 
-/// How many waiters one step serves at most. Each costs the server some 10 us. Tests cross this line all the time.
+/// How many waiters one step serves at most. Each costs the server some 10 us. Tests cross this limit all the time.
 const SERVED_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 128 };
 
 /// How many leases that have run out are ended at once: some tenths of a millisecond. Those left over count for nobody and are
@@ -41,7 +41,7 @@ pub struct Acquire<'a> {
 pub enum Wait {
     /// It is refused.
     No,
-    /// It joins the line under this ticket; `until` is `None` for a wait without limit.
+    /// It joins the queue under this ticket; `until` is `None` for a wait without limit.
     Join {
         /// Larger than every ticket before it.
         ticket: Ticket,
@@ -66,7 +66,7 @@ pub enum Acquired {
     Granted(Fence),
     /// Somebody else holds it, or waits for it.
     Refused,
-    /// The request stands in line.
+    /// The request waits in the queue.
     Waits,
     /// The owner holds the lock shared and asks to hold it alone. Two that did would wait for one another for ever.
     MustRelease,
@@ -92,7 +92,7 @@ pub struct Turn<'a> {
     /// What is saved. `Free` where there is no key.
     pub holders: &'a mut Holders,
     /// What is not.
-    pub line: &'a mut Line,
+    pub queue: &'a mut WaitQueue,
     /// The server's fence clock.
     pub fences: &'a mut FenceClock,
     /// The most that may hold together.
@@ -116,8 +116,8 @@ impl Turn<'_> {
             let again = self.ask_again(asked.owner, asked.lease, asked.session, asked.user);
             return again.map_or(Acquired::Refused, |hold| Acquired::Granted(hold.fence));
         }
-        // I4: whoever is in line comes first, also those that `advance` has not come to yet.
-        let may_pass = self.line.is_empty() || planted::is(Fault::NewcomerPasses);
+        // I4: whoever is in the queue comes first, also those that `advance` has not come to yet.
+        let may_pass = self.queue.is_empty() || planted::is(Fault::NewcomerPasses);
         if may_pass && self.holders.admit(asked.mode) {
             if self.is_full() {
                 return Acquired::Full;
@@ -131,7 +131,7 @@ impl Turn<'_> {
             Wait::Join { ticket, until } => {
                 let Acquire { mode, lease, session, user, .. } = asked;
                 let owner = Rc::new(asked.owner.to_owner());
-                self.line.join(ticket, Waiter { owner, mode, lease, since: self.now.steady, until, session, user });
+                self.queue.join(ticket, Waiter { owner, mode, lease, since: self.now.steady, until, session, user });
                 Acquired::Waits
             }
         }
@@ -148,8 +148,8 @@ impl Turn<'_> {
         if fence.is_some() && held.map(|id| id.fence) != fence && !planted::is(Fault::ReleaseIgnoresFence) {
             return false;
         }
-        if !self.line.is_empty() && !planted::is(Fault::ReleaseLeavesWaits) {
-            let withdrawn = self.line.take_of(owner).into_iter();
+        if !self.queue.is_empty() && !planted::is(Fault::ReleaseLeavesWaits) {
+            let withdrawn = self.queue.take_of(owner).into_iter();
             self.effects.extend(withdrawn.map(|(ticket, _)| Effect::Answer(ticket, Answer::Withdrawn)));
         }
         if let Some(id) = held {
@@ -169,7 +169,7 @@ impl Turn<'_> {
             return false;
         }
         // The owner knows that it holds, whatever became of the answers to its requests.
-        self.line.settle(id);
+        self.queue.settle(id);
         match mode {
             Mode::Exclusive => {
                 let mode = if planted::is(Fault::DowngradeLetsNobodyIn) { Mode::Exclusive } else { Mode::Shared(None) };
@@ -192,7 +192,7 @@ impl Turn<'_> {
             return false;
         }
         // As in `downgrade`.
-        self.line.settle(id);
+        self.queue.settle(id);
         let (now, fences) = (self.now.steady, &mut *self.fences);
         let extended = self.holders.update(id, |hold| {
             hold.lease = asked.lease.unwrap_or(hold.lease);
@@ -206,14 +206,14 @@ impl Turn<'_> {
         true
     }
 
-    /// Ends what is over and serves the line. Every step begins with it, so nothing depends on a timer having run.
+    /// Ends what is over and serves the queue. Every step begins with it, so nothing depends on a timer having run.
     pub fn advance(&mut self) {
         // Mostly there is nothing to do, and nothing is called for it.
         if self.holders.first_over(self.now.steady).is_some() {
             self.end_lapsed();
         }
-        if !self.line.is_empty() {
-            self.serve_line();
+        if !self.queue.is_empty() {
+            self.serve_queue();
         }
     }
 
@@ -230,7 +230,7 @@ impl Turn<'_> {
         self.holders.of(owner).filter(|(_, _, hold)| !hold.is_over(self.now.steady))
     }
 
-    fn serve_line(&mut self) {
+    fn serve_queue(&mut self) {
         for _ in 0..SERVED_MAX {
             if !self.is_unserved() {
                 break;
@@ -239,20 +239,20 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether the first in line need not wait any longer: then the lock takes another turn soon.
+    /// Whether the first in the queue need not wait any longer: then the lock takes another turn soon.
     pub fn is_unserved(&self) -> bool {
         let may = |waiter: &Waiter| self.holders.admit(waiter.mode) && !self.is_full();
-        self.line.first().is_some_and(|(_, waiter)| waiter.is_over(self.now.steady) || may(waiter))
+        self.queue.first().is_some_and(|(_, waiter)| waiter.is_over(self.now.steady) || may(waiter))
     }
 
     /// After something outside the rules changed the lock (it was removed, replaced, loaded): owners that hold now stop
-    /// waiting for themselves (I7), then the line is served.
+    /// waiting for themselves (I7), then the queue is served.
     pub fn reconcile(&mut self) {
         self.advance();
-        let owners: Vec<Owner> = if self.holders.len() < self.line.len() {
+        let owners: Vec<Owner> = if self.holders.len() < self.queue.len() {
             self.holders.iter().map(|(_, hold)| hold.owner.clone()).collect()
         } else {
-            self.line.iter().map(|(_, waiter)| (*waiter.owner).clone()).collect()
+            self.queue.iter().map(|(_, waiter)| (*waiter.owner).clone()).collect()
         };
         for owner in &owners {
             self.answer_holder(owner.borrow());
@@ -260,10 +260,10 @@ impl Turn<'_> {
         self.advance();
     }
 
-    /// Takes all requests of an owner that holds out of the line: they ask again. False if it does not hold.
+    /// Takes all requests of an owner that holds out of the queue: they ask again. False if it does not hold.
     fn answer_holder(&mut self, owner: OwnerRef) -> bool {
         let Some((_, held, _)) = self.held_by(owner) else { return false };
-        for (ticket, waiter) in self.line.take_of(owner) {
+        for (ticket, waiter) in self.queue.take_of(owner) {
             let answer = if waiter.is_over(self.now.steady) {
                 Some(Answer::TimedOut)
             } else if !held.satisfies(waiter.mode) {
@@ -282,7 +282,7 @@ impl Turn<'_> {
     /// and is not here: see [`Turn::revoke`].
     pub fn undelivered(&mut self, hold: HoldId, ticket: Ticket) -> bool {
         self.advance();
-        let is_here = match self.line.undelivered(hold, ticket) {
+        let is_here = match self.queue.undelivered(hold, ticket) {
             Loss::Nothing => true,
             Loss::OneOfSeveral(session) => {
                 self.rebind(hold, session);
@@ -316,7 +316,7 @@ impl Turn<'_> {
     pub fn close(&mut self, owner: OwnerRef, session: Session) -> bool {
         self.advance();
         let Some((id, _, hold)) = self.held_by(owner) else { return true };
-        if self.line.is_on_its_way(id, session) {
+        if self.queue.is_on_its_way(id, session) {
             return false;
         }
         if hold.session == Some(session) && !planted::is(Fault::SessionOutlivesConnection) {
@@ -336,7 +336,7 @@ impl Turn<'_> {
         user: Option<User>,
     ) -> Option<HoldId> {
         let (id, ..) = self.held_by(owner)?;
-        self.line.settle(id);
+        self.queue.settle(id);
         let (now, fences) = (self.now, &mut *self.fences);
         let mut changed = false;
         let id = self.holders.update(id, |hold| {
@@ -369,19 +369,19 @@ impl Turn<'_> {
         self.holders.update(id, |hold| hold.session = session);
     }
 
-    /// Takes the first out of the line. It is granted, and its owner's other requests that this satisfies are answered with
+    /// Takes the first out of the queue. It is granted, and its owner's other requests that this satisfies are answered with
     /// the same hold; the longest lease among them counts, and the last of them decides about the session. If its wait has
     /// run out it is told so instead.
     fn serve_first(&mut self) {
         let is_last = planted::is(Fault::GrantOutOfOrder);
-        let next = if is_last { self.line.iter().last() } else { self.line.first() };
+        let next = if is_last { self.queue.iter().last() } else { self.queue.first() };
         let Some((ticket, waiter)) = next else { return };
         let (over, owner) = (waiter.is_over(self.now.steady), Rc::clone(&waiter.owner));
         // Only after something outside the rules: it must not be granted a second time.
         if !over && self.answer_holder((*owner).borrow()) {
             return;
         }
-        let Some(first) = self.line.leave(ticket) else { return };
+        let Some(first) = self.queue.leave(ticket) else { return };
         if first.is_over(self.now.steady) {
             self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             return;
@@ -393,7 +393,7 @@ impl Turn<'_> {
         let mut served = vec![ticket];
         let mut handed = vec![(ticket, first.session)];
         let (mut lease, mut session) = (first.lease, first.session);
-        for (ticket, other) in self.line.take_of((*first.owner).borrow()) {
+        for (ticket, other) in self.queue.take_of((*first.owner).borrow()) {
             if other.is_over(self.now.steady) {
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             } else if !first.mode.satisfies(other.mode) {
@@ -408,7 +408,7 @@ impl Turn<'_> {
         }
         let wanted = Wanted { owner: (*first.owner).clone(), mode: first.mode, lease, session, user: first.user };
         let id = self.grant(wanted, Some(first.since));
-        self.line.hand(id, handed);
+        self.queue.hand(id, handed);
         self.effects.extend(served.into_iter().map(|ticket| Effect::Answer(ticket, Answer::Granted(id))));
     }
 
@@ -449,7 +449,7 @@ impl Turn<'_> {
 
     /// Ends the hold of this name, if there is one.
     fn end(&mut self, id: HoldId, why: End) {
-        self.line.settle(id);
+        self.queue.settle(id);
         if let Some(hold) = self.holders.remove(id) {
             self.effects.push(Effect::Ended(hold, why));
         }

@@ -12,7 +12,7 @@ use super::hold::{Hold, HoldId, Limit};
 use super::owner::{Owner, OwnerRef};
 use super::time::Steady;
 
-/// How many holders are kept in a list. Tests cross this line all the time.
+/// How many holders are kept in a list. Tests cross this limit all the time.
 const FEW_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 12 };
 
 /// Above every hold that ends at the same moment.

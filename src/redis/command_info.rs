@@ -75,7 +75,8 @@ const READ: u32 = raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS;
 
 /// LOCK.ACQUIRE
 pub const ACQUIRE: CommandInfo = CommandInfo {
-    summary: c"Acquires a lock and returns its fence, or null when it is busy. Optionally waits in line for it.",
+    summary:
+        c"Acquires a lock and returns its fence, or null when it is busy. Optionally waits for it in a FIFO queue.",
     complexity: c"O(log N) with N being the number of locks and waiters.",
     arity: -3,
     key: READ_WRITE,

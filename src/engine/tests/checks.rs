@@ -63,10 +63,10 @@ impl World {
         assert_eq!(noted, bound, "what is found from connection {connection}, and what follows it");
     }
 
-    /// Panics if anybody stands first in line who need not wait. The server may write.
+    /// Panics if anybody is first in the queue who need not wait. The server may write.
     pub fn assert_served(&mut self) {
         for key in self.engine.waited_for() {
-            let Some((_, first)) = self.engine.lines.get(key.borrow()).and_then(Line::first) else { continue };
+            let Some((_, first)) = self.engine.queues.get(key.borrow()).and_then(WaitQueue::first) else { continue };
             let (mode, now) = (first.mode, self.fake.now.steady);
             assert!(!first.is_over(now), "{first:?} of {key:?} waits too long");
             let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db(), key.name().to_vec())) else {

@@ -159,7 +159,7 @@ fn lock_that_comes_before_its_slot_is_looked_at_once() {
     assert_eq!((world.hold(K), world.engine.stats().lease_ends), (None, 1));
 }
 
-/// Its line was kept, and the engine came back to it fifty times a second for ever.
+/// Its queue was kept, and the engine came back to it fifty times a second for ever.
 #[test]
 fn grant_that_nobody_was_told_of_is_forgotten_when_its_slot_has_left() {
     let mut world = cluster();

@@ -258,7 +258,7 @@ fn a_ttl_set_by_hand_is_taken_off_everywhere_or_nowhere() {
     pair.follow();
 }
 
-/// Its line lets somebody in alone, whose release or downgrade in the same step lets in readers: that the shared holders were cleared out
+/// Its queue lets somebody in alone, whose release or downgrade in the same step lets in readers: that the shared holders were cleared out
 /// of the way between shows in nothing that is there afterwards.
 #[test]
 fn expired_holders_that_made_room_for_one_who_left_at_once_are_gone_everywhere() {

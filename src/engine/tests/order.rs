@@ -25,7 +25,7 @@ fn a_release_is_recorded_and_replicated_before_the_waiter_is_answered() {
     let granted = replicated(&format!("granted a {first}"));
     assert_eq!(world.did(), [granted, signalled(), published(KeyEvent::Acquire)]);
     let client = world.wait(K, "b", 100, Patience::Endless);
-    assert_eq!(world.did(), [], "joining the line is told to nobody");
+    assert_eq!(world.did(), [], "joining the queue is told to nobody");
     assert_eq!(world.release(K, "a"), Ok(true));
     let fence = first + 1;
     let done = world.did();
@@ -185,7 +185,7 @@ fn a_halted_verdict_leaves_the_work_for_a_later_try() {
 }
 
 #[test]
-fn a_value_of_another_type_turns_the_line_away_and_refuses_every_command() {
+fn a_value_of_another_type_turns_the_queue_away_and_refuses_every_command() {
     let mut world = World::new();
     world.grant(K, "a", 100);
     let (one, two) = (world.wait(K, "b", 1, Patience::Endless), world.wait(K, "c", 1, Patience::For(Millis(50))));
@@ -236,7 +236,7 @@ fn an_owner_that_the_server_made_is_named_in_the_answer() {
 }
 
 #[test]
-fn a_line_that_was_turned_away_lets_go_of_who_comes_too_late() {
+fn a_queue_that_was_turned_away_lets_go_of_who_comes_too_late() {
     let mut world = World::new();
     world.grant(K, "a", 100);
     let client = Client { id: 7, log: world.fake.log.clone() };

@@ -1,6 +1,6 @@
 //! Random sequences of everything that commands, clients, connections, operators and time can do to a small data set.
 //! Whenever the timer comes to rest: each lock has its one deadline, each hold its connection, nothing that is over is left,
-//! and nobody stands first in line who could be let in.
+//! and nobody is first in the queue who could be let in.
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -272,7 +272,7 @@ impl Story {
     fn assert_modes(&self, key: (i32, Vec<u8>)) {
         let Some(Value::Lock(stored)) = self.world.fake.data.get(&key) else { return };
         let at = KeyRef { db: key.0, name: &key.1 };
-        for (_, waiter) in self.world.engine.lines.get(at).into_iter().flat_map(Line::iter) {
+        for (_, waiter) in self.world.engine.queues.get(at).into_iter().flat_map(WaitQueue::iter) {
             assert!(stored.holders.of((*waiter.owner).borrow()).is_none(), "{waiter:?} waits for itself");
         }
     }
@@ -296,10 +296,10 @@ impl Story {
             assert!(rounds < 1000, "somebody waits for ever");
         }
         assert!(self.waited.keys().all(|client| self.answered.contains(client)), "somebody was never answered");
-        assert!(self.world.engine.waited_for().is_empty(), "a line of nobody is kept");
+        assert!(self.world.engine.waited_for().is_empty(), "a queue of nobody is kept");
         assert!(!self.world.engine.waiters.some_wait_twice());
         let (kept, nothing) = (&self.world.engine.contended, Contended::default());
-        assert_eq!(format!("{kept:?}"), format!("{nothing:?}"), "who holds locks without a line is kept");
+        assert_eq!(format!("{kept:?}"), format!("{nothing:?}"), "who holds locks without a queue is kept");
         self.world.assert_ends();
     }
 }

@@ -48,7 +48,7 @@ fn for_one_whom_nobody_waits_for_nothing_is_searched() {
     assert_eq!(world.looks, 0);
 }
 
-/// What is known of who holds the locks with a line follows every change of them.
+/// What is known of who holds the locks with a queue follows every change of them.
 #[test]
 fn a_cycle_is_found_however_the_one_who_asks_came_to_its_hold() {
     type Act = fn(&mut World);
@@ -125,7 +125,7 @@ fn a_big_graph_costs_no_more_than_the_limit() {
     }
 }
 
-/// The same where there is nothing to follow at each lock: their line waits for room, which is nobody's to make.
+/// The same where there is nothing to follow at each lock: their queue waits for room, which is nobody's to make.
 #[test]
 fn requests_without_an_edge_cost_no_more_than_the_limit_either() {
     let mut world = World::new();
@@ -135,7 +135,7 @@ fn requests_without_an_edge_cost_no_more_than_the_limit_either() {
     for n in 0..200 {
         world.grants(hold(name(n), "other").shared());
         world.grants(hold((1, name(n).1), "other").shared());
-        // An exclusive one stands first, and leaves the line without the timer having rung.
+        // An exclusive one stands first, and leaves the queue without the timer having rung.
         let head = world.waits(wait(name(n), "head"));
         world.waits(wait(name(n), "hub").shared());
         world.engine.leave(head);

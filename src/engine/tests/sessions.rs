@@ -277,7 +277,7 @@ fn after_a_change_of_role_a_hold_follows_a_connection_again_when_asked_for() {
     assert_eq!(world.hold(K), None);
 }
 
-/// The waiter's connection closes, and before it leaves the line it is granted: its answer finds nobody.
+/// The waiter's connection closes, and before it leaves the queue it is granted: its answer finds nobody.
 #[test]
 fn a_grant_to_a_connection_that_has_closed_goes_to_the_next_one() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Lines at the wrong server of a cluster.
+//! Queues at the wrong server of a cluster.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn a_second_passes(world: &mut World) {
 }
 
 #[test]
-fn everybody_in_a_line_whose_slot_left_is_told_to_ask_again_within_a_second() {
+fn everybody_in_a_queue_whose_slot_left_is_told_to_ask_again_within_a_second() {
     let mut world = cluster();
     world.grant(K, "a", 60_000);
     world.grant(K2, "a", 60_000);
@@ -31,7 +31,7 @@ fn everybody_in_a_line_whose_slot_left_is_told_to_ask_again_within_a_second() {
 }
 
 #[test]
-fn a_key_that_went_elsewhere_sends_its_line_away_at_once() {
+fn a_key_that_went_elsewhere_sends_its_queue_away_at_once() {
     let mut world = cluster();
     world.grant(K, "a", 60_000);
     let client = world.wait(K, "b", 50, Patience::Endless);
@@ -59,7 +59,7 @@ fn nobody_is_granted_a_lock_of_a_cluster_that_is_down() {
 /// Valkey 9 leaves clients blocked that wait without keys when a manual failover makes their node a replica: they waited for
 /// ever.
 #[test]
-fn a_line_at_a_node_that_became_a_replica_is_sent_away() {
+fn a_queue_at_a_node_that_became_a_replica_is_sent_away() {
     let mut world = cluster();
     world.grant(K, "a", 500);
     let client = world.wait(K, "b", 50, Patience::Endless);
@@ -75,7 +75,7 @@ fn a_line_at_a_node_that_became_a_replica_is_sent_away() {
 
 /// Too few replicas, and the slot moved: the client is better off at its new server.
 #[test]
-fn a_line_is_sent_away_also_while_the_server_takes_no_writes() {
+fn a_queue_is_sent_away_also_while_the_server_takes_no_writes() {
     for standing in [Standing::Writable, Standing::Halted] {
         let mut world = cluster();
         world.grant(K, "a", 500);
@@ -109,9 +109,9 @@ fn many_waiters_of_one_queue_are_sent_away_in_slices() {
     assert_eq!(world.engine.waiters(), 0);
 }
 
-/// Asking about many lines takes its time; a lease that ends meanwhile is not held up by it.
+/// Asking about many queues takes its time; a lease that ends meanwhile is not held up by it.
 #[test]
-fn many_lines_are_asked_about_beside_what_is_due() {
+fn many_queues_are_asked_about_beside_what_is_due() {
     let mut world = cluster();
     let keys: Vec<Name> = (0..2000).map(|n| (n, "many")).collect();
     for key in &keys {

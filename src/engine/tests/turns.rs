@@ -1,4 +1,4 @@
-//! Lines that take several turns to serve (tests serve two a turn), and heads of lines that go away.
+//! Queues that take several turns to serve (tests serve two a turn), and heads of queues that go away.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn wait_all(world: &mut World, count: usize) -> Vec<u64> {
 }
 
 #[test]
-fn a_line_of_shared_waiters_is_let_in_turn_by_turn_without_another_event() {
+fn a_queue_of_shared_waiters_is_let_in_turn_by_turn_without_another_event() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     let clients = wait_all(&mut world, 9);
@@ -51,7 +51,7 @@ fn newcomers_between_the_turns_pass_nobody() {
     world.assert_at_rest();
 }
 
-/// The next ones have waited long enough while the line was being served: they are told so, in their turn.
+/// The next ones have waited long enough while the queue was being served: they are told so, in their turn.
 #[test]
 fn waits_that_run_out_between_the_turns_are_never_granted() {
     let mut world = World::new();

@@ -62,7 +62,7 @@ fn an_owner_that_extends_or_releases_knows_of_its_hold() {
         world.settle();
         assert_eq!(world.hold(K).unwrap().0, "a", "{name}");
         assert_eq!(world.engine.stats().undelivered_grants, 0, "{name}");
-        assert_eq!(world.engine.waited_for(), [], "{name}: a line of nobody is kept");
+        assert_eq!(world.engine.waited_for(), [], "{name}: a queue of nobody is kept");
     }
 }
 
@@ -245,10 +245,10 @@ fn a_replica_forgets_grants_that_found_nobody() {
     world.lose(K, &answers[0].1);
     world.settle();
     assert_eq!(world.hold(K), held);
-    assert_eq!(world.engine.waited_for(), [], "a line of nobody is kept");
+    assert_eq!(world.engine.waited_for(), [], "a queue of nobody is kept");
 }
 
-/// A transaction may release a lock, kill the next in line, and take the lock elsewhere, all before anything is delivered.
+/// A transaction may release a lock, kill the next in the queue, and take the lock elsewhere, all before anything is delivered.
 #[test]
 fn hold_that_nobody_was_told_of_ends_wherever_its_lock_went() {
     type Act = fn(&mut World);

@@ -33,7 +33,7 @@ pub struct Flight {
 #[derive(Clone, Debug)]
 pub struct Bench {
     pub holders: Holders,
-    pub line: Line,
+    pub queue: WaitQueue,
     pub fences: FenceClock,
     pub now: Now,
     pub next_ticket: u64,
@@ -79,7 +79,7 @@ impl Bench {
     pub fn new() -> Bench {
         Bench {
             holders: Holders::Free,
-            line: Line::default(),
+            queue: WaitQueue::default(),
             fences: FenceClock::new(),
             now: START,
             next_ticket: 1,
@@ -95,9 +95,9 @@ impl Bench {
         self.holders.of(who.owner().borrow()).map(|(id, mode, hold)| (id, mode, hold.clone()))
     }
 
-    /// The ticket of the n-th in line.
+    /// The ticket of the n-th in the queue.
     pub fn nth(&self, n: usize) -> Option<Ticket> {
-        self.line.iter().nth(n).map(|(ticket, _)| ticket)
+        self.queue.iter().nth(n).map(|(ticket, _)| ticket)
     }
 
     pub fn session_of(&self, bound: Bound) -> Option<Session> {
@@ -116,11 +116,11 @@ impl Bench {
     }
 
     pub fn is_unserved(&self) -> bool {
-        let (mut holders, mut line, mut fences) = (self.holders.clone(), self.line.clone(), self.fences.clone());
+        let (mut holders, mut queue, mut fences) = (self.holders.clone(), self.queue.clone(), self.fences.clone());
         let (mut denied, mut effects) = (self.denied.clone(), Vec::new());
-        let (holders, line, fences) = (&mut holders, &mut line, &mut fences);
+        let (holders, queue, fences) = (&mut holders, &mut queue, &mut fences);
         let (rights, effects) = (&mut denied, &mut effects);
-        Turn { holders, line, fences, holders_max: HOLDERS_MAX, now: self.now, rights, effects }.is_unserved()
+        Turn { holders, queue, fences, holders_max: HOLDERS_MAX, now: self.now, rights, effects }.is_unserved()
     }
 
     fn fence(&self, who: Who, tag: Tag) -> Option<Fence> {
@@ -152,7 +152,7 @@ impl Bench {
     /// Lets it happen.
     pub fn unchecked(&mut self, event: Event) -> Step {
         let mut effects = Vec::new();
-        let sessions: Vec<_> = self.line.iter().map(|(ticket, waiter)| (ticket, waiter.session)).collect();
+        let sessions: Vec<_> = self.queue.iter().map(|(ticket, waiter)| (ticket, waiter.session)).collect();
         let told = self.happen(event, &mut effects);
         self.close_gone(&mut effects);
         for effect in &effects {
@@ -222,12 +222,12 @@ impl Bench {
             }
             Event::WallClock(ms) => self.now.unix.0 = self.now.unix.0.saturating_add_signed(ms * 1000),
             Event::Leave(n) => {
-                self.nth(n).map(|ticket| self.line.leave(ticket));
+                self.nth(n).map(|ticket| self.queue.leave(ticket));
             }
             // To a connection that has closed nothing is delivered.
             Event::Delivered(n) if self.flying.get(n).is_some_and(|flight| self.is_reached(flight)) => {
                 let Flight { ticket, hold, .. } = self.flying.remove(n);
-                self.line.delivered(hold, ticket);
+                self.queue.delivered(hold, ticket);
             }
             Event::Delivered(_) => {}
             Event::Remove => self.holders = Holders::Free,
@@ -259,9 +259,9 @@ impl Bench {
         let gone = self.sessions[n];
         reconnect(&mut self.sessions, n);
         let theirs = |(_, waiter): &(Ticket, &Waiter)| waiter.session == Some(gone);
-        let leaving: Vec<_> = self.line.iter().filter(theirs).map(|(ticket, _)| ticket).collect();
+        let leaving: Vec<_> = self.queue.iter().filter(theirs).map(|(ticket, _)| ticket).collect();
         for ticket in leaving {
-            self.line.leave(ticket);
+            self.queue.leave(ticket);
         }
         for who in Who::ALL {
             self.turn(effects).close(who.owner().borrow(), gone);
@@ -281,21 +281,21 @@ impl Bench {
     /// Waits that ran out, as the engine's timer sees to them.
     fn run_out(&mut self, effects: &mut Vec<Effect>) {
         let steady = self.now.steady;
-        let over: Vec<_> = self.line.iter().filter(|(_, waiter)| waiter.is_over(steady)).map(|(t, _)| t).collect();
+        let over: Vec<_> = self.queue.iter().filter(|(_, waiter)| waiter.is_over(steady)).map(|(t, _)| t).collect();
         for ticket in over {
-            self.line.leave(ticket);
+            self.queue.leave(ticket);
             effects.push(Effect::Answer(ticket, Answer::TimedOut));
         }
     }
 
     fn turn<'a>(&'a mut self, effects: &'a mut Vec<Effect>) -> Turn<'a> {
-        let Bench { holders, line, fences, now, denied, .. } = self;
-        Turn { holders, line, fences, holders_max: HOLDERS_MAX, now: *now, rights: denied, effects }
+        let Bench { holders, queue, fences, now, denied, .. } = self;
+        Turn { holders, queue, fences, holders_max: HOLDERS_MAX, now: *now, rights: denied, effects }
     }
 
     /// Waits until everything is over: then everybody has been answered, and nothing is remembered.
     pub fn drain(&mut self) {
-        while !(self.line.is_empty() && self.holders == Holders::Free) {
+        while !(self.queue.is_empty() && self.holders == Holders::Free) {
             self.step(Event::Pass(1_000_000));
             self.step(Event::Ring);
         }
@@ -303,6 +303,6 @@ impl Bench {
             self.step(Event::Undelivered(0));
         }
         assert!(self.record.open.is_empty(), "never answered: {:?}", self.record.open);
-        assert!(self.line.is_idle());
+        assert!(self.queue.is_idle());
     }
 }

@@ -94,7 +94,7 @@ fn mode(mode: Mode) -> i64 {
 /// and which fences are the same. Fences and tickets only ever rise, so their numbers do not matter.
 fn look(bench: &Bench, owners: usize) -> Vec<i64> {
     let now = bench.now.steady.0;
-    let mut seen = vec![owners as i64, i64::from(bench.record.open.is_empty()), bench.line.len() as i64];
+    let mut seen = vec![owners as i64, i64::from(bench.record.open.is_empty()), bench.queue.len() as i64];
     seen.extend(bench.denied.iter().map(|user| i64::from(user.0.get())));
     let mut fences = Names(Vec::new());
     let session = |session: Option<Session>| match session {
@@ -108,14 +108,14 @@ fn look(bench: &Bench, owners: usize) -> Vec<i64> {
         seen.extend([-1, who as i64, mode(how), left, hold.lease.0 as i64, origin, session(hold.session), nth]);
         seen.extend([fences.of(hold.fence), i64::from(hold.user.is_none())]);
     }
-    for (_, waiter) in bench.line.iter() {
+    for (_, waiter) in bench.queue.iter() {
         let left = waiter.until.map_or(-1, |until| (until.0 - now).max(0));
         let who = Who::of(&waiter.owner) as i64;
         seen.extend([-2, who, mode(waiter.mode), waiter.lease.0 as i64, left, session(waiter.session)]);
     }
     for Flight { ticket, hold, session: on } in &bench.flying {
-        // What the line remembers of it: what its loss would mean, now and once all before it are lost.
-        let mut probe = bench.line.clone();
+        // What the queue remembers of it: what its loss would mean, now and once all before it are lost.
+        let mut probe = bench.queue.clone();
         let alone = format!("{:?}", probe.clone().undelivered(*hold, *ticket));
         for before in bench.flying.iter().take_while(|flight| flight.ticket < *ticket) {
             probe.undelivered(before.hold, before.ticket);

@@ -158,7 +158,7 @@ impl Watch<'_> {
         *named.unwrap_or_else(|| panic!("nobody's hold is called {id:?}")).0
     }
 
-    /// The session of the request that is answered with this hold: one in line, or the one that is made now.
+    /// The session of the request that is answered with this hold: one in the queue, or the one that is made now.
     fn asked(&self, id: HoldId, rest: &[Effect]) -> Option<Option<Session>> {
         match (self.next_told(id, rest), self.event) {
             (Some(ticket), _) => Some(self.record.open[&ticket].session),
@@ -192,7 +192,7 @@ impl Watch<'_> {
         let (who, mode, session) = match (told.first(), self.event) {
             (Some((first, _)), _) => {
                 let live = record.open.iter().find(|(_, open)| !open.is_over(self.now)).map(|(ticket, _)| *ticket);
-                assert_eq!(live, Some(*first), "I4: not the first in line was granted");
+                assert_eq!(live, Some(*first), "I4: not the first in the queue was granted");
                 let open = &record.open[first];
                 assert_eq!(waited_since, Some(open.since));
                 (open.who, open.mode, told.last().unwrap().1)
@@ -343,10 +343,10 @@ impl Watch<'_> {
 
     fn waiters(&mut self) {
         let Watch { before, event, now, after, ref mut record, .. } = *self;
-        after.line.assert_sound();
-        let waiting: Vec<_> = after.line.iter().map(|(ticket, waiter)| (ticket, Who::of(&waiter.owner))).collect();
+        after.queue.assert_sound();
+        let waiting: Vec<_> = after.queue.iter().map(|(ticket, waiter)| (ticket, Who::of(&waiter.owner))).collect();
         let open: Vec<_> = record.open.iter().map(|(ticket, open)| (*ticket, open.who)).collect();
-        assert_eq!(waiting, open, "I5: who is in line, and who was not answered");
+        assert_eq!(waiting, open, "I5: who is in the queue, and who was not answered");
         let modes: Vec<Mode> = after.holders.iter().map(|(mode, _)| mode).collect();
         let first = record.open.values().next();
         let unserved = first.is_some_and(|first| first.is_over(now) || may_enter(&modes, first.mode));
@@ -381,7 +381,7 @@ impl Watch<'_> {
         record.highest = highest;
         assert_eq!(before.fences.last() != after.fences.last(), drawn, "I3: a fence was drawn for nothing");
         if waiting.is_empty() && after.flying.is_empty() {
-            assert!(after.line.is_idle(), "an answer is waited for that nobody gave");
+            assert!(after.queue.is_idle(), "an answer is waited for that nobody gave");
         }
     }
 }

@@ -29,7 +29,7 @@ enum Request {
 /// A lock, and what it told.
 struct Lock {
     holders: Holders,
-    line: Line,
+    queue: WaitQueue,
     fences: FenceClock,
     tickets: u64,
     told: Vec<Effect>,
@@ -37,8 +37,8 @@ struct Lock {
 
 impl Lock {
     fn free() -> Lock {
-        let (holders, line, fences) = (Holders::Free, Line::default(), FenceClock::new());
-        Lock { holders, line, fences, tickets: 0, told: Vec::new() }
+        let (holders, queue, fences) = (Holders::Free, WaitQueue::default(), FenceClock::new());
+        Lock { holders, queue, fences, tickets: 0, told: Vec::new() }
     }
 
     /// A lock that all hold together for a millisecond from the start on.
@@ -53,9 +53,9 @@ impl Lock {
     /// What is answered, and how many holds this one step ended.
     fn step(&mut self, now: Now, n: usize, request: Request) -> (Acquired, usize) {
         let (owner, mut effects) = (owner(n), Vec::new());
-        let Lock { holders, line, fences, .. } = self;
+        let Lock { holders, queue, fences, .. } = self;
         let rights = &mut BTreeSet::new();
-        let mut turn = Turn { holders, line, fences, holders_max: OWNERS, now, rights, effects: &mut effects };
+        let mut turn = Turn { holders, queue, fences, holders_max: OWNERS, now, rights, effects: &mut effects };
         let yes = |done| if done { Acquired::Waits } else { Acquired::Refused };
         let owner = owner.borrow();
         let answer = match request {
@@ -173,9 +173,9 @@ proptest! {
                 ms += passed;
                 settled.settle(after(ms));
                 let request = match request {
-                    // A step serves no more of a line than that.
+                    // A step serves no more of a queue than that.
                     Request::Acquire(mode, lease, waits) => {
-                        Request::Acquire(mode, lease, waits && settled.line.len() < 2)
+                        Request::Acquire(mode, lease, waits && settled.queue.len() < 2)
                     }
                     other => other,
                 };
@@ -183,8 +183,8 @@ proptest! {
                 prop_assert_eq!(theirs.0, expected.0, "{:?} of {}", request, n);
                 prop_assert!(theirs.1 <= OWNERS / 2, "{} ends in one step", theirs.1);
                 prop_assert_eq!(lags.held(after(ms)), settled.held(after(ms)));
-                prop_assert_eq!(lags.line.len(), settled.line.len());
-                lags.line.assert_sound();
+                prop_assert_eq!(lags.queue.len(), settled.queue.len());
+                lags.queue.assert_sound();
             }
         }
         lags.settle(after(ms));

@@ -10,9 +10,9 @@ mod bench;
 mod exhaustive;
 mod invariants;
 mod lapsed;
-mod line;
 mod model;
 pub mod program;
+mod queue;
 mod random;
 mod reach;
 mod shared;
@@ -21,7 +21,7 @@ mod words;
 
 use std::collections::BTreeSet;
 
-use super::line::Waiter;
+use super::queue::Waiter;
 use super::*;
 use bench::{Bench, Step, Told};
 
@@ -126,7 +126,7 @@ pub enum Event {
     Downgrade(Who, Tag),
     /// EXTEND: owner, lease (0: left out).
     Extend(Who, u64, Tag, Lift),
-    /// The n-th in line is gone.
+    /// The n-th in the queue is gone.
     Leave(usize),
     /// The n-th of the answers on their way arrived.
     Delivered(usize),

@@ -103,7 +103,7 @@ impl Model {
         Told::Nothing
     }
 
-    /// Whatever is over is over, the first end first. Then the line is served: nobody before the one who came before.
+    /// Whatever is over is over, the first end first. Then the queue is served: nobody before the one who came before.
     fn serve(&mut self) {
         let now = self.now.steady;
         while let Some(over) = self.holding.iter().filter(|h| h.hold.end <= now).min_by_key(|h| (h.hold.end, h.id)) {

@@ -89,11 +89,11 @@ impl Pair {
         let expected: Vec<_> = holding.into_iter().map(|holding| (holding.id, holding.mode, holding.hold)).collect();
         let held = bench.holders.iter().map(|(_, hold)| bench.held(Who::of(&hold.owner)).unwrap());
         assert_eq!(held.collect::<Vec<_>>(), expected, "the rules hold the left, the contract the right");
-        let waiting: Vec<_> = bench.line.iter().map(|(ticket, waiter)| (ticket, waiter.clone())).collect();
+        let waiting: Vec<_> = bench.queue.iter().map(|(ticket, waiter)| (ticket, waiter.clone())).collect();
         assert_eq!(waiting, model.waiting, "the rules let wait the left, the contract the right");
         // Answers with a hold that an operator removed are remembered until it is known what became of them.
         if bench.flying.iter().all(|flight| bench.holders.get(flight.hold).is_some()) {
-            assert_eq!(bench.line.is_idle(), model.is_idle(), "whether an answer on its way still matters");
+            assert_eq!(bench.queue.is_idle(), model.is_idle(), "whether an answer on its way still matters");
         }
     }
 }

@@ -94,7 +94,7 @@ fn holds(bench: &Bench) -> Holds {
 }
 
 fn waits(bench: &Bench) -> Waits {
-    let all: Vec<&Waiter> = bench.line.iter().map(|(_, waiter)| waiter).collect();
+    let all: Vec<&Waiter> = bench.queue.iter().map(|(_, waiter)| waiter).collect();
     let owners: BTreeSet<Who> = all.iter().map(|waiter| Who::of(&waiter.owner)).collect();
     let answers = bench.flying.iter().any(|flight| bench.holders.get(flight.hold).is_some());
     match all[..] {
@@ -166,7 +166,7 @@ fn possible(holds: Holds, waits: Waits, (name, by_holder): (&str, bool)) -> bool
 /// States that do not last: it is enough that something was asked then.
 fn is_seldom(holds: Holds, waits: Waits) -> bool {
     match (holds, waits) {
-        // Somebody left from the head of the line, and no turn was taken since.
+        // Somebody left from the head of the queue, and no turn was taken since.
         (Holds::One | Holds::Several, Waits::Reader | Waits::ReaderWithLimit) => true,
         // The timer has not come to it yet.
         (Holds::Alone | Holds::AloneLapsed | Holds::SomeLapsed | Holds::Free, Waits::FirstRanOut) => false,

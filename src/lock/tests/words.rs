@@ -1,7 +1,7 @@
 //! A lock in words: how `table.txt` writes states, requests and effects.
 //!
 //! ```text
-//! state     free, or the holds by fence; the line; answers on their way: `A:20s#10 B1:5 ~10:3`
+//! state     free, or the holds by fence; the queue; answers on their way: `A:20s#10 B1:5 ~10:3`
 //!           A:20#10       A holds alone, 20 ms are left of its lease, the fence is 10; `A:0#10`: the lease has run out
 //!           A:20s#10      A holds shared; `A:20s2#10`: with LIMIT 2; `A:20s#10.1`: raised to a fence that another has
 //!           A:5/20#10!@1  5 ms are left of a lease of 20, the hold is inherited, and bound to session 1
@@ -28,7 +28,7 @@ const NEW: u64 = 9;
 #[derive(Debug)]
 pub struct Lock {
     holders: Holders,
-    line: Line,
+    queue: WaitQueue,
     fences: FenceClock,
     holders_max: usize,
 }
@@ -36,7 +36,7 @@ pub struct Lock {
 /// The same holders, waiters and answers.
 impl PartialEq for Lock {
     fn eq(&self, other: &Lock) -> bool {
-        self.holders == other.holders && self.line == other.line
+        self.holders == other.holders && self.queue == other.queue
     }
 }
 
@@ -72,27 +72,27 @@ fn lease_and_mode(word: &str) -> (&str, Mode) {
 }
 
 pub fn lock(text: &str) -> Lock {
-    let (holders, line, fences) = (Holders::Free, Line::default(), FenceClock::new());
-    let mut lock = Lock { holders, line, fences, holders_max: 100 };
+    let (holders, queue, fences) = (Holders::Free, WaitQueue::default(), FenceClock::new());
+    let mut lock = Lock { holders, queue, fences, holders_max: 100 };
     lock.fences.learn(fence("100"));
     for word in text.split_whitespace().filter(|word| *word != "free") {
         if let Some(holders_max) = word.strip_prefix("max") {
             lock.holders_max = holders_max.parse().unwrap();
         } else if let Some(handed) = word.strip_prefix('~') {
-            read_handed(&mut lock.line, handed);
+            read_handed(&mut lock.queue, handed);
         } else if word.contains('#') {
             let id = read_hold(&mut lock.holders, word);
             lock.fences.learn(id.fence);
         } else {
             let (name, rest) = word.split_once(':').unwrap();
             let ticket = number(&name[1..]);
-            lock.line.join(Ticket(ticket), read_waiter(who(&name[..1]), ticket, rest));
+            lock.queue.join(Ticket(ticket), read_waiter(who(&name[..1]), ticket, rest));
         }
     }
     lock
 }
 
-fn read_handed(line: &mut Line, word: &str) {
+fn read_handed(queue: &mut WaitQueue, word: &str) {
     let (hold, tickets) = word.split_once(':').unwrap();
     let told: Vec<(Ticket, Option<Session>, bool)> = tickets
         .split(',')
@@ -101,9 +101,9 @@ fn read_handed(line: &mut Line, word: &str) {
             (Ticket(number(ticket)), on.map(|on| session(number(on))), word.ends_with('+'))
         })
         .collect();
-    line.hand(hold_id(hold), told.iter().map(|(ticket, session, _)| (*ticket, *session)));
+    queue.hand(hold_id(hold), told.iter().map(|(ticket, session, _)| (*ticket, *session)));
     for (ticket, ..) in told.iter().filter(|(.., arrived)| *arrived) {
-        line.delivered(hold_id(hold), *ticket);
+        queue.delivered(hold_id(hold), *ticket);
     }
 }
 
@@ -143,17 +143,17 @@ pub fn run(lock: &mut Lock, request: &str) -> (String, String) {
     let mut effects = Vec::new();
     let told = match words[0] {
         "delivered" => {
-            lock.line.delivered(hold_id(words[1]), Ticket(number(words[2])));
+            lock.queue.delivered(hold_id(words[1]), Ticket(number(words[2])));
             "-".to_string()
         }
         _ => {
-            let Lock { holders, line, fences, holders_max, .. } = lock;
+            let Lock { holders, queue, fences, holders_max, .. } = lock;
             let (holders_max, rights, effects) = (*holders_max, &mut BTreeSet::new(), &mut effects);
-            let mut turn = Turn { holders, line, fences, holders_max, now: NOW, rights, effects };
+            let mut turn = Turn { holders, queue, fences, holders_max, now: NOW, rights, effects };
             ask(&mut turn, &words)
         }
     };
-    lock.line.assert_sound();
+    lock.queue.assert_sound();
     let effects: Vec<String> = effects.iter().map(write_effect).collect();
     (told, if effects.is_empty() { "-".to_string() } else { effects.join(", ") })
 }

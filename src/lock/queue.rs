@@ -1,4 +1,4 @@
-//! The line of waiters of one lock, and the grants that are on their way to them. In memory only.
+//! The queue of waiters of one lock, and the grants that are on their way to them. In memory only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -61,9 +61,9 @@ pub enum Loss {
     LastHope,
 }
 
-/// Who waits, in the order in which they came. Joining and leaving are O(log n) anywhere in the line.
+/// Who waits, in the order in which they came. Joining and leaving are O(log n) anywhere in the queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
+pub struct WaitQueue {
     /// Boxed, because a tree has up to twice the room it needs.
     waiting: BTreeMap<Ticket, Box<Waiter>>,
     by_owner: BTreeSet<(Rc<Owner>, Ticket)>,
@@ -71,7 +71,7 @@ pub struct Line {
     handed: BTreeMap<HoldId, Handed>,
 }
 
-impl Line {
+impl WaitQueue {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -128,7 +128,7 @@ impl Line {
         self.waiting.range(..ticket).rev().map(|(ticket, waiter)| (*ticket, &**waiter))
     }
 
-    /// Whether the owner of this request is in line before it: then it is answered when the other is.
+    /// Whether the owner of this request is in the queue before it: then it is answered when the other is.
     pub fn asked_before(&self, ticket: Ticket, now: Steady) -> bool {
         let Some(waiter) = self.waiting.get(&ticket) else { return false };
         let earlier = (Rc::clone(&waiter.owner), Ticket(0))..(Rc::clone(&waiter.owner), ticket);
@@ -190,7 +190,7 @@ impl Line {
         self.handed.get(&hold).is_some_and(|handed| handed.iter().any(pending))
     }
 
-    /// Panics unless the two views of the line agree. For tests.
+    /// Panics unless the two views of the queue agree. For tests.
     #[cfg(any(test, fuzzing))]
     pub fn assert_sound(&self) {
         let from_waiting: BTreeSet<_> = self.waiting.iter().map(|(t, w)| (Rc::clone(&w.owner), *t)).collect();
