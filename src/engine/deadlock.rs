@@ -200,7 +200,7 @@ impl<'a, W: Waiting> Search<'a, W> {
                 break;
             }
             // Those that do not count are stepped over.
-            if other.user != Some(found.user) || !takes_part(other.mode) || other.is_over(self.now) {
+            if other.user != Some(found.user) || !takes_part(other.mode) || other.has_timed_out(self.now) {
                 continue;
             }
             if other.mode != Mode::Shared(None) {
@@ -269,5 +269,5 @@ fn take_edge(edges_left: &mut usize) -> bool {
 
 /// Whether this hold is looked at.
 fn counts(hold: &Hold, user: User, now: Steady) -> bool {
-    hold.user == Some(user) && !hold.is_over(now)
+    hold.user == Some(user) && !hold.is_expired(now)
 }

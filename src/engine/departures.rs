@@ -80,7 +80,7 @@ impl<W: Waiting> Engine<W> {
             return;
         }
         self.forget_some_leases();
-        while !slice.is_over(server, &mut self.spent) {
+        while !slice.is_spent(server, &mut self.spent) {
             let Some(departure) = self.departures.0.front_mut().filter(|departure| departure.next.is_none()) else {
                 return;
             };

@@ -235,7 +235,7 @@ impl<W: Waiting> Engine<W> {
             return Some(Steady(i64::MIN));
         }
         // `None` sorts before every moment, so it must not take part in the minimum.
-        let ends = match (self.leases.first(), self.waiters.first_end()) {
+        let ends = match (self.leases.first(), self.waiters.first_timeout()) {
             (Some(lease), Some(wait)) => Some(lease.min(wait)),
             (lease, wait) => lease.or(wait),
         };

@@ -56,7 +56,7 @@ pub struct WaiterReport {
 /// LOCK.CHECK: the fence and the milliseconds left, if the owner holds. `key_ttl_ms`: what is left of a TTL that somebody set by
 /// hand, and that ends the hold if it runs out first.
 pub fn check(holders: &Holders, key_ttl_ms: Option<u64>, owner: OwnerRef, now: Now) -> Option<(u64, u64)> {
-    let (_, _, hold) = holders.of(owner).filter(|(.., hold)| !hold.is_over(now.steady))?;
+    let (_, _, hold) = holders.of(owner).filter(|(.., hold)| !hold.is_expired(now.steady))?;
     Some((hold.fence.get(), ttl_ms(hold, key_ttl_ms, now)))
 }
 
@@ -69,7 +69,7 @@ impl<W: Waiting> Engine<W> {
         key_ttl_ms: Option<u64>,
         now: Now,
     ) -> Option<Report<'a>> {
-        let running = || holders.iter().filter(|(_, hold)| !hold.is_over(now.steady));
+        let running = || holders.iter().filter(|(_, hold)| !hold.is_expired(now.steady));
         let (mode, _) = running().next()?;
         let queue = self.queues.get(at);
         let first = queue.into_iter().flat_map(|queue| queue.iter()).take(QUEUE_SHOWN);
@@ -107,7 +107,7 @@ impl<W: Waiting> Engine<W> {
 
 /// Rounded up: a hold that runs has at least 1 ms left.
 fn ttl_ms(hold: &Hold, key_ttl_ms: Option<u64>, now: Now) -> u64 {
-    let lease_ms = us_between(now.steady, hold.end).div_ceil(1000);
+    let lease_ms = us_between(now.steady, hold.expires_at).div_ceil(1000);
     key_ttl_ms.map_or(lease_ms, |ttl_ms| ttl_ms.clamp(1, lease_ms))
 }
 

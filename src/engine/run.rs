@@ -88,21 +88,21 @@ pub struct Slice {
     end: Steady,
     steps: usize,
     answers: usize,
-    is_over: bool,
+    is_spent: bool,
 }
 
 impl Slice {
     /// Takes in what was spent. True if no more may be.
-    pub fn is_over<S: Server>(&mut self, server: &S, spent: &mut Cost) -> bool {
+    pub fn is_spent<S: Server>(&mut self, server: &S, spent: &mut Cost) -> bool {
         let Cost { steps, answers } = mem::take(spent);
         self.steps += 1 + steps;
         self.answers += answers;
         if self.steps >= STEPS_PER_READING {
             self.steps = 0;
-            self.is_over |= server.now().steady >= self.end;
+            self.is_spent |= server.now().steady >= self.end;
         }
-        self.is_over |= self.answers >= ANSWERS_MAX;
-        self.is_over
+        self.is_spent |= self.answers >= ANSWERS_MAX;
+        self.is_spent
     }
 }
 
@@ -110,10 +110,10 @@ impl<W: Waiting> Engine<W> {
     /// Does what is due, a slice at most. Returns when to come again; `None`: not before something happens.
     pub fn run<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
         let begin = server.now().steady;
-        let mut slice = Slice { end: begin + SLICE, steps: 0, answers: 0, is_over: false };
+        let mut slice = Slice { end: begin + SLICE, steps: 0, answers: 0, is_spent: false };
         self.spent = Cost::default();
         // Waits run out whatever the server may do: nothing is written by it.
-        while !slice.is_over(server, &mut self.spent) {
+        while !slice.is_spent(server, &mut self.spent) {
             let Some(ticket) = self.waiters.take_due(begin) else { break };
             self.leave_parked(ticket);
             self.time_out(ticket);
@@ -141,7 +141,7 @@ impl<W: Waiting> Engine<W> {
             Progress::Halted => {
                 let pending = !(inbox.is_empty() && self.postponed.is_empty()) || self.is_pressed();
                 let again = if pending { Some(retry) } else { self.leases.first().map(|end| end.max(retry)) };
-                again.into_iter().chain(self.waiters.first_end()).chain(self.next_check()).min()
+                again.into_iter().chain(self.waiters.first_timeout()).chain(self.next_check()).min()
             }
         }
     }
@@ -158,7 +158,7 @@ impl<W: Waiting> Engine<W> {
         let mut turns = (0..TURNS).cycle().enumerate();
         let progress = loop {
             let Some((count, turn)) = turns.next() else { break Progress::SliceOver };
-            if slice.is_over(server, &mut self.spent) && count >= TURNS_LEAST {
+            if slice.is_spent(server, &mut self.spent) && count >= TURNS_LEAST {
                 break Progress::SliceOver;
             }
             let first = match turn {
@@ -318,7 +318,7 @@ impl<W: Waiting> Engine<W> {
         let Some((key, mut shared)) = self.untold.pop_front() else { return false };
         let now = server.now();
         if let Some(mut open) = server.open(key.borrow()) {
-            self.tell_lapsed(key.borrow(), &mut open, now, &mut shared);
+            self.report_expired(key.borrow(), &mut open, now, &mut shared);
         }
         self.note_events(&key);
         if shared.len() > 0 {
@@ -362,7 +362,7 @@ impl<W: Waiting> Engine<W> {
             // Not its to take back any more.
             self.delivered(key.borrow(), hold, ticket);
         }
-        while !slice.is_over(server, &mut self.spent) {
+        while !slice.is_spent(server, &mut self.spent) {
             // Its leases are the primary's to end.
             let Some(key) = self.next_noted(server, inbox) else {
                 // It ended while this server was the primary.
@@ -370,7 +370,7 @@ impl<W: Waiting> Engine<W> {
                     continue;
                 }
                 let away = self.next_sweep().into_iter().chain(self.departures.due());
-                return self.waiters.first_end().into_iter().chain(away).min();
+                return self.waiters.first_timeout().into_iter().chain(away).min();
             };
             let open = server.open(key.borrow());
             if let Some(mut open) = open {

@@ -52,14 +52,14 @@ impl Stats {
                 self.grants_after_waiting += 1;
                 self.wait.record(*since, now.steady);
             }
-            Effect::Changed(_, Change::AskedAgain) | Effect::Rebound(..) | Effect::Lapsed(_) | Effect::Answer(..) => {}
+            Effect::Changed(_, Change::AskedAgain) | Effect::Rebound(..) | Effect::Expired(_) | Effect::Answer(..) => {}
             Effect::Changed(_, Change::Extended) => self.extensions += 1,
             Effect::Changed(_, Change::Downgraded) => self.downgrades += 1,
             Effect::Ended(hold, why) => {
                 self.hold.record(hold.since, now.steady);
                 match why {
                     End::Released => self.releases += 1,
-                    End::Lapsed => self.lease_ends += 1,
+                    End::Expired => self.lease_ends += 1,
                     End::Closed => self.session_ends += 1,
                     End::Undelivered => self.undelivered_grants += 1,
                 }

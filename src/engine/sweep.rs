@@ -67,7 +67,7 @@ impl<W: Waiting> Engine<W> {
             self.sweep.left = self.queues.keys(None);
         }
         for _ in 0..PROBES_MAX {
-            if slice.is_over(server, &mut self.spent) {
+            if slice.is_spent(server, &mut self.spent) {
                 return;
             }
             let Some(key) = self.sweep.left.pop() else { return };
@@ -86,7 +86,7 @@ impl<W: Waiting> Engine<W> {
     /// Answers everybody in this queue with that. False if the slice was over before.
     fn send_away<S: Server>(&mut self, server: &S, at: KeyRef, reply: &Reply, slice: &mut Slice) -> bool {
         while let Some(first) = self.queues.get(at).and_then(|queue| queue.first()).map(|(ticket, _)| ticket) {
-            if slice.is_over(server, &mut self.spent) {
+            if slice.is_spent(server, &mut self.spent) {
                 return false;
             }
             self.leave_queue(at, first);

@@ -88,7 +88,7 @@ impl<W: Waiting> Engine<W> {
                     granted = granted.saturating_sub(usize::from(is_new));
                     is_signalled = true;
                 }
-                Effect::Lapsed(_) => is_signalled = true,
+                Effect::Expired(_) => is_signalled = true,
                 Effect::Rebound(..) | Effect::Answer(..) => {}
             }
         }
@@ -190,11 +190,11 @@ impl<W: Waiting> Engine<W> {
                 }
                 self.events.push(match why {
                     End::Released | End::Undelivered => KeyEvent::Release,
-                    End::Lapsed => KeyEvent::Expire,
+                    End::Expired => KeyEvent::Expire,
                     End::Closed => KeyEvent::Session,
                 });
             }
-            Effect::Lapsed(shared) => self.untold.push_back((at.to_id(), shared)),
+            Effect::Expired(shared) => self.untold.push_back((at.to_id(), shared)),
             Effect::Answer(ticket, Answer::Granted(hold)) => {
                 self.spent.answers += 1;
                 self.waiters.answer(ticket, |made_owner| Reply::Granted(hold, ticket, made_owner));
@@ -214,11 +214,11 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// Tells of some that made room when their leases had run out.
-    pub(super) fn tell_lapsed<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, shared: &mut SharedHolders) {
+    pub(super) fn report_expired<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, shared: &mut SharedHolders) {
         for _ in 0..TOLD_MAX {
-            let Some(shared) = shared.first_end().and_then(|(_, id)| shared.remove(id)) else { return };
+            let Some(shared) = shared.first_expiry().and_then(|(_, id)| shared.remove(id)) else { return };
             self.spent.steps += 1;
-            self.tell(at, key, now, Effect::Ended(shared.hold, End::Lapsed));
+            self.tell(at, key, now, Effect::Ended(shared.hold, End::Expired));
         }
     }
 
@@ -327,7 +327,7 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
                     Effect::Changed(id, _) => runs(Told::Changed, id, &mut writer),
                     Effect::Ended(hold, _) => writer.ended(hold.owner.borrow()),
                     // The exclusive hold that came after it has gone again, or is a shared one by now.
-                    Effect::Lapsed(_) => writer.freed(),
+                    Effect::Expired(_) => writer.freed(),
                     Effect::Rebound(..) | Effect::Answer(..) => {}
                 }
             }

@@ -131,7 +131,7 @@ impl<W: Waiting> Waiters<W> {
     }
 
     /// When the next wait runs out.
-    pub fn first_end(&self) -> Option<Steady> {
+    pub fn first_timeout(&self) -> Option<Steady> {
         self.wait_ends.first()
     }
 

@@ -40,14 +40,17 @@ pub fn assert_sound(holders: &Holders, now: Now) {
     let is_alone = holds.iter().any(|(mode, _)| *mode == Mode::Exclusive);
     assert!(!is_alone || holds.len() == 1, "one holds alone, and others beside");
     assert!(holds.is_sorted_by_key(|(_, hold)| hold.fence), "by fence");
-    assert_eq!(holders.first_end(), holds.iter().map(|(_, hold)| hold.end).min());
-    assert_eq!(holders.count_running(now.steady), holds.iter().filter(|(_, hold)| !hold.is_over(now.steady)).count());
+    assert_eq!(holders.first_expiry(), holds.iter().map(|(_, hold)| hold.expires_at).min());
+    assert_eq!(
+        holders.count_running(now.steady),
+        holds.iter().filter(|(_, hold)| !hold.is_expired(now.steady)).count()
+    );
     for (mode, hold) in holds {
         let (id, found_mode, found) = holders.of(hold.owner.borrow()).expect("every owner is found");
         assert_eq!((found_mode, found), (mode, hold), "each owner holds once");
         assert_eq!(holders.get(id), Some((mode, hold)), "every hold is found by its name");
         assert!((1..=LEASE_MAX_MS).contains(&hold.lease.0), "{:?}", hold.lease);
-        assert!(hold.end <= now.steady + hold.lease, "more is left than the lease: {hold:?}");
+        assert!(hold.expires_at <= now.steady + hold.lease, "more is left than the lease: {hold:?}");
     }
 }
 

@@ -69,7 +69,7 @@ fn assert_comes_back(holders: &Holders) {
     assert_eq!(encoded(&again, NOW), bytes, "equal locks have equal bytes");
     assert_eq!(again.len(), holders.len());
     for ((mode, hold), (mode_again, mut hold_again)) in holders.iter().zip(again.iter().map(|(m, h)| (m, h.clone()))) {
-        let begun = Steady(hold.end.0 - hold.lease.0 as i64 * 1000);
+        let begun = Steady(hold.expires_at.0 - hold.lease.0 as i64 * 1000);
         assert!(hold_again.since == hold.since || hold.since > begun, "{hold:?} became {hold_again:?}");
         hold_again.since = hold.since;
         assert_eq!((mode, hold), (mode_again, &hold_again));
@@ -82,10 +82,10 @@ fn assert_comes_back(holders: &Holders) {
 fn assert_within_limits(holders: &Holders) {
     let last = Steady(NOW.steady.0 + LEASE_MAX_MS as i64 * 1000);
     for (mode, hold) in holders.iter() {
-        assert!(hold.end <= last);
+        assert!(hold.expires_at <= last);
         match mode {
             Mode::Exclusive | Mode::Shared(None) => {}
-            Mode::Shared(Some(_)) if hold.is_over(NOW.steady) => {}
+            Mode::Shared(Some(_)) if hold.is_expired(NOW.steady) => {}
             Mode::Shared(Some(limit)) => {
                 assert!(holders.count_running(NOW.steady) <= limit.get() as usize, "beyond the limit");
             }

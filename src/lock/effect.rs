@@ -12,7 +12,7 @@ pub enum End {
     /// Its owner released it.
     Released,
     /// Its lease ran out.
-    Lapsed,
+    Expired,
     /// Its connection closed.
     Closed,
     /// Nobody could be told of the grant.
@@ -58,7 +58,7 @@ pub enum Effect {
     /// A hold ended. Record it.
     Ended(Hold, End),
     /// These holds, whose leases had run out, made room for an exclusive one. They are told of one by one, when there is time.
-    Lapsed(SharedHolders),
+    Expired(SharedHolders),
     /// Answer this waiter, which has left the queue, once what came before is recorded.
     Answer(Ticket, Answer),
 }

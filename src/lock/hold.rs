@@ -71,7 +71,7 @@ pub struct Hold {
     /// The number given with the grant.
     pub fence: Fence,
     /// When the lease ends unless it is extended; over as soon as the clock reads this.
-    pub end: Steady,
+    pub expires_at: Steady,
     /// The length the lease was last given. At no time is more than this left of it.
     pub lease: Millis,
     /// The moment of the grant.
@@ -86,8 +86,8 @@ pub struct Hold {
 
 impl Hold {
     /// Whether the lease has run out.
-    pub fn is_over(&self, now: Steady) -> bool {
-        self.end <= now
+    pub fn is_expired(&self, now: Steady) -> bool {
+        self.expires_at <= now
     }
 }
 

@@ -59,28 +59,28 @@ impl Holders {
     }
 
     /// The first moment at which a lease ends; `None` when free.
-    pub fn first_end(&self) -> Option<Steady> {
+    pub fn first_expiry(&self) -> Option<Steady> {
         match self {
             Holders::Free => None,
-            Holders::Exclusive(hold) => Some(hold.end),
-            Holders::Shared(shared) => shared.first_end().map(|(end, _)| end),
+            Holders::Exclusive(hold) => Some(hold.expires_at),
+            Holders::Shared(shared) => shared.first_expiry().map(|(end, _)| end),
         }
     }
 
     /// When the timer is to come: mostly the first moment at which a lease ends, see [`SharedHolders::due`]; `None` when free.
     pub fn due(&self) -> Option<Steady> {
         match self {
-            Holders::Free | Holders::Exclusive(_) => self.first_end(),
+            Holders::Free | Holders::Exclusive(_) => self.first_expiry(),
             Holders::Shared(shared) => shared.due(),
         }
     }
 
     /// A hold whose lease has run out.
-    pub fn first_over(&self, now: Steady) -> Option<HoldId> {
+    pub fn first_expired(&self, now: Steady) -> Option<HoldId> {
         match self {
             Holders::Free => None,
-            Holders::Exclusive(hold) => hold.is_over(now).then(|| alone(hold)),
-            Holders::Shared(shared) => shared.first_end().filter(|(end, _)| *end <= now).map(|(_, id)| id),
+            Holders::Exclusive(hold) => hold.is_expired(now).then(|| alone(hold)),
+            Holders::Shared(shared) => shared.first_expiry().filter(|(end, _)| *end <= now).map(|(_, id)| id),
         }
     }
 
@@ -88,8 +88,8 @@ impl Holders {
     pub fn count_running(&self, now: Steady) -> usize {
         match self {
             Holders::Free => 0,
-            Holders::Exclusive(hold) => usize::from(!hold.is_over(now)),
-            Holders::Shared(shared) => shared.len() - shared.count_over(now),
+            Holders::Exclusive(hold) => usize::from(!hold.is_expired(now)),
+            Holders::Shared(shared) => shared.len() - shared.count_expired(now),
         }
     }
 
@@ -117,16 +117,16 @@ impl Holders {
     }
 
     /// From now on the many holds whose lease has run out, and that nobody came to end yet, hold nobody up: see
-    /// [`SharedHolders::lapse`].
-    pub fn lapse(&mut self, now: Steady) {
+    /// [`SharedHolders::exclude_expired`].
+    pub fn exclude_expired(&mut self, now: Steady) {
         match self {
             Holders::Free | Holders::Exclusive(_) => {}
-            Holders::Shared(shared) => shared.lapse(now),
+            Holders::Shared(shared) => shared.exclude_expired(now),
         }
     }
 
     /// Takes out shared holds none of which is in force. `None` if there are none, or others.
-    pub fn take_lapsed(&mut self) -> Option<SharedHolders> {
+    pub fn take_expired(&mut self) -> Option<SharedHolders> {
         let Holders::Shared(shared) = self else { return None };
         if shared.in_force() > 0 {
             return None;
@@ -150,7 +150,7 @@ impl Holders {
         match self {
             Holders::Free | Holders::Exclusive(_) => true,
             Holders::Shared(shared) => {
-                let running = || shared.iter().filter(|holder| !holder.hold.is_over(now));
+                let running = || shared.iter().filter(|holder| !holder.hold.is_expired(now));
                 let least = running().filter_map(|holder| holder.limit).min();
                 least.is_none_or(|least| running().count() <= least.get() as usize)
             }

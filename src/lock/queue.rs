@@ -34,7 +34,7 @@ pub struct Waiter {
 
 impl Waiter {
     /// Whether its wait has run out. Such a waiter is never granted.
-    pub fn is_over(&self, now: Steady) -> bool {
+    pub fn has_timed_out(&self, now: Steady) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 }
@@ -133,7 +133,7 @@ impl WaitQueue {
         let Some(waiter) = self.waiting.get(&ticket) else { return false };
         let earlier = (Rc::clone(&waiter.owner), Ticket(0))..(Rc::clone(&waiter.owner), ticket);
         let mut running = self.by_owner.range(earlier).filter_map(|(_, ticket)| self.waiting.get(ticket));
-        running.any(|other| !other.is_over(now))
+        running.any(|other| !other.has_timed_out(now))
     }
 
     /// Remembers that these requests are being told of a grant.

@@ -196,7 +196,7 @@ impl Turn<'_> {
         let (now, fences) = (self.now.steady, &mut *self.fences);
         let extended = self.holders.update(id, |hold| {
             hold.lease = asked.lease.unwrap_or(hold.lease);
-            hold.end = if planted::is(Fault::ExtensionAddsUp) { hold.end } else { now } + hold.lease;
+            hold.expires_at = if planted::is(Fault::ExtensionAddsUp) { hold.expires_at } else { now } + hold.lease;
             if let Some(raised) = asked.raise.filter(|raised| *raised > hold.fence) {
                 hold.fence = raised;
                 fences.learn(raised);
@@ -209,25 +209,25 @@ impl Turn<'_> {
     /// Ends what is over and serves the queue. Every step begins with it, so nothing depends on a timer having run.
     pub fn advance(&mut self) {
         // Mostly there is nothing to do, and nothing is called for it.
-        if self.holders.first_over(self.now.steady).is_some() {
-            self.end_lapsed();
+        if self.holders.first_expired(self.now.steady).is_some() {
+            self.end_expired();
         }
         if !self.queue.is_empty() {
             self.serve_queue();
         }
     }
 
-    fn end_lapsed(&mut self) {
+    fn end_expired(&mut self) {
         for _ in 0..ENDED_MAX {
-            let Some(id) = self.holders.first_over(self.now.steady) else { return };
-            self.end(id, End::Lapsed);
+            let Some(id) = self.holders.first_expired(self.now.steady) else { return };
+            self.end(id, End::Expired);
         }
-        self.holders.lapse(self.now.steady);
+        self.holders.exclude_expired(self.now.steady);
     }
 
     /// The owner's hold, unless its lease has run out.
     fn held_by(&self, owner: OwnerRef) -> Option<(HoldId, Mode, &Hold)> {
-        self.holders.of(owner).filter(|(_, _, hold)| !hold.is_over(self.now.steady))
+        self.holders.of(owner).filter(|(_, _, hold)| !hold.is_expired(self.now.steady))
     }
 
     fn serve_queue(&mut self) {
@@ -242,7 +242,7 @@ impl Turn<'_> {
     /// Whether the first in the queue need not wait any longer: then the lock takes another turn soon.
     pub fn is_unserved(&self) -> bool {
         let may = |waiter: &Waiter| self.holders.admit(waiter.mode) && !self.is_full();
-        self.queue.first().is_some_and(|(_, waiter)| waiter.is_over(self.now.steady) || may(waiter))
+        self.queue.first().is_some_and(|(_, waiter)| waiter.has_timed_out(self.now.steady) || may(waiter))
     }
 
     /// After something outside the rules changed the lock (it was removed, replaced, loaded): owners that hold now stop
@@ -264,7 +264,7 @@ impl Turn<'_> {
     fn answer_holder(&mut self, owner: OwnerRef) -> bool {
         let Some((_, held, _)) = self.held_by(owner) else { return false };
         for (ticket, waiter) in self.queue.take_of(owner) {
-            let answer = if waiter.is_over(self.now.steady) {
+            let answer = if waiter.has_timed_out(self.now.steady) {
                 Some(Answer::TimedOut)
             } else if !held.satisfies(waiter.mode) {
                 Some(Answer::MustRelease)
@@ -305,7 +305,7 @@ impl Turn<'_> {
     /// True if the hold was here.
     fn end_undelivered(&mut self, hold: HoldId) -> bool {
         let Some((_, held)) = self.holders.get(hold) else { return false };
-        if !held.is_over(self.now.steady) {
+        if !held.is_expired(self.now.steady) {
             self.end(hold, End::Undelivered);
         }
         true
@@ -340,9 +340,9 @@ impl Turn<'_> {
         let (now, fences) = (self.now, &mut *self.fences);
         let mut changed = false;
         let id = self.holders.update(id, |hold| {
-            let end = now.steady + lease;
-            if end > hold.end {
-                (hold.end, hold.lease, changed) = (end, lease, true);
+            let expires_at = now.steady + lease;
+            if expires_at > hold.expires_at {
+                (hold.expires_at, hold.lease, changed) = (expires_at, lease, true);
             }
             // A hold from before this server was a replica is inherited too, though it never left its memory.
             let is_inherited = hold.origin == Origin::Inherited || fences.is_of_earlier_term(hold.fence);
@@ -376,13 +376,13 @@ impl Turn<'_> {
         let is_last = planted::is(Fault::GrantOutOfOrder);
         let next = if is_last { self.queue.iter().last() } else { self.queue.first() };
         let Some((ticket, waiter)) = next else { return };
-        let (over, owner) = (waiter.is_over(self.now.steady), Rc::clone(&waiter.owner));
+        let (over, owner) = (waiter.has_timed_out(self.now.steady), Rc::clone(&waiter.owner));
         // Only after something outside the rules: it must not be granted a second time.
         if !over && self.answer_holder((*owner).borrow()) {
             return;
         }
         let Some(first) = self.queue.leave(ticket) else { return };
-        if first.is_over(self.now.steady) {
+        if first.has_timed_out(self.now.steady) {
             self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             return;
         }
@@ -394,7 +394,7 @@ impl Turn<'_> {
         let mut handed = vec![(ticket, first.session)];
         let (mut lease, mut session) = (first.lease, first.session);
         for (ticket, other) in self.queue.take_of((*first.owner).borrow()) {
-            if other.is_over(self.now.steady) {
+            if other.has_timed_out(self.now.steady) {
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             } else if !first.mode.satisfies(other.mode) {
                 self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
@@ -422,8 +422,8 @@ impl Turn<'_> {
         let Wanted { owner, mode, lease, session, user } = wanted;
         self.clear_the_way(owner.borrow(), mode);
         let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.draw(self.now.unix));
-        let end = since + if planted::is(Fault::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
-        let hold = Hold { owner, fence, end, lease, since, origin, session, user };
+        let expires_at = since + if planted::is(Fault::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
+        let hold = Hold { owner, fence, expires_at, lease, since, origin, session, user };
         let id = self.holders.put(mode, hold);
         self.effects.push(Effect::Granted(id, waited_since));
         id
@@ -435,10 +435,10 @@ impl Turn<'_> {
             return;
         }
         if let Some((id, ..)) = self.holders.of(owner) {
-            self.end(id, End::Lapsed);
+            self.end(id, End::Expired);
         }
         if mode == Mode::Exclusive {
-            self.effects.extend(self.holders.take_lapsed().map(Effect::Lapsed));
+            self.effects.extend(self.holders.take_expired().map(Effect::Expired));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Shared holders of one lock.
 //!
 //! Most locks have few, and a list is all they take. From [`FEW_MAX`] on they are kept in trees, so that whatever happens
-//! to one of a million takes O(log n). When the leases of many holders expire together, [`SharedHolders::lapse`] puts them out of force
+//! to one of a million takes O(log n). When the leases of many holders expire together, [`SharedHolders::exclude_expired`] puts them out of force
 //! at once, and they are taken out one by one while the lock serves others.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,9 +55,9 @@ struct Trees {
     /// How many of those in force asked for each limit.
     limits: BTreeMap<Limit, usize>,
     /// Holds that end by this moment are out of force; `None`: no hold is.
-    lapsed_by: Option<Steady>,
+    excluded_until: Option<Steady>,
     /// How many are out of force.
-    lapsed: usize,
+    excluded: usize,
 }
 
 impl SharedHolders {
@@ -74,22 +74,22 @@ impl SharedHolders {
         }
     }
 
-    /// How many holds are in force: all but those that [`SharedHolders::lapse`] found over.
+    /// How many holds are in force: all but those that [`SharedHolders::exclude_expired`] found over.
     pub fn in_force(&self) -> usize {
         match &self.0 {
             Kept::Few(few) => few.len(),
-            Kept::Many(trees) => trees.holds.len() - trees.lapsed,
+            Kept::Many(trees) => trees.holds.len() - trees.excluded,
         }
     }
 
     /// Those in force, in no order. Nothing is spent on the others, however many they are.
     pub fn those_in_force(&self) -> impl Iterator<Item = &SharedHold> {
         let (all, trees) = match &self.0 {
-            Kept::Many(trees) if trees.lapsed > 0 => (None, Some(trees)),
+            Kept::Many(trees) if trees.excluded > 0 => (None, Some(trees)),
             Kept::Few(_) | Kept::Many(_) => (Some(self.iter()), None),
         };
         let in_force = trees.into_iter().flat_map(|trees| {
-            let ends = trees.ends.range((trees.since_lapse(), Bound::Unbounded));
+            let ends = trees.ends.range((trees.still_included(), Bound::Unbounded));
             ends.filter_map(|(_, id)| trees.holds.get(id))
         });
         all.into_iter().flatten().chain(in_force)
@@ -107,10 +107,10 @@ impl SharedHolders {
     /// Puts holds out of force whose lease has run out: they do not count any more, though they are still here. In a list all
     /// stay in force: a step ends more than fit into one. Linear in those whose lease ran out since it was called last, or in
     /// those whose lease has not: whichever are fewer. Mostly all leases of many holders expire together.
-    pub fn lapse(&mut self, now: Steady) {
+    pub fn exclude_expired(&mut self, now: Steady) {
         match &mut self.0 {
             Kept::Few(_) => {}
-            Kept::Many(trees) => trees.lapse(now),
+            Kept::Many(trees) => trees.exclude_expired(now),
         }
     }
 
@@ -140,9 +140,9 @@ impl SharedHolders {
     }
 
     /// The first whose lease ends, and when.
-    pub fn first_end(&self) -> Option<(Steady, HoldId)> {
+    pub fn first_expiry(&self) -> Option<(Steady, HoldId)> {
         match &self.0 {
-            Kept::Few(few) => few.iter().map(|shared| (shared.hold.end, shared.id())).min(),
+            Kept::Few(few) => few.iter().map(|shared| (shared.hold.expires_at, shared.id())).min(),
             Kept::Many(trees) => trees.ends.first().copied(),
         }
     }
@@ -150,17 +150,17 @@ impl SharedHolders {
     /// When the next step is due: as soon as a lease ends. Where some are out of force already nothing depends on it, and it is
     /// due as if they had been found over only then, so that others whose leases have ended meanwhile have their turn before.
     pub fn due(&self) -> Option<Steady> {
-        let lapsed_by = match &self.0 {
-            Kept::Many(trees) if trees.lapsed > 0 => trees.lapsed_by,
+        let excluded_until = match &self.0 {
+            Kept::Many(trees) if trees.excluded > 0 => trees.excluded_until,
             Kept::Few(_) | Kept::Many(_) => None,
         };
-        lapsed_by.or_else(|| self.first_end().map(|(end, _)| end))
+        excluded_until.or_else(|| self.first_expiry().map(|(end, _)| end))
     }
 
     /// How many leases have run out, and nobody acted on it yet.
-    pub fn count_over(&self, now: Steady) -> usize {
+    pub fn count_expired(&self, now: Steady) -> usize {
         match &self.0 {
-            Kept::Few(few) => few.iter().filter(|shared| shared.hold.is_over(now)).count(),
+            Kept::Few(few) => few.iter().filter(|shared| shared.hold.is_expired(now)).count(),
             Kept::Many(trees) => trees.ends.iter().take_while(|(end, _)| *end <= now).count(),
         }
     }
@@ -228,9 +228,9 @@ impl SharedHolders {
             Kept::Few(few) => few.iter_mut().find(|shared| shared.id() == id)?,
             Kept::Many(trees) => trees.holds.get_mut(&id)?,
         };
-        let (before, limit) = (held.hold.end, held.limit);
+        let (before, limit) = (held.hold.expires_at, held.limit);
         change(&mut held.hold);
-        let (end, fence) = (held.hold.end, held.hold.fence);
+        let (end, fence) = (held.hold.expires_at, held.hold.fence);
         if fence != id.fence {
             // It has another name now, and another place.
             held.hold.fence = id.fence;
@@ -272,21 +272,21 @@ impl Trees {
     fn insert(&mut self, shared: SharedHold) {
         let id = shared.id();
         self.by_owner.insert(shared.hold.owner.clone(), id);
-        self.note_end(id, shared.limit, shared.hold.end);
+        self.note_end(id, shared.limit, shared.hold.expires_at);
         self.holds.insert(id, shared);
     }
 
     fn remove(&mut self, id: HoldId) -> Option<SharedHold> {
         let shared = self.holds.remove(&id)?;
         self.by_owner.remove(shared.hold.owner.as_bytes());
-        self.forget_end(id, shared.limit, shared.hold.end);
+        self.forget_end(id, shared.limit, shared.hold.expires_at);
         Some(shared)
     }
 
     fn note_end(&mut self, id: HoldId, limit: Option<Limit>, end: Steady) {
         self.ends.insert((end, id));
         if !self.is_in_force(end) {
-            self.lapsed += 1;
+            self.excluded += 1;
         } else if let Some(limit) = limit {
             *self.limits.entry(limit).or_default() += 1;
         }
@@ -295,7 +295,7 @@ impl Trees {
     fn forget_end(&mut self, id: HoldId, limit: Option<Limit>, end: Steady) {
         self.ends.remove(&(end, id));
         if !self.is_in_force(end) {
-            self.lapsed = self.lapsed.saturating_sub(1);
+            self.excluded = self.excluded.saturating_sub(1);
         } else if let Some(limit) = limit {
             self.forget_limit(limit);
         }
@@ -315,24 +315,24 @@ impl Trees {
     }
 
     fn is_in_force(&self, end: Steady) -> bool {
-        self.lapsed_by.is_none_or(|by| by < end)
+        self.excluded_until.is_none_or(|by| by < end)
     }
 
     /// Where those in force begin among the ends.
-    fn since_lapse(&self) -> Bound<(Steady, HoldId)> {
-        self.lapsed_by.map_or(Bound::Unbounded, |by| Bound::Excluded((by, LAST)))
+    fn still_included(&self) -> Bound<(Steady, HoldId)> {
+        self.excluded_until.map_or(Bound::Unbounded, |by| Bound::Excluded((by, LAST)))
     }
 
-    fn lapse(&mut self, now: Steady) {
-        if self.lapsed_by.is_some_and(|by| by >= now) {
+    fn exclude_expired(&mut self, now: Steady) {
+        if self.excluded_until.is_some_and(|by| by >= now) {
             return;
         }
-        let first = self.since_lapse();
+        let first = self.still_included();
         let over = || self.ends.range((first, Bound::Included((now, LAST)))).map(|(_, id)| *id);
         let running = || self.ends.range((Bound::Excluded((now, LAST)), Bound::Unbounded)).map(|(_, id)| *id);
         let fewer = over().zip(running()).count();
         if over().nth(fewer).is_none() {
-            self.lapsed += fewer;
+            self.excluded += fewer;
             let over: Vec<HoldId> = if self.limits.is_empty() { Vec::new() } else { over().collect() };
             for id in over {
                 if let Some(limit) = self.limit(id) {
@@ -340,14 +340,14 @@ impl Trees {
                 }
             }
         } else {
-            self.lapsed = self.holds.len() - fewer;
+            self.excluded = self.holds.len() - fewer;
             let mut limits = BTreeMap::new();
             if !self.limits.is_empty() {
                 running().filter_map(|id| self.limit(id)).for_each(|limit| *limits.entry(limit).or_default() += 1);
             }
             self.limits = limits;
         }
-        self.lapsed_by = Some(now);
+        self.excluded_until = Some(now);
     }
 }
 

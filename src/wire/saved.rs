@@ -171,7 +171,7 @@ fn change(reader: &mut Reader, now: Now) -> Option<News> {
 }
 
 fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
-    let end = unix_ms(hold.end, now);
+    let end = unix_ms(hold.expires_at, now);
     let begun = end.saturating_sub(hold.lease.0);
     match mode {
         Mode::Exclusive => out.push(MODE_EXCLUSIVE),
@@ -211,8 +211,8 @@ fn hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
     if ahead_us.is_some_and(|ahead_us| fence.get() > now.unix.0.saturating_add(ahead_us)) {
         return None;
     }
-    let (end, since) = (end.min(now.steady + lease), steady(since_ms, now));
-    let hold = Hold { owner, fence, end, lease, since, origin: Origin::Inherited, session: None, user: None };
+    let (expires_at, since) = (end.min(now.steady + lease), steady(since_ms, now));
+    let hold = Hold { owner, fence, expires_at, lease, since, origin: Origin::Inherited, session: None, user: None };
     Some((mode, hold))
 }
 
@@ -241,7 +241,7 @@ mod tests {
         Hold {
             owner: OwnerRef::new(owner).unwrap().to_owner(),
             fence: Fence::new(fence).unwrap(),
-            end: NOW.steady + Millis(left_ms),
+            expires_at: NOW.steady + Millis(left_ms),
             lease: Millis(lease_ms),
             since: Steady(1_000_000),
             origin: Origin::Inherited,
@@ -263,7 +263,7 @@ mod tests {
         ) {
             let left = (lease as f64 * part) as u64;
             let mut hold = held(&owner, fence, left, lease);
-            hold.since = hold.since.min(Steady(hold.end.0 - lease as i64 * 1000));
+            hold.since = hold.since.min(Steady(hold.expires_at.0 - lease as i64 * 1000));
             prop_assert_eq!(decode_lock(&stored(hold.clone()), NOW, Trust::OwnData), Ok(Holders::Exclusive(hold.clone())));
             for mode in [Mode::Exclusive, Mode::Shared(None), Mode::Shared(Limit::new(fence % 1000))] {
                 let mut effect = Vec::new();
@@ -378,7 +378,7 @@ mod tests {
         else {
             panic!("a sound lock")
         };
-        assert_eq!(hold.end, NOW.steady + Millis(1000));
+        assert_eq!(hold.expires_at, NOW.steady + Millis(1000));
     }
 
     #[test]

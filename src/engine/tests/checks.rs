@@ -16,7 +16,7 @@ impl World {
     /// Panics unless every lock there is has one deadline, under its own name, and nothing else has.
     pub fn assert_deadlines(&mut self) {
         let locks: Vec<_> = self.locks().map(|(key, stored)| (key.to_id(), stored.lease)).collect();
-        let ends: Vec<_> = self.locks().filter_map(|(_, stored)| stored.holders.first_end()).collect();
+        let ends: Vec<_> = self.locks().filter_map(|(_, stored)| stored.holders.first_expiry()).collect();
         for (key, lease) in &locks {
             let there = self.engine.leases.get_mut(*lease).cloned();
             assert_eq!(there.as_ref(), Some(key), "the deadline of {key:?}");
@@ -29,7 +29,7 @@ impl World {
     pub fn assert_ends(mut self) {
         self.assert_deadlines();
         let mut ends: Vec<_> =
-            self.locks().map(|(key, stored)| (stored.holders.first_end().unwrap(), key.to_id())).collect();
+            self.locks().map(|(key, stored)| (stored.holders.first_expiry().unwrap(), key.to_id())).collect();
         let mut deadlines = Vec::new();
         while let Some(end) = self.engine.leases.first() {
             deadlines.push((end, self.engine.leases.take_due(end).unwrap()));
@@ -68,11 +68,11 @@ impl World {
         for key in self.engine.waited_for() {
             let Some((_, first)) = self.engine.queues.get(key.borrow()).and_then(WaitQueue::first) else { continue };
             let (mode, now) = (first.mode, self.fake.now.steady);
-            assert!(!first.is_over(now), "{first:?} of {key:?} waits too long");
+            assert!(!first.has_timed_out(now), "{first:?} of {key:?} waits too long");
             let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db(), key.name().to_vec())) else {
                 panic!("{key:?} is free and waited for");
             };
-            assert!(stored.holders.first_over(now).is_none(), "{:?} of {key:?} is over", stored.holders);
+            assert!(stored.holders.first_expired(now).is_none(), "{:?} of {key:?} is over", stored.holders);
             let is_full = stored.holders.len() >= self.engine.settings.holders_max();
             assert!(is_full || !stored.holders.admit(mode), "{key:?} keeps out {first:?}");
         }

@@ -29,7 +29,7 @@ fn known(world: &World) -> Vec<(String, Vec<Known>)> {
     });
     let hold = |(mode, hold): (Mode, &Hold)| {
         let owner = String::from_utf8_lossy(hold.owner.as_bytes()).into_owned();
-        (owner, hold.fence.get(), hold.end.0 - now, hold.lease, mode)
+        (owner, hold.fence.get(), hold.expires_at.0 - now, hold.lease, mode)
     };
     let sorted = |holders: &Holders| {
         let mut holds: Vec<Known> = holders.iter().map(hold).collect();

@@ -265,7 +265,7 @@ fn a_waiter_that_finds_itself_among_the_holders_keeps_its_hold() {
     assert_eq!(world.holders(K), ["a", "b"]);
     let stored = world.fake.lock(K).unwrap();
     let (_, mode, hold) = stored.holders.of(owner("a")).unwrap();
-    assert_eq!((mode, hold.end), (limit, world.ms(600_000)), "the limit in force and the later end stay");
+    assert_eq!((mode, hold.expires_at), (limit, world.ms(600_000)), "the limit in force and the later end stay");
     assert_eq!(world.engine.stats().grants_after_waiting, 0);
     world.assert_at_rest();
 }

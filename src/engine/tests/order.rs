@@ -211,7 +211,7 @@ fn a_client_that_leaves_is_let_go_once_and_never_granted() {
     assert!(world.engine.leave(gone));
     assert!(!world.engine.leave(gone));
     assert_eq!(world.did(), [Did::Abandoned(gone)]);
-    assert_eq!(world.engine.waiters.first_end(), None, "its wait is forgotten");
+    assert_eq!(world.engine.waiters.first_timeout(), None, "its wait is forgotten");
     world.pass(10);
     world.settle();
     assert!(matches!(world.answers()[..], [(client, Reply::Granted(..))] if client == stays));

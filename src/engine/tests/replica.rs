@@ -7,7 +7,7 @@ use crate::wire::{News, Told};
 fn hold(who: &str, fence: u64, now: Now, lease: u64) -> Hold {
     let (owner, fence, lease) = (owner(who).to_owner(), Fence::new(fence).unwrap(), Millis(lease));
     let (since, origin) = (now.steady, Origin::Inherited);
-    Hold { owner, fence, end: since + lease, lease, since, origin, session: None, user: None }
+    Hold { owner, fence, expires_at: since + lease, lease, since, origin, session: None, user: None }
 }
 
 fn apply(world: &mut World, key: Name, news: Vec<News>) {
@@ -99,7 +99,7 @@ fn every_fence_that_a_replica_is_told_of_is_outgrown_when_it_is_promoted() {
     assert!(world.grant(K, "b", 10).get() > 950_000_000, "also of those that RESTORE brought");
 }
 
-/// Two shared holders lapse, or an exclusive one does: the deadline is that of the first end, also after a change.
+/// Two shared holders expire, or an exclusive one: the deadline is that of the first end, also after a change.
 #[test]
 fn a_replica_keeps_the_deadline_of_the_first_end() {
     let mut world = World::new();

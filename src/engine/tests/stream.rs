@@ -87,7 +87,7 @@ fn assert_comes_back(news: &[News], now: Now) {
     let again = decode_effect(&bytes, now).expect("what is written can be read");
     assert_eq!(write(&again), bytes, "equal news have equal bytes");
     let forget_begin = |news: &News| match news {
-        News::Runs(told, mode, hold) => News::Runs(*told, *mode, Hold { since: hold.end, ..hold.clone() }),
+        News::Runs(told, mode, hold) => News::Runs(*told, *mode, Hold { since: hold.expires_at, ..hold.clone() }),
         News::Ended(_) | News::Freed => news.clone(),
     };
     let forget_begins = |news: &[News]| news.iter().map(forget_begin).collect::<Vec<_>>();

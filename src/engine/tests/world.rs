@@ -385,8 +385,8 @@ impl World {
         let mut holders = Holders::Free;
         for ((who, mode), fence) in who.iter().zip(fence..) {
             let (owner, fence, origin) = (owner(who).to_owner(), Fence::new(fence).unwrap(), Origin::Inherited);
-            let (end, session, user) = (since + lease, None, None);
-            holders.put(*mode, Hold { owner, fence, end, lease, since, origin, session, user });
+            let (expires_at, session, user) = (since + lease, None, None);
+            holders.put(*mode, Hold { owner, fence, expires_at, lease, since, origin, session, user });
         }
         self.engine.loaded(&holders);
         self.place(key, Value::Lock(Stored { holders, lease: Slot::NONE }));

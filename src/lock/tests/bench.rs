@@ -63,9 +63,9 @@ pub fn user(lease: u64) -> Option<User> {
 
 /// A hold that this process did not grant.
 pub fn inherited(who: Who, fence: Fence, lease: u64, now: Now) -> Hold {
-    let (end, since) = (now.steady + Millis(lease), now.steady);
+    let (expires_at, since) = (now.steady + Millis(lease), now.steady);
     let (origin, session, user) = (Origin::Inherited, None, None);
-    Hold { owner: who.owner(), fence, end, lease: Millis(lease), since, origin, session, user }
+    Hold { owner: who.owner(), fence, expires_at, lease: Millis(lease), since, origin, session, user }
 }
 
 /// The connections that are open after the n-th closed: a number is given once.
@@ -281,7 +281,8 @@ impl Bench {
     /// Waits that ran out, as the engine's timer sees to them.
     fn run_out(&mut self, effects: &mut Vec<Effect>) {
         let steady = self.now.steady;
-        let over: Vec<_> = self.queue.iter().filter(|(_, waiter)| waiter.is_over(steady)).map(|(t, _)| t).collect();
+        let over: Vec<_> =
+            self.queue.iter().filter(|(_, waiter)| waiter.has_timed_out(steady)).map(|(t, _)| t).collect();
         for ticket in over {
             self.queue.leave(ticket);
             effects.push(Effect::Answer(ticket, Answer::TimedOut));

@@ -103,7 +103,7 @@ fn look(bench: &Bench, owners: usize) -> Vec<i64> {
     };
     for (how, hold) in bench.holders.iter() {
         let who = Who::of(&hold.owner);
-        let (left, origin) = ((hold.end.0 - now).max(0), i64::from(hold.origin == Origin::Granted));
+        let (left, origin) = ((hold.expires_at.0 - now).max(0), i64::from(hold.origin == Origin::Granted));
         let nth = i64::from(bench.held(who).unwrap().0.nth);
         seen.extend([-1, who as i64, mode(how), left, hold.lease.0 as i64, origin, session(hold.session), nth]);
         seen.extend([fences.of(hold.fence), i64::from(hold.user.is_none())]);

@@ -20,7 +20,7 @@ pub struct Open {
 }
 
 impl Open {
-    fn is_over(&self, now: Steady) -> bool {
+    fn has_timed_out(&self, now: Steady) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 }
@@ -120,7 +120,7 @@ impl Watch<'_> {
         let holds = self.record.held.iter_mut().find(|(_, held)| held.told.iter().any(|(told, _)| told == ticket));
         let Some((who, held)) = holds else { return };
         assert_eq!(held.id, *hold);
-        if self.before.held(*who).is_some_and(|(.., hold)| hold.is_over(self.now)) {
+        if self.before.held(*who).is_some_and(|(.., hold)| hold.is_expired(self.now)) {
             return;
         }
         held.told.retain(|(told, _)| told != ticket);
@@ -147,7 +147,7 @@ impl Watch<'_> {
                 self.concerned.push(who);
             }
             Effect::Ended(hold, why) => self.ended(hold, *why),
-            Effect::Lapsed(_) => panic!("a step ends more than hold together here"),
+            Effect::Expired(_) => panic!("a step ends more than hold together here"),
             Effect::Answer(ticket, answer) => self.answered(*ticket, *answer),
         }
     }
@@ -191,7 +191,8 @@ impl Watch<'_> {
         // Requests of the same owner that are answered otherwise stand between a grant and its answers.
         let (who, mode, session) = match (told.first(), self.event) {
             (Some((first, _)), _) => {
-                let live = record.open.iter().find(|(_, open)| !open.is_over(self.now)).map(|(ticket, _)| *ticket);
+                let live =
+                    record.open.iter().find(|(_, open)| !open.has_timed_out(self.now)).map(|(ticket, _)| *ticket);
                 assert_eq!(live, Some(*first), "I4: not the first in the queue was granted");
                 let open = &record.open[first];
                 assert_eq!(waited_since, Some(open.since));
@@ -249,7 +250,7 @@ impl Watch<'_> {
         assert_eq!((held.id.fence, held.session), (hold.fence, hold.session));
         match why {
             End::Released => assert!(matches!(self.event, Event::Release(of, _) if of == who), "ended by another"),
-            End::Lapsed => assert!(hold.end <= self.now, "ended early"),
+            End::Expired => assert!(hold.expires_at <= self.now, "ended early"),
             End::Undelivered => {
                 assert!(matches!(self.event, Event::Undelivered(_)), "taken away");
                 assert!(held.told.is_empty() && self.concerned.contains(&who), "somebody knows of it");
@@ -282,13 +283,13 @@ impl Watch<'_> {
         match answer {
             Answer::Granted(id) => {
                 assert!(!is_denied, "I8: {ticket:?} was granted");
-                assert!(!open.is_over(self.now), "I6: {ticket:?} was granted after its wait");
+                assert!(!open.has_timed_out(self.now), "I6: {ticket:?} was granted after its wait");
                 let held = held.expect("told of a hold that is none");
                 assert_eq!(held.id, id, "{ticket:?} was told of a hold that is not its own");
                 assert!(held.mode.satisfies(open.mode), "{ticket:?} got less than it asked for");
             }
-            Answer::TimedOut => assert!(open.is_over(self.now), "I5: {ticket:?} was sent away"),
-            Answer::NoPermission => assert!(is_denied && !open.is_over(self.now), "I8: {ticket:?} was sent away"),
+            Answer::TimedOut => assert!(open.has_timed_out(self.now), "I5: {ticket:?} was sent away"),
+            Answer::NoPermission => assert!(is_denied && !open.has_timed_out(self.now), "I8: {ticket:?} was sent away"),
             Answer::Withdrawn => assert!(matches!(self.event, Event::Release(who, _) if who == open.who), "I5"),
             // Answered before its owner's shared hold begins, or while it runs.
             Answer::MustRelease => assert_eq!(open.mode, Mode::Exclusive),
@@ -325,12 +326,12 @@ impl Watch<'_> {
                 (expected.id, expected.mode, expected.session),
                 "the effects tell all"
             );
-            assert!(hold.end <= now + hold.lease, "more is left than the lease");
+            assert!(hold.expires_at <= now + hold.lease, "more is left than the lease");
             let sets_its_end = matches!(event, Event::Extend(of, ..) | Event::Put(of, ..) if of == who);
             // One that ended and was granted anew within the same moment is another hold.
             let is_new = self.step.effects.iter().any(|effect| matches!(effect, Effect::Granted(new, _) if *new == id));
             let was = before.held(who).filter(|(.., was)| was.since == hold.since && !sets_its_end && !is_new);
-            assert!(was.is_none_or(|(.., was)| was.end <= hold.end), "its end came nearer");
+            assert!(was.is_none_or(|(.., was)| was.expires_at <= hold.expires_at), "its end came nearer");
             if !self.concerned.contains(&who) {
                 assert_eq!(before.held(who), Some((id, mode, hold.clone())), "{who:?} has nothing to do with it");
             }
@@ -349,7 +350,7 @@ impl Watch<'_> {
         assert_eq!(waiting, open, "I5: who is in the queue, and who was not answered");
         let modes: Vec<Mode> = after.holders.iter().map(|(mode, _)| mode).collect();
         let first = record.open.values().next();
-        let unserved = first.is_some_and(|first| first.is_over(now) || may_enter(&modes, first.mode));
+        let unserved = first.is_some_and(|first| first.has_timed_out(now) || may_enter(&modes, first.mode));
         assert_eq!(after.is_unserved(), unserved, "I2: whether {first:?} need not wait any longer");
         let took_a_turn = match event {
             Event::Undelivered(n) => n < before.flying.len(),
@@ -364,10 +365,10 @@ impl Watch<'_> {
                 Effect::Answer(_, answer) => {
                     matches!(answer, Answer::TimedOut | Answer::NoPermission | Answer::Granted(_))
                 }
-                Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) | Effect::Lapsed(_) => false,
+                Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) | Effect::Expired(_) => false,
             });
             assert!(!unserved || served.count() >= SERVED_MAX, "I2: {first:?} waits for nothing");
-            let over = after.holders.iter().find(|(_, hold)| hold.is_over(now));
+            let over = after.holders.iter().find(|(_, hold)| hold.is_expired(now));
             assert_eq!(over, None, "a hold outlived its lease");
         }
         if !record.disturbed {

@@ -8,8 +8,8 @@
 
 mod bench;
 mod exhaustive;
+mod expired;
 mod invariants;
-mod lapsed;
 mod model;
 pub mod program;
 mod queue;

@@ -106,12 +106,14 @@ impl Model {
     /// Whatever is over is over, the first end first. Then the queue is served: nobody before the one who came before.
     fn serve(&mut self) {
         let now = self.now.steady;
-        while let Some(over) = self.holding.iter().filter(|h| h.hold.end <= now).min_by_key(|h| (h.hold.end, h.id)) {
-            self.end(over.who, End::Lapsed);
+        while let Some(over) =
+            self.holding.iter().filter(|h| h.hold.expires_at <= now).min_by_key(|h| (h.hold.expires_at, h.id))
+        {
+            self.end(over.who, End::Expired);
         }
         for _ in 0..SERVED_MAX {
             let Some((ticket, first)) = self.waiting.first().cloned() else { return };
-            if first.is_over(now) {
+            if first.has_timed_out(now) {
                 self.waiting.remove(0);
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             } else if self.may_enter(first.mode) && self.holding.len() < HOLDERS_MAX {
@@ -136,7 +138,7 @@ impl Model {
         let theirs = self.take_of(who);
         let mut served = Vec::new();
         for (ticket, waiter) in theirs {
-            if waiter.is_over(self.now.steady) {
+            if waiter.has_timed_out(self.now.steady) {
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             } else if waiter.mode == Mode::Exclusive && first.mode != Mode::Exclusive {
                 self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
@@ -159,7 +161,7 @@ impl Model {
     /// Answers the requests of one who holds.
     fn answer_with(&mut self, n: usize, theirs: Vec<(Ticket, Waiter)>) {
         for (ticket, waiter) in theirs {
-            let answer = if waiter.is_over(self.now.steady) {
+            let answer = if waiter.has_timed_out(self.now.steady) {
                 Answer::TimedOut
             } else if waiter.mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
                 Answer::MustRelease
@@ -206,7 +208,7 @@ impl Model {
         waited_since: Option<Steady>,
     ) -> HoldId {
         let (fence, since, origin) = (self.draw(), self.now.steady, Origin::Granted);
-        let hold = Hold { owner: who.owner(), fence, end: since + lease, lease, since, origin, session, user };
+        let hold = Hold { owner: who.owner(), fence, expires_at: since + lease, lease, since, origin, session, user };
         let id = HoldId { fence, nth: 0 };
         self.holding.push(Holding { who, id, mode, hold, reached: Vec::new() });
         self.effects.push(Effect::Granted(id, waited_since));
@@ -261,8 +263,8 @@ impl Model {
         }
         let Holding { id, hold, reached, .. } = &mut self.holding[n];
         reached.clear();
-        if end > hold.end {
-            (hold.end, hold.lease, changed) = (end, lease, true);
+        if end > hold.expires_at {
+            (hold.expires_at, hold.lease, changed) = (end, lease, true);
         }
         if hold.user.is_none() {
             hold.user = user;

@@ -17,7 +17,7 @@ enum Holds {
     Free,
     Alone,
     AloneInherited,
-    AloneLapsed,
+    AloneExpired,
     /// Shared by one.
     One,
     /// By more.
@@ -25,7 +25,7 @@ enum Holds {
     /// By as many as their limits allow, or the server does.
     AllThatMay,
     /// By some whose lease has run out.
-    SomeLapsed,
+    SomeExpired,
     SomeInherited,
     /// By two that were raised to the same fence.
     SameFence,
@@ -35,11 +35,11 @@ const HOLDS: [Holds; 10] = [
     Holds::Free,
     Holds::Alone,
     Holds::AloneInherited,
-    Holds::AloneLapsed,
+    Holds::AloneExpired,
     Holds::One,
     Holds::Several,
     Holds::AllThatMay,
-    Holds::SomeLapsed,
+    Holds::SomeExpired,
     Holds::SomeInherited,
     Holds::SameFence,
 ];
@@ -77,14 +77,14 @@ const WAITS: [Waits; 10] = [
 
 fn holds(bench: &Bench) -> Holds {
     let all: Vec<(Mode, &Hold)> = bench.holders.iter().collect();
-    let lapsed = all.iter().any(|(_, hold)| hold.is_over(bench.now.steady));
+    let expired = all.iter().any(|(_, hold)| hold.is_expired(bench.now.steady));
     let inherited = all.iter().any(|(_, hold)| hold.origin == Origin::Inherited);
     match all[..] {
         [] => Holds::Free,
-        [(Mode::Exclusive, _)] if lapsed => Holds::AloneLapsed,
+        [(Mode::Exclusive, _)] if expired => Holds::AloneExpired,
         [(Mode::Exclusive, _)] if inherited => Holds::AloneInherited,
         [(Mode::Exclusive, _)] => Holds::Alone,
-        _ if lapsed => Holds::SomeLapsed,
+        _ if expired => Holds::SomeExpired,
         _ if all.windows(2).any(|pair| pair[0].1.fence == pair[1].1.fence) => Holds::SameFence,
         _ if inherited => Holds::SomeInherited,
         _ if !bench.holders.admit(Mode::Shared(None)) || all.len() == bench::HOLDERS_MAX => Holds::AllThatMay,
@@ -102,7 +102,7 @@ fn waits(bench: &Bench) -> Waits {
         [] => Waits::No,
         _ if answers => Waits::Answers,
         _ if owners.iter().any(|who| bench.held(*who).is_some()) => Waits::HolderToo,
-        [first, ..] if first.is_over(bench.now.steady) => Waits::FirstRanOut,
+        [first, ..] if first.has_timed_out(bench.now.steady) => Waits::FirstRanOut,
         [first, ..] if first.user.is_some_and(|user| bench.denied.contains(&user)) => Waits::FirstDenied,
         _ if owners.len() < all.len() => Waits::OneTwice,
         [first, ..] => match first.mode {
@@ -169,10 +169,10 @@ fn is_seldom(holds: Holds, waits: Waits) -> bool {
         // Somebody left from the head of the queue, and no turn was taken since.
         (Holds::One | Holds::Several, Waits::Reader | Waits::ReaderWithLimit) => true,
         // The timer has not come to it yet.
-        (Holds::Alone | Holds::AloneLapsed | Holds::SomeLapsed | Holds::Free, Waits::FirstRanOut) => false,
+        (Holds::Alone | Holds::AloneExpired | Holds::SomeExpired | Holds::Free, Waits::FirstRanOut) => false,
         (_, Waits::FirstRanOut | Waits::FirstDenied) => true,
         // Something outside the rules happened, and the lock has not been looked at yet.
-        (Holds::Several | Holds::AloneLapsed, Waits::HolderToo) => true,
+        (Holds::Several | Holds::AloneExpired, Waits::HolderToo) => true,
         (Holds::SameFence, waits) => waits != Waits::No,
         _ => false,
     }

@@ -18,7 +18,7 @@ enum Act {
     /// Gives the n-th another fence and another end.
     Update(usize, u64, u64),
     /// Leases that end so many milliseconds after the start are over.
-    Lapse(u64),
+    Expire(u64),
     /// Takes somebody out who is not in.
     Stranger(u64, u32),
 }
@@ -30,7 +30,7 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(who, fence, lease, limit)| Act::Insert(who, fence, lease, limit)),
         2 => (0..4usize).prop_map(Act::Remove),
         3 => (0..4usize, 10..13u64, 1..4u64).prop_map(|(n, fence, lease)| Act::Update(n, fence, lease)),
-        1 => (0..4u64).prop_map(Act::Lapse),
+        1 => (0..4u64).prop_map(Act::Expire),
         1 => (9..13u64, 0..3u32).prop_map(|(fence, nth)| Act::Stranger(fence, nth)),
     ]
 }
@@ -61,14 +61,15 @@ fn apply(shared: &mut SharedHolders, plain: &mut Plain, act: &Act) {
         Act::Update(n, number, lease) if n < plain.len() => {
             let (before, mut hold, limit) = plain.remove(n);
             hold.fence = fence(number);
-            hold.end = bench::START.steady + Millis(lease);
+            hold.expires_at = bench::START.steady + Millis(lease);
             let id = if hold.fence == before.fence { before } else { name(plain, hold.fence) };
-            let changed = shared.update(before, |theirs| (theirs.fence, theirs.end) = (hold.fence, hold.end));
+            let changed =
+                shared.update(before, |theirs| (theirs.fence, theirs.expires_at) = (hold.fence, hold.expires_at));
             assert_eq!(changed, Some(id));
             plain.insert(n, (id, hold, limit));
         }
         Act::Remove(_) | Act::Update(..) => {}
-        Act::Lapse(ms) => shared.lapse(bench::START.steady + Millis(ms)),
+        Act::Expire(ms) => shared.exclude_expired(bench::START.steady + Millis(ms)),
         Act::Stranger(number, nth) => {
             let id = HoldId { fence: fence(number), nth };
             if plain.iter().all(|(theirs, ..)| *theirs != id) {
@@ -86,16 +87,16 @@ fn compare(shared: &SharedHolders, plain: &Plain) {
     let all: Vec<_> = shared.iter().map(|shared| (shared.id(), shared.hold.clone(), shared.limit)).collect();
     assert_eq!(&all, plain);
     assert_eq!(shared.len(), plain.len());
-    let in_force = || plain.iter().filter(|(_, hold, _)| shared.is_in_force(hold.end));
+    let in_force = || plain.iter().filter(|(_, hold, _)| shared.is_in_force(hold.expires_at));
     assert_eq!(shared.in_force(), in_force().count());
     let mut those: Vec<HoldId> = shared.those_in_force().map(|shared| shared.id()).collect();
     those.sort_unstable();
     assert_eq!(those, in_force().map(|(id, ..)| *id).collect::<Vec<_>>());
     assert_eq!(shared.smallest_limit(), in_force().filter_map(|(.., limit)| *limit).min());
-    assert_eq!(shared.first_end(), plain.iter().map(|(id, hold, _)| (hold.end, *id)).min());
+    assert_eq!(shared.first_expiry(), plain.iter().map(|(id, hold, _)| (hold.expires_at, *id)).min());
     for ms in 0..5 {
         let now = bench::START.steady + Millis(ms);
-        assert_eq!(shared.count_over(now), plain.iter().filter(|(_, hold, _)| hold.end <= now).count());
+        assert_eq!(shared.count_expired(now), plain.iter().filter(|(_, hold, _)| hold.expires_at <= now).count());
     }
     for who in Who::ALL {
         let theirs = plain.iter().find(|(_, hold, _)| Who::of(&hold.owner) == who);
@@ -136,7 +137,7 @@ proptest! {
         }
         prop_assert_eq!(&shared, &few);
         if few.len() > 0 {
-            few.remove(few.first_end().unwrap().1);
+            few.remove(few.first_expiry().unwrap().1);
             prop_assert!(shared != few);
         }
     }
@@ -185,5 +186,5 @@ fn running_holds_are_those_whose_lease_has_not_run_out() {
         holders.put(Mode::Shared(None), inherited(who, Fence::MAX, n as u64 + 1, now));
     }
     assert_eq!([0, 1, 2, 3, 4].map(|ms| count(&holders, ms)), [4, 3, 2, 1, 0]);
-    assert_eq!(holders.first_end(), Some(now.steady + Millis(1)));
+    assert_eq!(holders.first_expiry(), Some(now.steady + Millis(1)));
 }

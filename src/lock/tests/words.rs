@@ -13,7 +13,7 @@
 //!           advance | reconcile | undelivered 10 1 | delivered 10 1 (hold, ticket)
 //! told      a fence, null, waits, release first, full | 1, 0 | - | later (an answer on that session is on its way)
 //! effects   granted 101 (after 2: to one who waited 2 ms) | again 10 (its owner asked again) | extended 10
-//!           downgraded 10 | rebound 10 from @1 | ended A#10 lapsed | 1: 101 (ticket 1 is told of it) | 1: timeout ...
+//!           downgraded 10 | rebound 10 from @1 | ended A#10 expired | 1: 101 (ticket 1 is told of it) | 1: timeout ...
 //! ```
 //! The clock stands at 100, or at the largest fence there is: the first one drawn is 101. One who joins has ticket 9.
 
@@ -216,7 +216,7 @@ fn write_effect(effect: &Effect) -> String {
             let why = format!("{why:?}").to_lowercase();
             format!("ended {:?}#{} {why}", Who::of(&hold.owner), hold.fence.get())
         }
-        Effect::Lapsed(_) => "lapsed".to_owned(),
+        Effect::Expired(_) => "expired".to_owned(),
         Effect::Answer(Ticket(ticket), answer) => match answer {
             Answer::Granted(id) => format!("{ticket}: {}", name(id)),
             Answer::TimedOut => format!("{ticket}: timeout"),

@@ -73,7 +73,7 @@ impl Model {
         if lease > 0 {
             hold.lease = Millis(lease);
         }
-        hold.end = self.now.steady + hold.lease;
+        hold.expires_at = self.now.steady + hold.lease;
         self.effects.push(Effect::Changed(*id, Change::Extended));
     }
 
@@ -139,7 +139,8 @@ impl Model {
     /// Waits run out; and a lock that somebody put there may be held by one who waits for it.
     pub(super) fn ring(&mut self) {
         let now = self.now.steady;
-        let over: Vec<_> = self.waiting.iter().filter(|(_, waiter)| waiter.is_over(now)).map(|(t, _)| *t).collect();
+        let over: Vec<_> =
+            self.waiting.iter().filter(|(_, waiter)| waiter.has_timed_out(now)).map(|(t, _)| *t).collect();
         self.waiting.retain(|(ticket, _)| !over.contains(ticket));
         self.effects.extend(over.into_iter().map(|ticket| Effect::Answer(ticket, Answer::TimedOut)));
         self.serve();

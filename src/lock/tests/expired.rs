@@ -74,12 +74,12 @@ impl Lock {
                 Acquired::Refused
             }
         };
-        let ended = effects.iter().filter(|effect| matches!(effect, Effect::Ended(_, End::Lapsed))).count();
+        let ended = effects.iter().filter(|effect| matches!(effect, Effect::Ended(_, End::Expired))).count();
         for effect in effects {
             match effect {
                 // They are told of later, one by one.
-                Effect::Lapsed(holders) => {
-                    let ends = holders.iter().map(|shared| Effect::Ended(shared.hold.clone(), End::Lapsed));
+                Effect::Expired(holders) => {
+                    let ends = holders.iter().map(|shared| Effect::Ended(shared.hold.clone(), End::Expired));
                     self.told.extend(ends);
                 }
                 effect => self.told.push(effect),
@@ -91,7 +91,7 @@ impl Lock {
     /// Lets the timer ring until nothing is over.
     fn settle(&mut self, now: Now) {
         let mut steps = 0;
-        while self.holders.first_over(now.steady).is_some() {
+        while self.holders.first_expired(now.steady).is_some() {
             assert!(self.step(now, 0, Request::Nothing).1 > 0, "nothing brings the next step");
             steps += 1;
             assert!(steps <= OWNERS, "it never ends");
@@ -100,13 +100,13 @@ impl Lock {
 
     /// Who holds, how, and until when.
     fn held(&self, now: Now) -> Vec<(Owner, Mode, Fence, Steady)> {
-        let running = self.holders.iter().filter(|(_, hold)| !hold.is_over(now.steady));
-        running.map(|(mode, hold)| (hold.owner.clone(), mode, hold.fence, hold.end)).collect()
+        let running = self.holders.iter().filter(|(_, hold)| !hold.is_expired(now.steady));
+        running.map(|(mode, hold)| (hold.owner.clone(), mode, hold.fence, hold.expires_at)).collect()
     }
 
     /// What it told: the ends of leases, in no order, and the rest.
     fn sorted(&self) -> (Vec<String>, Vec<String>) {
-        let is_end = |effect: &&Effect| matches!(effect, Effect::Ended(_, End::Lapsed));
+        let is_end = |effect: &&Effect| matches!(effect, Effect::Ended(_, End::Expired));
         let (mut ends, others): (Vec<&Effect>, Vec<&Effect>) = self.told.iter().partition(is_end);
         let show = |effects: &[&Effect]| effects.iter().map(|effect| format!("{effect:?}")).collect::<Vec<_>>();
         ends.sort_by_key(|effect| format!("{effect:?}"));
