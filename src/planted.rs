@@ -27,7 +27,7 @@ faults! {
     NewcomerPasses "newcomer-passes" "Who finds the lock free, or shared, is granted although others wait."
     FenceNotRaised "fence-not-raised" "A grant gets the number of the one before it."
     FenceNotLeapt "fence-not-leapt" "A server that starts or is promoted goes on where its data left off."
-    NewFenceWhenAskedAgain "new-fence-when-asked-again" "A holder that asks again is given another fence."
+    NewFenceWhenReacquired "new-fence-when-asked-again" "A holder that asks again is given another fence."
     WaiterStays "waiter-stays" "A waiter whose connection closed stays in the queue."
     UndeliveredGrantKept "undelivered-grant-kept" "A grant that nobody could be told of goes on."
     ReleaseByAnyone "release-by-anyone" "Any owner releases the hold that there is."

@@ -33,7 +33,7 @@ impl<W: Waiting> Engine<W> {
         for change in news {
             match change {
                 News::Runs(told, mode, hold) => {
-                    self.fences.learn(hold.fence);
+                    self.fences.observe(hold.fence);
                     let before = holders.of(hold.owner.borrow()).map(|(_, mode, _)| mode);
                     is_confirmed = true;
                     // An extension gains and loses nobody the lock; a downgrade lets others in.
@@ -161,7 +161,7 @@ impl<W: Waiting> Engine<W> {
     /// A lock was read from RDB, RESTORE or MIGRATE. Its fence may be another server's, ahead of this one's clock.
     pub fn loaded(&mut self, holders: &Holders) {
         for (_, hold) in holders.iter() {
-            self.fences.learn(hold.fence);
+            self.fences.observe(hold.fence);
         }
     }
 }

@@ -52,7 +52,7 @@ impl Stats {
                 self.grants_after_waiting += 1;
                 self.wait.record(*since, now.steady);
             }
-            Effect::Changed(_, Change::AskedAgain) | Effect::Rebound(..) | Effect::Expired(_) | Effect::Answer(..) => {}
+            Effect::Changed(_, Change::Reacquired) | Effect::Rebound(..) | Effect::Expired(_) | Effect::Answer(..) => {}
             Effect::Changed(_, Change::Extended) => self.extensions += 1,
             Effect::Changed(_, Change::Downgraded) => self.downgrades += 1,
             Effect::Ended(hold, why) => {

@@ -81,7 +81,7 @@ impl<W: Waiting> Engine<W> {
                     (granted, is_signalled) = (granted + 1, true);
                     first_granted = first_granted.or(Some(hold.fence));
                 }
-                Effect::Changed(_, Change::AskedAgain | Change::Extended) => is_changed = true,
+                Effect::Changed(_, Change::Reacquired | Change::Extended) => is_changed = true,
                 Effect::Changed(_, Change::Downgraded) => (is_changed, is_signalled) = (true, true),
                 Effect::Ended(hold, _) => {
                     let is_new = first_granted.is_some_and(|first| hold.fence >= first);
@@ -167,7 +167,7 @@ impl<W: Waiting> Engine<W> {
                 self.bind(at, key, hold);
                 self.events.push(KeyEvent::Acquire);
             }
-            Effect::Changed(_, Change::AskedAgain) => {}
+            Effect::Changed(_, Change::Reacquired) => {}
             Effect::Changed(hold, Change::Extended) => {
                 // Its name may be another since it was granted in this very step.
                 self.bind(at, key, hold);

@@ -23,7 +23,7 @@ pub enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Its owner asked again: a later end, or another fence.
-    AskedAgain,
+    Reacquired,
     /// Its owner extended it: another end or fence.
     Extended,
     /// It is a shared one now.

@@ -48,7 +48,7 @@ impl FenceClock {
     }
 
     /// The next fence, larger than every one before it. Only a grant draws one (I3 of [`super`]).
-    pub fn draw(&mut self, now: UnixMicros) -> Fence {
+    pub fn next(&mut self, now: UnixMicros) -> Fence {
         // Wall time reaches 2^53 us in the year 2255; the bound only keeps the type's promise.
         let step = if planted::is(Fault::FenceNotRaised) { 0 } else { 1 };
         self.last = (self.last + step).max(now.0).min(Fence::MAX.0);
@@ -57,7 +57,7 @@ impl FenceClock {
     }
 
     /// Takes note of a fence given elsewhere: replicated, loaded, or raised.
-    pub fn learn(&mut self, fence: Fence) {
+    pub fn observe(&mut self, fence: Fence) {
         self.last = self.last.max(fence.0);
         self.granted = true;
     }
@@ -116,44 +116,44 @@ mod tests {
     #[test]
     fn fences_follow_the_wall_clock_and_never_fall() {
         let mut clock = FenceClock::new();
-        assert_eq!(clock.draw(UnixMicros(1000)).get(), 1000);
-        assert_eq!(clock.draw(UnixMicros(1000)).get(), 1001);
-        assert_eq!(clock.draw(UnixMicros(5)).get(), 1002);
-        assert_eq!(clock.draw(UnixMicros(2000)).get(), 2000);
+        assert_eq!(clock.next(UnixMicros(1000)).get(), 1000);
+        assert_eq!(clock.next(UnixMicros(1000)).get(), 1001);
+        assert_eq!(clock.next(UnixMicros(5)).get(), 1002);
+        assert_eq!(clock.next(UnixMicros(2000)).get(), 2000);
     }
 
     #[test]
     fn a_leap_lies_above_all_that_an_unknown_predecessor_gave() {
         let (mut old, mut new) = (FenceClock::new(), FenceClock::new());
         old.leap(UnixMicros(0));
-        let given = (0..1000).map(|_| old.draw(UnixMicros(1))).max().unwrap();
+        let given = (0..1000).map(|_| old.next(UnixMicros(1))).max().unwrap();
         new.leap(UnixMicros(2000));
-        assert!(new.draw(UnixMicros(2000)) > given);
+        assert!(new.next(UnixMicros(2000)) > given);
     }
 
     #[test]
     fn a_leap_tells_earlier_fences_from_later_ones() {
         let mut clock = FenceClock::new();
         clock.leap(UnixMicros(0));
-        let own = clock.draw(UnixMicros(1));
+        let own = clock.next(UnixMicros(1));
         assert!(!clock.is_of_earlier_term(own));
         clock.leap(UnixMicros(2));
         assert!(clock.is_of_earlier_term(own));
-        assert!(!clock.is_of_earlier_term(clock.clone().draw(UnixMicros(2))));
+        assert!(!clock.is_of_earlier_term(clock.clone().next(UnixMicros(2))));
     }
 
     #[test]
-    fn a_learnt_fence_is_never_given_again() {
+    fn an_observed_fence_is_never_given_again() {
         let mut clock = FenceClock::new();
-        clock.learn(Fence::new(77).unwrap());
-        assert_eq!(clock.draw(UnixMicros(1)).get(), 78);
+        clock.observe(Fence::new(77).unwrap());
+        assert_eq!(clock.next(UnixMicros(1)).get(), 78);
     }
 
     #[test]
     fn fences_stay_below_two_to_the_53() {
         let mut clock = FenceClock::new();
-        clock.learn(Fence::MAX);
-        assert_eq!(clock.draw(UnixMicros(u64::MAX)), Fence::MAX);
+        clock.observe(Fence::MAX);
+        assert_eq!(clock.next(UnixMicros(u64::MAX)), Fence::MAX);
         assert_eq!(Fence::new(0), None);
         assert_eq!(Fence::new(1 << 53), None);
     }

@@ -113,7 +113,7 @@ impl Turn<'_> {
             if !held.satisfies(asked.mode) {
                 return Acquired::MustRelease;
             }
-            let again = self.ask_again(asked.owner, asked.lease, asked.session, asked.user);
+            let again = self.reacquire(asked.owner, asked.lease, asked.session, asked.user);
             return again.map_or(Acquired::Refused, |hold| Acquired::Granted(hold.fence));
         }
         // I4: whoever is in the queue comes first, also those that `advance` has not come to yet.
@@ -199,7 +199,7 @@ impl Turn<'_> {
             hold.expires_at = if planted::is(Fault::ExtensionAddsUp) { hold.expires_at } else { now } + hold.lease;
             if let Some(raised) = asked.raise.filter(|raised| *raised > hold.fence) {
                 hold.fence = raised;
-                fences.learn(raised);
+                fences.observe(raised);
             }
         });
         self.effects.extend(extended.map(|id| Effect::Changed(id, Change::Extended)));
@@ -271,7 +271,7 @@ impl Turn<'_> {
             } else if self.is_denied(waiter.user) {
                 Some(Answer::NoPermission)
             } else {
-                self.ask_again(owner, waiter.lease, waiter.session, waiter.user).map(Answer::Granted)
+                self.reacquire(owner, waiter.lease, waiter.session, waiter.user).map(Answer::Granted)
             };
             self.effects.extend(answer.map(|answer| Effect::Answer(ticket, answer)));
         }
@@ -328,7 +328,7 @@ impl Turn<'_> {
 
     /// An owner that holds asks again: the same fence, unless the hold is inherited; the later of the two ends; and this
     /// request's session.
-    fn ask_again(
+    fn reacquire(
         &mut self,
         owner: OwnerRef,
         lease: Millis,
@@ -346,14 +346,14 @@ impl Turn<'_> {
             }
             // A hold from before this server was a replica is inherited too, though it never left its memory.
             let is_inherited = hold.origin == Origin::Inherited || fences.is_of_earlier_term(hold.fence);
-            if is_inherited || planted::is(Fault::NewFenceWhenAskedAgain) {
+            if is_inherited || planted::is(Fault::NewFenceWhenReacquired) {
                 // I3: numbers above the inherited one may have been given and lost.
-                (hold.fence, hold.origin, changed) = (fences.draw(now.unix), Origin::Granted, true);
+                (hold.fence, hold.origin, changed) = (fences.next(now.unix), Origin::Granted, true);
             }
             hold.user = hold.user.or(user);
         })?;
         if changed {
-            self.effects.push(Effect::Changed(id, Change::AskedAgain));
+            self.effects.push(Effect::Changed(id, Change::Reacquired));
         }
         self.rebind(id, session);
         Some(id)
@@ -421,7 +421,7 @@ impl Turn<'_> {
     fn grant(&mut self, wanted: Wanted, waited_since: Option<Steady>) -> HoldId {
         let Wanted { owner, mode, lease, session, user } = wanted;
         self.clear_the_way(owner.borrow(), mode);
-        let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.draw(self.now.unix));
+        let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.next(self.now.unix));
         let expires_at = since + if planted::is(Fault::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
         let hold = Hold { owner, fence, expires_at, lease, since, origin, session, user };
         let id = self.holders.put(mode, hold);

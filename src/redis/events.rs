@@ -131,7 +131,7 @@ unsafe extern "C" fn on_event(ctx: *mut RawCtx, event: raw::RedisModuleEvent, su
     guard("a server event", (), || match event.id {
         raw::REDISMODULE_EVENT_CRON_LOOP => {
             alarm::check();
-            listeners::ask_again();
+            listeners::refresh();
             removals::forget_flush();
         }
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED => role_changed(sub),

@@ -41,7 +41,7 @@ pub fn may_have_come() {
 }
 
 /// Asks again, once in a while; to be called outside commands.
-pub fn ask_again() {
+pub fn refresh() {
     let now = api::now().steady;
     if NOBODY.get().get() || now < ASK_AT.get().get() {
         return;

@@ -44,7 +44,7 @@ pub fn learn_fence(call: &Call) -> Answered {
     // The number stands where other commands have their key.
     let number = std::str::from_utf8(call.at.name).ok().and_then(|digits| digits.parse().ok()).and_then(Fence::new);
     let fence = number.ok_or(CORRUPT)?;
-    state::with_engine(|engine| engine.fences().learn(fence)).ok_or(PANICKED)?;
+    state::with_engine(|engine| engine.fences().observe(fence)).ok_or(PANICKED)?;
     call.ctx.replicate_verbatim();
     Ok(Answer::Ok)
 }

@@ -127,7 +127,7 @@ mod tests {
         create_engine();
         with_engine(|engine| engine.fences().leap(crate::lock::UnixMicros(7)));
         assert_eq!(saved_elsewhere(), 0, "nothing was granted");
-        with_engine(|engine| engine.fences().learn(Fence::MAX));
+        with_engine(|engine| engine.fences().observe(Fence::MAX));
         assert_eq!(saved_elsewhere(), Fence::MAX.get());
         drop_engine();
     }

@@ -193,7 +193,7 @@ unsafe extern "C" fn aux_load(io: *mut RawIo, encoding: c_int, _when: c_int) -> 
         }
         match Fence::new(last) {
             Some(last) => {
-                state::with_engine(|engine| engine.fences().learn(last));
+                state::with_engine(|engine| engine.fences().observe(last));
                 OK
             }
             None if last == 0 => OK,

@@ -235,7 +235,7 @@ impl Bench {
             Event::Allow(lease) => self.denied.retain(|denied| Some(*denied) != user(lease)),
             Event::Put(who, how, lease) => {
                 let fence = Fence::new(self.fences.last().map_or(0, Fence::get) + 5).unwrap();
-                self.fences.learn(fence);
+                self.fences.observe(fence);
                 if !(self.holders.admit(how.mode()) && self.holders.len() < HOLDERS_MAX) {
                     self.holders = Holders::Free;
                 }

@@ -224,7 +224,7 @@ impl Watch<'_> {
         let inherited = self.before.held(who).is_some_and(|(.., hold)| hold.origin == Origin::Inherited);
         let held = self.record.held.get_mut(&who).expect("a change of a hold");
         let raised = match (change, self.event) {
-            (Change::AskedAgain, _) => inherited,
+            (Change::Reacquired, _) => inherited,
             (Change::Extended, Event::Extend(.., lift)) => lift == Lift::High || lift == Lift::Same,
             (Change::Extended, event) => panic!("{event:?} extended a hold"),
             (Change::Downgraded, event) => {

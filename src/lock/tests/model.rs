@@ -168,7 +168,7 @@ impl Model {
             } else if self.is_denied(&waiter) {
                 Answer::NoPermission
             } else {
-                Answer::Granted(self.ask_again(n, waiter.lease, waiter.session, waiter.user))
+                Answer::Granted(self.reacquire(n, waiter.lease, waiter.session, waiter.user))
             };
             self.effects.push(Effect::Answer(ticket, answer));
         }
@@ -237,7 +237,7 @@ impl Model {
             if mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
                 return Acquired::MustRelease;
             }
-            return Acquired::Granted(self.ask_again(n, lease, session, user).fence);
+            return Acquired::Granted(self.reacquire(n, lease, session, user).fence);
         }
         if self.waiting.is_empty() && self.may_enter(mode) {
             if self.holding.len() >= HOLDERS_MAX {
@@ -254,7 +254,7 @@ impl Model {
     }
 
     /// The same fence, unless it was taken over; the later end; the session of the last who asked.
-    fn ask_again(&mut self, n: usize, lease: Millis, session: Option<Session>, user: Option<User>) -> HoldId {
+    fn reacquire(&mut self, n: usize, lease: Millis, session: Option<Session>, user: Option<User>) -> HoldId {
         let (end, mut changed) = (self.now.steady + lease, false);
         if self.holding[n].hold.origin == Origin::Inherited {
             let fence = self.draw();
@@ -270,7 +270,7 @@ impl Model {
             hold.user = user;
         }
         let id = *id;
-        self.effects.extend(changed.then_some(Effect::Changed(id, Change::AskedAgain)));
+        self.effects.extend(changed.then_some(Effect::Changed(id, Change::Reacquired)));
         self.rebind(n, session);
         id
     }

@@ -74,7 +74,7 @@ fn lease_and_mode(word: &str) -> (&str, Mode) {
 pub fn lock(text: &str) -> Lock {
     let (holders, queue, fences) = (Holders::Free, WaitQueue::default(), FenceClock::new());
     let mut lock = Lock { holders, queue, fences, holders_max: 100 };
-    lock.fences.learn(fence("100"));
+    lock.fences.observe(fence("100"));
     for word in text.split_whitespace().filter(|word| *word != "free") {
         if let Some(holders_max) = word.strip_prefix("max") {
             lock.holders_max = holders_max.parse().unwrap();
@@ -82,7 +82,7 @@ pub fn lock(text: &str) -> Lock {
             read_handed(&mut lock.queue, handed);
         } else if word.contains('#') {
             let id = read_hold(&mut lock.holders, word);
-            lock.fences.learn(id.fence);
+            lock.fences.observe(id.fence);
         } else {
             let (name, rest) = word.split_once(':').unwrap();
             let ticket = number(&name[1..]);
@@ -207,7 +207,7 @@ fn write_effect(effect: &Effect) -> String {
     match effect {
         Effect::Granted(id, None) => format!("granted {}", name(id)),
         Effect::Granted(id, Some(since)) => format!("granted {} after {}", name(id), (NOW.steady.0 - since.0) / 1000),
-        Effect::Changed(id, Change::AskedAgain) => format!("again {}", name(id)),
+        Effect::Changed(id, Change::Reacquired) => format!("again {}", name(id)),
         Effect::Changed(id, Change::Extended) => format!("extended {}", name(id)),
         Effect::Changed(id, Change::Downgraded) => format!("downgraded {}", name(id)),
         Effect::Rebound(id, _, None) => format!("rebound {} from none", name(id)),
