@@ -81,7 +81,7 @@ impl<W: Waiting> Engine<W> {
         true
     }
 
-    /// The answer to this request with this hold was handed over.
+    /// The answer to this request with this hold was delivered.
     pub fn delivered(&mut self, at: KeyRef, hold: HoldId, ticket: Ticket) {
         if let Some(queue) = self.queues.get_mut(at) {
             queue.delivered(hold, ticket);

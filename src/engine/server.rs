@@ -102,7 +102,7 @@ pub trait Waiting {
     type Id: Copy + Ord;
     /// Its id.
     fn id(&self) -> Self::Id;
-    /// Answers it. The edge reports back whether the answer could be handed over.
+    /// Answers it. The edge reports back whether the answer could be delivered.
     fn answer(self, key: (i32, Rc<[u8]>), reply: Reply);
     /// Lets go of it without an answer: it is gone, or was told otherwise.
     fn abandon(self);

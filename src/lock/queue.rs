@@ -48,7 +48,7 @@ struct Sent {
 }
 
 /// The answers with one grant, in the order of the requests; at least one of them has not arrived yet.
-type Handed = SmallVec<[Sent; 1]>;
+type InFlight = SmallVec<[Sent; 1]>;
 
 /// What it means for a hold that an answer could not be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub struct WaitQueue {
     waiting: BTreeMap<Ticket, Box<Waiter>>,
     by_owner: BTreeSet<(Rc<Owner>, Ticket)>,
     /// Entries live from a grant to the delivery of its answers, within one turn of the event loop.
-    handed: BTreeMap<HoldId, Handed>,
+    in_flight: BTreeMap<HoldId, InFlight>,
 }
 
 impl WaitQueue {
@@ -84,7 +84,7 @@ impl WaitQueue {
 
     /// Whether there is nothing left to remember.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.handed.is_empty()
+        self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
     /// Joins at the end. Tickets must rise.
@@ -137,48 +137,48 @@ impl WaitQueue {
     }
 
     /// Remembers that these requests are being told of a grant.
-    pub fn hand(&mut self, hold: HoldId, to: impl IntoIterator<Item = (Ticket, Option<Session>)>) {
+    pub fn start_delivery(&mut self, hold: HoldId, to: impl IntoIterator<Item = (Ticket, Option<Session>)>) {
         let sent = to.into_iter().map(|(ticket, session)| Sent { ticket, session, has_arrived: false });
-        self.handed.insert(hold, sent.collect());
+        self.in_flight.insert(hold, sent.collect());
     }
 
     /// The holds that some answer is on its way with.
     pub fn in_flight(&self) -> impl Iterator<Item = HoldId> + '_ {
-        self.handed.keys().copied()
+        self.in_flight.keys().copied()
     }
 
     /// Whether an answer with this hold is on its way.
     pub fn is_in_flight(&self, hold: HoldId) -> bool {
-        self.handed.contains_key(&hold)
+        self.in_flight.contains_key(&hold)
     }
 
     /// The owner knows of its hold, or the hold is over: what becomes of the answers no longer matters.
     pub fn settle(&mut self, hold: HoldId) {
-        if !self.handed.is_empty() {
-            self.handed.remove(&hold);
+        if !self.in_flight.is_empty() {
+            self.in_flight.remove(&hold);
         }
     }
 
     /// An answer arrived.
     pub fn delivered(&mut self, hold: HoldId, ticket: Ticket) {
-        let Some(handed) = self.handed.get_mut(&hold) else { return };
-        for sent in handed.iter_mut().filter(|sent| sent.ticket == ticket) {
+        let Some(answers) = self.in_flight.get_mut(&hold) else { return };
+        for sent in answers.iter_mut().filter(|sent| sent.ticket == ticket) {
             sent.has_arrived = true;
         }
-        if handed.iter().all(|sent| sent.has_arrived) {
+        if answers.iter().all(|sent| sent.has_arrived) {
             self.settle(hold);
         }
     }
 
     /// An answer could not be delivered.
     pub fn undelivered(&mut self, hold: HoldId, ticket: Ticket) -> Loss {
-        let Some(handed) = self.handed.get_mut(&hold) else { return Loss::Nothing };
-        handed.retain(|sent| sent.ticket != ticket);
-        let Some(last) = handed.last().copied() else {
+        let Some(answers) = self.in_flight.get_mut(&hold) else { return Loss::Nothing };
+        answers.retain(|sent| sent.ticket != ticket);
+        let Some(last) = answers.last().copied() else {
             self.settle(hold);
             return Loss::LastHope;
         };
-        if handed.iter().all(|sent| sent.has_arrived) {
+        if answers.iter().all(|sent| sent.has_arrived) {
             self.settle(hold);
         }
         Loss::OneOfSeveral(last.session)
@@ -187,7 +187,7 @@ impl WaitQueue {
     /// Whether an answer on this connection is still on its way. What becomes of it decides, not that it closed.
     pub fn is_on_its_way(&self, hold: HoldId, session: Session) -> bool {
         let pending = |sent: &Sent| sent.session == Some(session) && !sent.has_arrived;
-        self.handed.get(&hold).is_some_and(|handed| handed.iter().any(pending))
+        self.in_flight.get(&hold).is_some_and(|answers| answers.iter().any(pending))
     }
 
     /// Panics unless the two views of the queue agree. For tests.
@@ -195,6 +195,6 @@ impl WaitQueue {
     pub fn assert_sound(&self) {
         let from_waiting: BTreeSet<_> = self.waiting.iter().map(|(t, w)| (Rc::clone(&w.owner), *t)).collect();
         assert_eq!(from_waiting, self.by_owner);
-        assert!(self.handed.values().all(|handed| handed.iter().any(|sent| !sent.has_arrived)));
+        assert!(self.in_flight.values().all(|answers| answers.iter().any(|sent| !sent.has_arrived)));
     }
 }

@@ -391,7 +391,7 @@ impl Turn<'_> {
             return;
         }
         let mut served = vec![ticket];
-        let mut handed = vec![(ticket, first.session)];
+        let mut answers = vec![(ticket, first.session)];
         let (mut lease, mut session) = (first.lease, first.session);
         for (ticket, other) in self.queue.take_of((*first.owner).borrow()) {
             if other.has_timed_out(self.now.steady) {
@@ -402,13 +402,13 @@ impl Turn<'_> {
                 self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
             } else {
                 served.push(ticket);
-                handed.push((ticket, other.session));
+                answers.push((ticket, other.session));
                 (lease, session) = (lease.max(other.lease), other.session);
             }
         }
         let wanted = Wanted { owner: (*first.owner).clone(), mode: first.mode, lease, session, user: first.user };
         let id = self.grant(wanted, Some(first.since));
-        self.queue.hand(id, handed);
+        self.queue.start_delivery(id, answers);
         self.effects.extend(served.into_iter().map(|ticket| Effect::Answer(ticket, Answer::Granted(id))));
     }
 

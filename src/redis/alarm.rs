@@ -7,8 +7,8 @@ use std::cell::Cell;
 use std::ffi::c_void;
 
 use super::api::{self, call, Ctx, RawCtx, TimerId};
+use super::delivery;
 use super::guard::guard;
-use super::handed;
 use super::publish;
 use super::removals;
 use super::server::TimerServer;
@@ -111,7 +111,7 @@ fn ring(ctx: Ctx) -> bool {
         came
     });
     arm(ctx, next);
-    arm(ctx, handed::rest());
+    arm(ctx, delivery::unsubscribe_if_idle());
     publish::of_timer(ctx, events);
     came.unwrap_or(true)
 }

@@ -11,7 +11,7 @@ use redis_module::raw;
 use super::api::{call, server_version, Ctx, RawBlocked, RawCtx, RawString};
 use super::call::WRONG_TYPE;
 use super::guard::guard;
-use super::{alarm, handed, reply, state};
+use super::{alarm, delivery, reply, state};
 use crate::engine::{KeyRef, Reply, Waiting};
 use crate::wire::Refused;
 
@@ -86,7 +86,7 @@ unsafe extern "C" fn on_reply(ctx: *mut RawCtx, _: *mut *mut RawString, _: c_int
         match &delivery.reply {
             Reply::Granted(hold, ticket, made_owner) => {
                 reply::granted(ctx, made_owner.as_ref().map(|owner| owner.as_bytes()), hold.fence);
-                handed::to(ctx.client(), delivery.key.clone(), *hold, *ticket);
+                delivery::track(ctx.client(), delivery.key.clone(), *hold, *ticket);
             }
             Reply::Null => ctx.reply_null(),
             Reply::MustRelease => ctx.reply_error(&Refused::MustRelease.to_string()),

@@ -12,7 +12,7 @@ use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
 use super::value::{self, note_changed};
-use super::{alarm, handed, key, listeners, migration, modules, removals, role, state};
+use super::{alarm, delivery, key, listeners, migration, modules, removals, role, state};
 use crate::engine::{Engine, Inbox, KeyRef, Scope, Stored};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
@@ -184,7 +184,7 @@ unsafe extern "C" fn on_event(ctx: *mut RawCtx, event: raw::RedisModuleEvent, su
 
 /// A connection has closed. What ends with it is left to the timer: this may be in the middle of a script.
 fn disconnected(ctx: Ctx, client: u64) {
-    let has_lost_grants = handed::closed(ctx, client);
+    let has_lost_grants = delivery::client_closed(ctx, client);
     let has_left_notes = state::with_inbox(|inbox| {
         state::with_engine(|engine| engine.disconnected(client, inbox));
         !inbox.closed.is_empty()

@@ -6,7 +6,7 @@
 //! * [`commands`]: the table of commands, and what each does; [`command_info`]: what COMMAND DOCS says of them; [`call`]: from
 //!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`publish`]:
 //!   keyspace events.
-//! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`handed`]: answers that may yet be
+//! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`delivery`]: answers that may yet be
 //!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`cluster_config`]: when a
 //!   cluster's node has changed its configuration.
 //! * [`caller`]: who runs a command; [`modules`]: whether others may call; [`users`]: ACL users; [`client_list`]: what the server
@@ -26,11 +26,11 @@ mod clock;
 mod cluster_config;
 mod command_info;
 mod commands;
+mod delivery;
 mod events;
 #[cfg(feature = "planted-faults")]
 mod faults;
 mod guard;
-mod handed;
 mod info;
 mod key;
 mod listeners;

@@ -284,7 +284,7 @@ impl World {
         }
     }
 
-    /// An answer was handed over.
+    /// An answer was delivered.
     pub fn deliver(&mut self, key: Name, reply: &Reply) {
         let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
         self.engine.delivered(at(key), *hold, *ticket);

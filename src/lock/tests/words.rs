@@ -78,8 +78,8 @@ pub fn lock(text: &str) -> Lock {
     for word in text.split_whitespace().filter(|word| *word != "free") {
         if let Some(holders_max) = word.strip_prefix("max") {
             lock.holders_max = holders_max.parse().unwrap();
-        } else if let Some(handed) = word.strip_prefix('~') {
-            read_handed(&mut lock.queue, handed);
+        } else if let Some(answers) = word.strip_prefix('~') {
+            read_in_flight(&mut lock.queue, answers);
         } else if word.contains('#') {
             let id = read_hold(&mut lock.holders, word);
             lock.fences.observe(id.fence);
@@ -92,7 +92,7 @@ pub fn lock(text: &str) -> Lock {
     lock
 }
 
-fn read_handed(queue: &mut WaitQueue, word: &str) {
+fn read_in_flight(queue: &mut WaitQueue, word: &str) {
     let (hold, tickets) = word.split_once(':').unwrap();
     let told: Vec<(Ticket, Option<Session>, bool)> = tickets
         .split(',')
@@ -101,7 +101,7 @@ fn read_handed(queue: &mut WaitQueue, word: &str) {
             (Ticket(number(ticket)), on.map(|on| session(number(on))), word.ends_with('+'))
         })
         .collect();
-    queue.hand(hold_id(hold), told.iter().map(|(ticket, session, _)| (*ticket, *session)));
+    queue.start_delivery(hold_id(hold), told.iter().map(|(ticket, session, _)| (*ticket, *session)));
     for (ticket, ..) in told.iter().filter(|(.., arrived)| *arrived) {
         queue.delivered(hold_id(hold), *ticket);
     }

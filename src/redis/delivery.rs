@@ -29,7 +29,7 @@ use crate::engine::KeyRef;
 use crate::lock::{HoldId, Millis, Steady, Ticket};
 
 /// A grant on its way to a client's socket.
-struct Handed {
+struct InFlight {
     client: u64,
     key: (i32, Rc<[u8]>),
     hold: HoldId,
@@ -37,12 +37,12 @@ struct Handed {
 }
 
 /// Those of this turn.
-static HANDED: MainThread<RefCell<Vec<Handed>>> = MainThread::new(RefCell::new(Vec::new()));
+static IN_FLIGHT: MainThread<RefCell<Vec<InFlight>>> = MainThread::new(RefCell::new(Vec::new()));
 
 /// Whether the server tells of its sleeps.
 static LISTENS: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
-/// When something was handed over last: the first of its turn.
+/// When something was delivered last: the first of its turn.
 static SINCE: MainThread<Cell<Steady>> = MainThread::new(Cell::new(Steady(0)));
 
 /// How long a turn may take after a grant, in milliseconds, in which the server does not serve others in between.
@@ -53,26 +53,27 @@ const KEPT: usize = 256;
 const IDLE: Millis = Millis(1000);
 
 /// This client was given this hold, in answer to this request.
-pub fn to(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
-    let mut handed = HANDED.get().borrow_mut();
-    if handed.is_empty() {
+pub fn track(client: u64, key: (i32, Rc<[u8]>), hold: HoldId, ticket: Ticket) {
+    let mut in_flight = IN_FLIGHT.get().borrow_mut();
+    if in_flight.is_empty() {
         SINCE.get().set(api::now().steady);
         listen();
     }
-    handed.push(Handed { client, key, hold, ticket });
-    drop(handed);
+    in_flight.push(InFlight { client, key, hold, ticket });
+    drop(in_flight);
     if !LISTENS.get().get() {
         note_arrivals();
     }
 }
 
 /// The client is being closed. If what it was given in this turn cannot have been sent, that is noted. True if there was such.
-pub fn closed(ctx: Ctx, client: u64) -> bool {
-    let is_concerned = HANDED.get().borrow().iter().any(|handed| handed.client == client);
+pub fn client_closed(ctx: Ctx, client: u64) -> bool {
+    let is_concerned = IN_FLIGHT.get().borrow().iter().any(|in_flight| in_flight.client == client);
     if !is_concerned || !client_list::ending(ctx, client).is_some_and(|ending| is_lost(ctx, ending)) {
         return false;
     }
-    let lost: Vec<Handed> = HANDED.get().borrow_mut().extract_if(.., |handed| handed.client == client).collect();
+    let lost: Vec<InFlight> =
+        IN_FLIGHT.get().borrow_mut().extract_if(.., |in_flight| in_flight.client == client).collect();
     let notes = lost.iter().map(|lost| (KeyRef { db: lost.key.0, name: &lost.key.1 }.to_id(), lost.hold, lost.ticket));
     state::with_inbox(|inbox| inbox.undelivered.extend(notes));
     !lost.is_empty()
@@ -95,9 +96,9 @@ fn listen() {
     }
 }
 
-/// Asks to be told no more if nothing was handed over for a while; otherwise says when to look again. In the timer only: the
+/// Asks to be told no more if nothing was delivered for a while; otherwise says when to look again. In the timer only: the
 /// server must not be telling its modules of anything meanwhile.
-pub fn rest() -> Option<Steady> {
+pub fn unsubscribe_if_idle() -> Option<Steady> {
     if !LISTENS.get().get() {
         return None;
     }
@@ -125,13 +126,13 @@ unsafe extern "C" fn on_sleep(_: *mut RawCtx, _: raw::RedisModuleEvent, sub: u64
 }
 
 fn note_arrivals() {
-    let mut arrived = mem::take(&mut *HANDED.get().borrow_mut());
+    let mut arrived = mem::take(&mut *IN_FLIGHT.get().borrow_mut());
     state::with_engine(|engine| {
-        for Handed { key, hold, ticket, .. } in arrived.drain(..) {
+        for InFlight { key, hold, ticket, .. } in arrived.drain(..) {
             engine.delivered(KeyRef { db: key.0, name: &key.1 }, hold, ticket);
         }
     });
     if arrived.capacity() <= KEPT {
-        *HANDED.get().borrow_mut() = arrived;
+        *IN_FLIGHT.get().borrow_mut() = arrived;
     }
 }
