@@ -1,7 +1,7 @@
 //! Slots that leave this server whole, with the locks in them: the server tells of the slots, and of no single key.
 //!
 //! Only the engine's own tables know these locks any more. Their deadlines go first, a portion at once and the rest in slices;
-//! what connections held of them goes after that; who waits for them is sent away by the [sweep](super::sweep).
+//! what connections held of them goes after that; who waits for them is sent away by the [queue check](super::queue_check).
 //!
 //! A slot may be back before all this is done. So only deadlines are dropped that were there when the slot left, and a
 //! connection only loses what is no longer bound to it.
@@ -10,10 +10,10 @@ use std::collections::VecDeque;
 
 use super::inbox::Inbox;
 use super::names::KeyId;
-use super::run::Slice;
 use super::server::{Key, Server, Waiting};
 use super::sessions::HoldName;
 use super::slots::Mark;
+use super::tick::Slice;
 use super::Engine;
 use crate::lock::{Owner, Session, Steady};
 use crate::wire::{key_slot, SlotSet};
@@ -66,7 +66,7 @@ impl<W: Waiting> Engine<W> {
     pub fn slots_left(&mut self, slots: SlotSet, why: Leaving, inbox: &mut Inbox) {
         let mut waited_for = self.queues.keys(None);
         waited_for.retain(|key| slots.contains(key_slot(key.name())));
-        self.sweep_first(&waited_for);
+        self.check_queues_first(&waited_for);
         // If their slot comes back before they are asked about, there may be nobody else to serve their queues.
         inbox.changed.append(&mut waited_for);
         let (mark, sessions) = (self.leases.mark(), self.sessions.with_holds());

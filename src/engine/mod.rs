@@ -2,7 +2,7 @@
 //!
 //! A turn opens a key, lets the rules ([`crate::lock`]) decide, and does what they decided in this order: the key's value,
 //! replication, deadlines, then the answers. Commands take their turn at once. Everything else leaves a note in the
-//! [`Inbox`] and takes its turn in [`Engine::run`], which the edge's one timer calls.
+//! [`Inbox`] and takes its turn in [`Engine::tick`], which the edge's one timer calls.
 //!
 //! # What it owns
 //! * the server's fence clock, settings and counters;
@@ -20,11 +20,11 @@ mod chunks;
 mod deadlines;
 mod deadlock;
 mod departures;
+mod external;
 mod inbox;
 mod names;
-mod outside;
+mod queue_check;
 mod report;
-mod run;
 mod server;
 mod sessions;
 mod settings;
@@ -32,7 +32,7 @@ mod settled_slots;
 mod slots;
 mod stats;
 mod strays;
-mod sweep;
+mod tick;
 mod turn;
 mod waiters;
 
@@ -47,9 +47,9 @@ use smallvec::SmallVec;
 
 pub use deadlines::Deadlines;
 pub use departures::Leaving;
+pub use external::Unlinked;
 pub use inbox::Inbox;
 pub use names::{KeyId, KeyRef};
-pub use outside::Unlinked;
 pub use report::{check, Report};
 pub use server::{Found, Home, Key, KeyEvent, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting};
 pub use settings::{Settings, SETTINGS};
@@ -63,11 +63,11 @@ use crate::lock::{
 use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
 use departures::Departures;
-use run::Task;
+use queue_check::QueueCheck;
 use sessions::Sessions;
 use settled_slots::SettledSlots;
 use strays::Strays;
-use sweep::Sweep;
+use tick::Task;
 use waiters::{Asker, WaitQueues, Waiters};
 
 /// The key holds a value of another type.
@@ -140,7 +140,7 @@ pub struct Engine<W: Waiting> {
     /// Whether the last step changed what is saved.
     has_recorded: bool,
     /// What turns have cost since the timer asked last.
-    spent: run::Cost,
+    spent: tick::Cost,
     /// What a turn left for the next one.
     soon: VecDeque<Task>,
     /// What the server would not let a turn do yet.
@@ -150,7 +150,7 @@ pub struct Engine<W: Waiting> {
     /// Where holds went whose answers are still on their way.
     strays: Strays,
     /// Which queues are asked whether they are at the right server.
-    sweep: Sweep,
+    queue_check: QueueCheck,
     /// In a cluster: which slots the fence clock has leapt for.
     settled_slots: Option<Box<SettledSlots>>,
     /// What left with its slots.
@@ -177,12 +177,12 @@ impl<W: Waiting> Engine<W> {
             events: Events::new(),
             timer_events: Vec::new(),
             has_recorded: false,
-            spent: run::Cost::default(),
+            spent: tick::Cost::default(),
             soon: VecDeque::new(),
             postponed: Vec::new(),
             untold: VecDeque::new(),
             strays: Strays::default(),
-            sweep: Sweep::default(),
+            queue_check: QueueCheck::default(),
             settled_slots: None,
             departures: Departures::default(),
         }
@@ -245,7 +245,7 @@ impl<W: Waiting> Engine<W> {
     /// When the server is to be asked next about queues and slots, or slots that left are to be seen off; outside a cluster
     /// never.
     fn next_check(&self) -> Option<Steady> {
-        self.next_sweep().into_iter().chain(self.next_slot_check()).chain(self.departures.due()).min()
+        self.next_queue_check().into_iter().chain(self.next_slot_check()).chain(self.departures.due()).min()
     }
 
     /// What is to be published of a command, once its key is closed.

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::names::{KeyId, KeyRef};
-use super::run::Task;
 use super::server::Waiting;
+use super::tick::Task;
 use super::waiters::WaitQueues;
 use super::Engine;
 use crate::lock::{HoldId, Holders};

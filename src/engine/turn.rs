@@ -4,9 +4,9 @@
 use std::mem;
 
 use super::names::KeyRef;
-use super::run::Task;
 use super::server::{Found, Key, KeyEvent, Reply, Stored, Waiting};
 use super::slots::Slot;
+use super::tick::Task;
 use super::{sessions, Engine, WrongType};
 use crate::lock::{Answer, Change, Effect, End, HoldId, Holders, Mode, Now, OwnerRef, SharedHolders, Ticket, Turn};
 use crate::planted::{self, Fault};

@@ -100,7 +100,7 @@ fn ring(ctx: Ctx) -> bool {
     let moved_away = removals::explain(&mut server);
     let run = |engine: &mut Engine<_>| {
         engine.moved_away(moved_away);
-        let next = engine.run(&mut server, &mut inbox);
+        let next = engine.tick(&mut server, &mut inbox);
         (next, engine.take_timer_events())
     };
     let (next, events) = state::with_engine(run).unwrap_or_default();

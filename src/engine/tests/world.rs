@@ -248,7 +248,7 @@ impl World {
 
     /// The timer rings once.
     pub fn run(&mut self) -> Option<Steady> {
-        let next = self.engine.run(&mut self.fake, &mut self.inbox);
+        let next = self.engine.tick(&mut self.fake, &mut self.inbox);
         for (key, event) in self.engine.take_timer_events() {
             self.fake.log.borrow_mut().push(Did::Published(show(key.db(), key.name()), event));
         }

@@ -108,7 +108,7 @@ impl Slice {
 
 impl<W: Waiting> Engine<W> {
     /// Does what is due, a slice at most. Returns when to come again; `None`: not before something happens.
-    pub fn run<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
+    pub fn tick<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
         let begin = server.now().steady;
         let mut slice = Slice { end: begin + SLICE, steps: 0, answers: 0, is_spent: false };
         self.spent = Cost::default();
@@ -122,7 +122,7 @@ impl<W: Waiting> Engine<W> {
         match standing {
             // Nothing is written by this either.
             Standing::Writable | Standing::Halted | Standing::Replica => {
-                self.sweep(server, &mut slice);
+                self.check_queues(server, &mut slice);
                 self.see_off(server, &mut slice);
             }
             Standing::Loading => {}
@@ -192,7 +192,7 @@ impl<W: Waiting> Engine<W> {
                 }
             }
             Verdict::Foreign => {
-                self.sweep_soon(task.key());
+                self.check_queue_first(task.key());
                 if !self.is_seen(server, &task) && self.matters(server, task.key()) {
                     self.postponed.push(task);
                 }
@@ -344,7 +344,7 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing. Who waited when it was demoted
-    /// is let go by the server itself; but not in a cluster of Valkey 9, where only a sweep sends them away.
+    /// is let go by the server itself; but not in a cluster of Valkey 9, where only the queue check sends them away.
     fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, slice: &mut Slice) -> Option<Steady> {
         inbox.announce_fence = false;
         for task in mem::take(&mut self.postponed).into_iter().chain(mem::take(&mut self.soon)) {
@@ -369,7 +369,7 @@ impl<W: Waiting> Engine<W> {
                 if self.tell_some(server) {
                     continue;
                 }
-                let away = self.next_sweep().into_iter().chain(self.departures.due());
+                let away = self.next_queue_check().into_iter().chain(self.departures.due());
                 return self.waiters.first_timeout().into_iter().chain(away).min();
             };
             let open = server.open(key.borrow());

@@ -5,9 +5,9 @@
 //! answered so that a cluster client asks again and is sent to the right server.
 
 use super::names::{KeyId, KeyRef};
-use super::run::Slice;
 use super::server::{Home, Reply, Server, Waiting};
 use super::settled_slots::SettledSlots;
+use super::tick::Slice;
 use super::Engine;
 use crate::lock::{Millis, Steady};
 
@@ -18,7 +18,7 @@ const PROBES_MAX: usize = 256;
 
 /// The queues that are still to be asked about, and when all are.
 #[derive(Debug, Default)]
-pub struct Sweep {
+pub struct QueueCheck {
     in_cluster: bool,
     due: Option<Steady>,
     left: Vec<KeyId>,
@@ -27,57 +27,57 @@ pub struct Sweep {
 impl<W: Waiting> Engine<W> {
     /// The server is part of a cluster: queues may find themselves at the wrong server, and slots come and go.
     pub fn join_cluster(&mut self) {
-        self.sweep.in_cluster = true;
+        self.queue_check.in_cluster = true;
         self.settled_slots = Some(Box::new(SettledSlots::new()));
     }
 
     /// When the next queue is to be asked about; the beginning of time if one is now.
-    pub(super) fn next_sweep(&self) -> Option<Steady> {
-        let is_needed = self.sweep.in_cluster && self.waiters.len() > 0;
-        let due = if self.sweep.left.is_empty() { self.sweep.due } else { None };
+    pub(super) fn next_queue_check(&self) -> Option<Steady> {
+        let is_needed = self.queue_check.in_cluster && self.waiters.len() > 0;
+        let due = if self.queue_check.left.is_empty() { self.queue_check.due } else { None };
         is_needed.then(|| due.unwrap_or(Steady(i64::MIN)))
     }
 
     /// These queues are asked about first.
-    pub(super) fn sweep_first(&mut self, queues: &[KeyId]) {
-        if self.sweep.in_cluster {
-            self.sweep.left.extend_from_slice(queues);
+    pub(super) fn check_queues_first(&mut self, queues: &[KeyId]) {
+        if self.queue_check.in_cluster {
+            self.queue_check.left.extend_from_slice(queues);
         }
     }
 
     /// This key was found to be elsewhere: its queue is asked about first.
-    pub(super) fn sweep_soon(&mut self, key: &KeyId) {
+    pub(super) fn check_queue_first(&mut self, key: &KeyId) {
         if self.queues.get(key.borrow()).is_some() {
-            self.sweep_first(std::slice::from_ref(key));
+            self.check_queues_first(std::slice::from_ref(key));
         }
     }
 
     /// Asks about queues that are due for it, a slice at most, and sends away who waits in vain.
-    pub(super) fn sweep<S: Server>(&mut self, server: &mut S, slice: &mut Slice) {
-        let Some(due) = self.next_sweep() else {
-            self.sweep.left.clear();
+    pub(super) fn check_queues<S: Server>(&mut self, server: &mut S, slice: &mut Slice) {
+        let Some(due) = self.next_queue_check() else {
+            self.queue_check.left.clear();
             return;
         };
         let now = server.now().steady;
         if due > now {
             return;
         }
-        if self.sweep.left.is_empty() {
-            self.sweep.due = Some(now + EVERY);
-            self.sweep.left = self.queues.keys(None);
+        if self.queue_check.left.is_empty() {
+            self.queue_check.due = Some(now + EVERY);
+            self.queue_check.left = self.queues.keys(None);
         }
         for _ in 0..PROBES_MAX {
             if slice.is_spent(server, &mut self.spent) {
                 return;
             }
-            let Some(key) = self.sweep.left.pop() else { return };
+            let Some(key) = self.queue_check.left.pop() else { return };
             let reply = match server.home(key.borrow()) {
                 Home::Here => continue,
                 Home::Elsewhere => Reply::TryAgain,
                 Home::Down => Reply::ClusterDown,
             };
             if !self.send_away(server, key.borrow(), &reply, slice) {
-                self.sweep.left.push(key);
+                self.queue_check.left.push(key);
                 return;
             }
         }

@@ -6,9 +6,9 @@ use std::mem;
 
 use super::inbox::Inbox;
 use super::names::{KeyId, KeyRef};
-use super::run::Task;
 use super::server::{Key, Stored, Waiting};
 use super::slots::Slot;
+use super::tick::Task;
 use super::{Engine, Scope};
 use crate::lock::{HoldId, Holders, Ticket};
 use crate::planted::{self, Fault};
