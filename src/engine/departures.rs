@@ -13,7 +13,7 @@ use super::names::KeyId;
 use super::server::{Key, Server, Waiting};
 use super::sessions::HoldName;
 use super::slots::Mark;
-use super::tick::Slice;
+use super::tick::Budget;
 use super::Engine;
 use crate::lock::{Owner, Session, Steady};
 use crate::wire::{key_slot, SlotSet};
@@ -75,12 +75,12 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// Goes on with what left.
-    pub(super) fn see_off<S: Server>(&mut self, server: &mut S, slice: &mut Slice) {
+    pub(super) fn see_off<S: Server>(&mut self, server: &mut S, budget: &mut Budget) {
         if self.departures.is_empty() {
             return;
         }
         self.forget_some_leases();
-        while !slice.is_spent(server, &mut self.spent) {
+        while !budget.is_spent(server, &mut self.spent) {
             let Some(departure) = self.departures.0.front_mut().filter(|departure| departure.next.is_none()) else {
                 return;
             };

@@ -102,8 +102,8 @@ impl<W: Waiting> Engine<W> {
     pub fn forget_sessions(&mut self, inbox: &mut Inbox) {
         self.sessions.forget();
         inbox.closed.clear();
-        self.soon.retain(|task| !task.is_close());
-        self.postponed.retain(|task| !task.is_close());
+        self.ready.retain(|task| !task.is_close());
+        self.retry.retain(|task| !task.is_close());
     }
 
     /// A lock's value left its key by somebody else's doing.
@@ -139,9 +139,9 @@ impl<W: Waiting> Engine<W> {
     /// Two databases changed places (SWAPDB): leases, sessions, and notes about values, go with the data; waiters stay, and
     /// their locks are noted.
     pub fn swapped(&mut self, one: i32, other: i32, inbox: &mut Inbox) {
-        let tasks = self.postponed.iter_mut().chain(&mut self.soon).filter_map(Task::value_key);
-        let untold = self.untold.iter_mut().map(|(key, _)| key);
-        for key in self.leases.iter_mut().chain(&mut inbox.changed).chain(tasks).chain(untold) {
+        let tasks = self.retry.iter_mut().chain(&mut self.ready).filter_map(Task::value_key);
+        let backlog = self.expired_backlog.iter_mut().map(|(key, _)| key);
+        for key in self.leases.iter_mut().chain(&mut inbox.changed).chain(tasks).chain(backlog) {
             key.swap(one, other);
         }
         self.sessions.swapped(one, other);

@@ -140,13 +140,13 @@ pub struct Engine<W: Waiting> {
     /// Whether the last step changed what is saved.
     has_recorded: bool,
     /// What turns have cost since the timer asked last.
-    spent: tick::Cost,
+    spent: tick::Spent,
     /// What a turn left for the next one.
-    soon: VecDeque<Task>,
+    ready: VecDeque<Task>,
     /// What the server would not let a turn do yet.
-    postponed: Vec<Task>,
+    retry: Vec<Task>,
     /// Holds that were over and made room, by the lock they held: they are still to be counted and told of.
-    untold: VecDeque<(KeyId, SharedHolders)>,
+    expired_backlog: VecDeque<(KeyId, SharedHolders)>,
     /// Where holds went whose answers are still on their way.
     strays: Strays,
     /// Which queues are asked whether they are at the right server.
@@ -177,10 +177,10 @@ impl<W: Waiting> Engine<W> {
             events: Events::new(),
             timer_events: Vec::new(),
             has_recorded: false,
-            spent: tick::Cost::default(),
-            soon: VecDeque::new(),
-            postponed: Vec::new(),
-            untold: VecDeque::new(),
+            spent: tick::Spent::default(),
+            ready: VecDeque::new(),
+            retry: Vec::new(),
+            expired_backlog: VecDeque::new(),
             strays: Strays::default(),
             queue_check: QueueCheck::default(),
             settled_slots: None,
@@ -196,7 +196,7 @@ impl<W: Waiting> Engine<W> {
     /// The settings, to be changed; what was held back by a limit may go on.
     pub fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.settings);
-        self.soon.extend(self.queues.keys(None).into_iter().map(Task::Advance));
+        self.ready.extend(self.queues.keys(None).into_iter().map(Task::Advance));
     }
 
     /// The counters.
@@ -260,7 +260,7 @@ impl<W: Waiting> Engine<W> {
 
     /// Whether a turn left something for the next one.
     pub fn is_pressed(&self) -> bool {
-        !(self.soon.is_empty() && self.untold.is_empty())
+        !(self.ready.is_empty() && self.expired_backlog.is_empty())
     }
 
     /// LOCK.ACQUIRE.

@@ -7,7 +7,7 @@
 use super::names::{KeyId, KeyRef};
 use super::server::{Home, Reply, Server, Waiting};
 use super::settled_slots::SettledSlots;
-use super::tick::Slice;
+use super::tick::Budget;
 use super::Engine;
 use crate::lock::{Millis, Steady};
 
@@ -53,7 +53,7 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// Asks about queues that are due for it, a slice at most, and sends away who waits in vain.
-    pub(super) fn check_queues<S: Server>(&mut self, server: &mut S, slice: &mut Slice) {
+    pub(super) fn check_queues<S: Server>(&mut self, server: &mut S, budget: &mut Budget) {
         let Some(due) = self.next_queue_check() else {
             self.queue_check.left.clear();
             return;
@@ -67,7 +67,7 @@ impl<W: Waiting> Engine<W> {
             self.queue_check.left = self.queues.keys(None);
         }
         for _ in 0..PROBES_MAX {
-            if slice.is_spent(server, &mut self.spent) {
+            if budget.is_spent(server, &mut self.spent) {
                 return;
             }
             let Some(key) = self.queue_check.left.pop() else { return };
@@ -76,7 +76,7 @@ impl<W: Waiting> Engine<W> {
                 Home::Elsewhere => Reply::TryAgain,
                 Home::Down => Reply::ClusterDown,
             };
-            if !self.send_away(server, key.borrow(), &reply, slice) {
+            if !self.send_away(server, key.borrow(), &reply, budget) {
                 self.queue_check.left.push(key);
                 return;
             }
@@ -84,9 +84,9 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// Answers everybody in this queue with that. False if the slice was over before.
-    fn send_away<S: Server>(&mut self, server: &S, at: KeyRef, reply: &Reply, slice: &mut Slice) -> bool {
+    fn send_away<S: Server>(&mut self, server: &S, at: KeyRef, reply: &Reply, budget: &mut Budget) -> bool {
         while let Some(first) = self.queues.get(at).and_then(|queue| queue.first()).map(|(ticket, _)| ticket) {
-            if slice.is_spent(server, &mut self.spent) {
+            if budget.is_spent(server, &mut self.spent) {
                 return false;
             }
             self.leave_queue(at, first);

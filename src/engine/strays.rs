@@ -43,7 +43,7 @@ impl<W: Waiting> Engine<W> {
     pub(super) fn follow_stray(&mut self, granted_at: KeyRef, hold: HoldId, is_astray: bool) {
         let place = self.forget_stray(granted_at, hold);
         if is_astray {
-            self.soon.extend(place.map(|place| Task::RevokeStray(place, hold)));
+            self.ready.extend(place.map(|place| Task::RevokeStray(place, hold)));
         }
     }
 

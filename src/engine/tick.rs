@@ -70,13 +70,13 @@ impl Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Done,
-    SliceOver,
+    BudgetSpent,
     Halted,
 }
 
 /// What turns cost.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cost {
+pub struct Spent {
     /// Locks that were looked at, and changes of locks.
     pub steps: usize,
     /// Clients that were answered.
@@ -84,17 +84,17 @@ pub struct Cost {
 }
 
 /// A slice of time, and how much of it is left.
-pub struct Slice {
+pub struct Budget {
     end: Steady,
     steps: usize,
     answers: usize,
     is_spent: bool,
 }
 
-impl Slice {
+impl Budget {
     /// Takes in what was spent. True if no more may be.
-    pub fn is_spent<S: Server>(&mut self, server: &S, spent: &mut Cost) -> bool {
-        let Cost { steps, answers } = mem::take(spent);
+    pub fn is_spent<S: Server>(&mut self, server: &S, spent: &mut Spent) -> bool {
+        let Spent { steps, answers } = mem::take(spent);
         self.steps += 1 + steps;
         self.answers += answers;
         if self.steps >= STEPS_PER_READING {
@@ -110,10 +110,10 @@ impl<W: Waiting> Engine<W> {
     /// Does what is due, a slice at most. Returns when to come again; `None`: not before something happens.
     pub fn tick<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
         let begin = server.now().steady;
-        let mut slice = Slice { end: begin + SLICE, steps: 0, answers: 0, is_spent: false };
-        self.spent = Cost::default();
+        let mut budget = Budget { end: begin + SLICE, steps: 0, answers: 0, is_spent: false };
+        self.spent = Spent::default();
         // Waits run out whatever the server may do: nothing is written by it.
-        while !slice.is_spent(server, &mut self.spent) {
+        while !budget.is_spent(server, &mut self.spent) {
             let Some(ticket) = self.waiters.take_due(begin) else { break };
             self.leave_parked(ticket);
             self.time_out(ticket);
@@ -122,44 +122,44 @@ impl<W: Waiting> Engine<W> {
         match standing {
             // Nothing is written by this either.
             Standing::Writable | Standing::Halted | Standing::Replica => {
-                self.check_queues(server, &mut slice);
-                self.see_off(server, &mut slice);
+                self.check_queues(server, &mut budget);
+                self.see_off(server, &mut budget);
             }
             Standing::Loading => {}
         }
         self.check_slots(server, standing);
         let progress = match standing {
-            Standing::Writable => self.write(server, inbox, &mut slice),
-            Standing::Replica => return self.follow(server, inbox, &mut slice),
+            Standing::Writable => self.write(server, inbox, &mut budget),
+            Standing::Replica => return self.follow(server, inbox, &mut budget),
             Standing::Loading | Standing::Halted => Progress::Halted,
         };
-        let (now, retry) = (server.now().steady, begin + RETRY);
+        let (now, retry_at) = (server.now().steady, begin + RETRY);
         match progress {
-            Progress::SliceOver => Some(now),
-            Progress::Done if self.postponed.is_empty() => self.first_deadline(),
-            Progress::Done => self.first_deadline().into_iter().chain([retry]).min(),
+            Progress::BudgetSpent => Some(now),
+            Progress::Done if self.retry.is_empty() => self.first_deadline(),
+            Progress::Done => self.first_deadline().into_iter().chain([retry_at]).min(),
             Progress::Halted => {
-                let pending = !(inbox.is_empty() && self.postponed.is_empty()) || self.is_pressed();
-                let again = if pending { Some(retry) } else { self.leases.first().map(|end| end.max(retry)) };
+                let pending = !(inbox.is_empty() && self.retry.is_empty()) || self.is_pressed();
+                let again = if pending { Some(retry_at) } else { self.leases.first().map(|end| end.max(retry_at)) };
                 again.into_iter().chain(self.waiters.first_timeout()).chain(self.next_check()).min()
             }
         }
     }
 
     /// On a server that may write: whatever there is to do.
-    fn write<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, slice: &mut Slice) -> Progress {
+    fn write<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, budget: &mut Budget) -> Progress {
         // A clock that nobody drew from need not be remembered: whoever starts leaps anyway.
         if mem::take(&mut inbox.announce_fence) && self.fences.has_granted() {
             if let Some(last) = self.fences.last() {
                 server.replicate_fence(last);
             }
         }
-        let mut put_off = mem::take(&mut self.postponed);
+        let mut put_off = mem::take(&mut self.retry);
         let mut turns = (0..TURNS).cycle().enumerate();
         let progress = loop {
-            let Some((count, turn)) = turns.next() else { break Progress::SliceOver };
-            if slice.is_spent(server, &mut self.spent) && count >= TURNS_LEAST {
-                break Progress::SliceOver;
+            let Some((count, turn)) = turns.next() else { break Progress::BudgetSpent };
+            if budget.is_spent(server, &mut self.spent) && count >= TURNS_LEAST {
+                break Progress::BudgetSpent;
             }
             let first = match turn {
                 // What was not delivered decides whether what was put off can go on.
@@ -179,7 +179,7 @@ impl<W: Waiting> Engine<W> {
             }
         };
         // Those that had no turn have the first ones of the next slice.
-        self.postponed.append(&mut put_off);
+        self.retry.append(&mut put_off);
         progress
     }
 
@@ -188,17 +188,17 @@ impl<W: Waiting> Engine<W> {
         match server.verdict(task.key().borrow()) {
             Verdict::Accepts => {
                 if self.perform(server, &task) == Progress::Halted {
-                    self.postponed.push(task);
+                    self.retry.push(task);
                 }
             }
             Verdict::Foreign => {
                 self.check_queue_first(task.key());
                 if !self.is_seen(server, &task) && self.matters(server, task.key()) {
-                    self.postponed.push(task);
+                    self.retry.push(task);
                 }
             }
             Verdict::Halted => {
-                self.postponed.push(task);
+                self.retry.push(task);
                 return false;
             }
         }
@@ -238,7 +238,7 @@ impl<W: Waiting> Engine<W> {
         if let Some(key) = self.next_noted(server, inbox) {
             return Some(Task::Look(key));
         }
-        self.next_closed(inbox).or_else(|| self.next_soon()).or_else(|| self.next_lease(server))
+        self.next_closed(inbox).or_else(|| self.next_ready()).or_else(|| self.next_lease(server))
     }
 
     /// The next lock one of whose leases has ended.
@@ -260,11 +260,11 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// The next thing that a turn left.
-    fn next_soon(&mut self) -> Option<Task> {
-        let task = self.soon.pop_front()?;
-        if self.soon.is_empty() {
+    fn next_ready(&mut self) -> Option<Task> {
+        let task = self.ready.pop_front()?;
+        if self.ready.is_empty() {
             // The memory that many tasks took is given back.
-            self.soon.shrink_to(64);
+            self.ready.shrink_to(64);
         }
         Some(task)
     }
@@ -315,14 +315,14 @@ impl<W: Waiting> Engine<W> {
     /// that and nothing is written by it, so it comes after everything else, and whether the server would accept a write to
     /// the key does not matter.
     fn tell_some<S: Server>(&mut self, server: &mut S) -> bool {
-        let Some((key, mut shared)) = self.untold.pop_front() else { return false };
+        let Some((key, mut shared)) = self.expired_backlog.pop_front() else { return false };
         let now = server.now();
         if let Some(mut open) = server.open(key.borrow()) {
             self.report_expired(key.borrow(), &mut open, now, &mut shared);
         }
         self.note_events(&key);
         if shared.len() > 0 {
-            self.untold.push_front((key, shared));
+            self.expired_backlog.push_front((key, shared));
         }
         true
     }
@@ -338,16 +338,16 @@ impl<W: Waiting> Engine<W> {
         let bound = |(_, hold): (_, &Hold)| Some((hold.owner.clone(), hold.session?));
         for (owner, session) in stored.holders.iter().filter_map(bound) {
             if self.sessions.bind(session, at, &owner) == sessions::Standing::Closed {
-                self.soon.push_back(Task::Close(at.to_id(), owner, session));
+                self.ready.push_back(Task::Close(at.to_id(), owner, session));
             }
         }
     }
 
     /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing. Who waited when it was demoted
     /// is let go by the server itself; but not in a cluster of Valkey 9, where only the queue check sends them away.
-    fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, slice: &mut Slice) -> Option<Steady> {
+    fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, budget: &mut Budget) -> Option<Steady> {
         inbox.announce_fence = false;
-        for task in mem::take(&mut self.postponed).into_iter().chain(mem::take(&mut self.soon)) {
+        for task in mem::take(&mut self.retry).into_iter().chain(mem::take(&mut self.ready)) {
             match task {
                 Task::Revoke(key, hold, ticket) => inbox.undelivered.push((key, hold, ticket)),
                 Task::Look(key) | Task::Advance(key) => inbox.changed.push(key),
@@ -362,7 +362,7 @@ impl<W: Waiting> Engine<W> {
             // Not its to take back any more.
             self.delivered(key.borrow(), hold, ticket);
         }
-        while !slice.is_spent(server, &mut self.spent) {
+        while !budget.is_spent(server, &mut self.spent) {
             // Its leases are the primary's to end.
             let Some(key) = self.next_noted(server, inbox) else {
                 // It ended while this server was the primary.

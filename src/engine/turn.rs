@@ -194,7 +194,7 @@ impl<W: Waiting> Engine<W> {
                     End::Closed => KeyEvent::Session,
                 });
             }
-            Effect::Expired(shared) => self.untold.push_back((at.to_id(), shared)),
+            Effect::Expired(shared) => self.expired_backlog.push_back((at.to_id(), shared)),
             Effect::Answer(ticket, Answer::Granted(hold)) => {
                 self.spent.answers += 1;
                 self.waiters.answer(ticket, |made_owner| Reply::Granted(hold, ticket, made_owner));
@@ -236,7 +236,7 @@ impl<W: Waiting> Engine<W> {
             match self.sessions.bind(session, at, &hold.owner) {
                 sessions::Standing::Open | sessions::Standing::Forgotten => {}
                 sessions::Standing::Closed => {
-                    self.soon.push_back(Task::Close(at.to_id(), hold.owner.clone(), session));
+                    self.ready.push_back(Task::Close(at.to_id(), hold.owner.clone(), session));
                 }
             }
         }
@@ -269,9 +269,9 @@ impl<W: Waiting> Engine<W> {
     /// The lock takes another turn soon.
     fn come_again(&mut self, at: KeyRef) {
         // Many waiters that leave one queue ask for it again and again.
-        let asked = matches!(self.soon.back(), Some(Task::Advance(key)) if key.borrow() == at);
+        let asked = matches!(self.ready.back(), Some(Task::Advance(key)) if key.borrow() == at);
         if !asked {
-            self.soon.push_back(Task::Advance(at.to_id()));
+            self.ready.push_back(Task::Advance(at.to_id()));
         }
     }
 

@@ -80,7 +80,7 @@ impl World {
 
     /// Panics unless nothing is left to be done.
     pub fn assert_at_rest(&mut self) {
-        assert!(self.inbox.is_empty() && !self.engine.is_pressed() && self.engine.postponed.is_empty());
+        assert!(self.inbox.is_empty() && !self.engine.is_pressed() && self.engine.retry.is_empty());
         let now = self.fake.now.steady;
         assert!(self.engine.first_deadline().is_none_or(|first| first > now), "something is over");
         self.assert_deadlines();

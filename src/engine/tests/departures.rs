@@ -174,6 +174,6 @@ fn grant_that_nobody_was_told_of_is_forgotten_when_its_slot_has_left() {
     world.settle();
     world.lose(K, &answers[0].1);
     world.rest();
-    assert!(world.engine.postponed.is_empty() && world.engine.waited_for().is_empty());
+    assert!(world.engine.retry.is_empty() && world.engine.waited_for().is_empty());
     assert_eq!(world.engine.stats().undelivered_grants, 0);
 }

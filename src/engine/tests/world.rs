@@ -277,7 +277,7 @@ impl World {
     pub fn rest(&mut self) {
         self.settle();
         for _ in 0..3 {
-            if !self.engine.postponed.is_empty() {
+            if !self.engine.retry.is_empty() {
                 self.pass(20);
                 self.settle();
             }
