@@ -12,7 +12,7 @@ use super::tick::Task;
 use super::{Engine, Scope};
 use crate::lock::{HoldId, Holders, Ticket};
 use crate::planted::{self, Fault};
-use crate::wire::{News, Told};
+use crate::wire::{Change, ChangeKind};
 
 /// What became of a value that left its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,28 +25,28 @@ pub struct Unlinked {
 
 impl<W: Waiting> Engine<W> {
     /// What the primary, or the AOF, says of a lock. A value of another type gives way: the stream is right.
-    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, news: Vec<News>) {
+    pub fn apply<K: Key>(&mut self, at: KeyRef, key: &mut K, news: Vec<Change>) {
         let stored = key.stored().map(|stored| (mem::replace(&mut stored.holders, Holders::Free), stored.lease));
         let is_new = stored.is_none();
         let (mut holders, lease) = stored.unwrap_or((Holders::Free, Slot::NONE));
         let (mut is_confirmed, mut is_signalled) = (false, false);
         for change in news {
             match change {
-                News::Runs(told, mode, hold) => {
+                Change::Runs(told, mode, hold) => {
                     self.fences.observe(hold.fence);
                     let before = holders.of(hold.owner.borrow()).map(|(_, mode, _)| mode);
                     is_confirmed = true;
                     // An extension gains and loses nobody the lock; a downgrade lets others in.
-                    is_signalled |= told == Told::Granted || !before.is_some_and(|before| mode.satisfies(before));
+                    is_signalled |= told == ChangeKind::Granted || !before.is_some_and(|before| mode.satisfies(before));
                     holders.put(mode, hold);
                 }
-                News::Ended(owner) => {
+                Change::Ended(owner) => {
                     is_signalled = true;
                     if let Some((id, ..)) = holders.of(owner.borrow()) {
                         holders.remove(id);
                     }
                 }
-                News::Freed => (holders, is_signalled) = (Holders::Free, true),
+                Change::Freed => (holders, is_signalled) = (Holders::Free, true),
             }
         }
         if holders == Holders::Free {

@@ -1,6 +1,6 @@
 //! What INFO tells: how often what happened since the start, and how long waits and holds took.
 
-use crate::lock::{Change, Effect, End, Now, Steady};
+use crate::lock::{Effect, End, HoldChange, Now, Steady};
 
 /// How often what happened on this server since it started.
 #[derive(Debug, Default)]
@@ -52,9 +52,12 @@ impl Stats {
                 self.grants_after_waiting += 1;
                 self.wait.record(*since, now.steady);
             }
-            Effect::Changed(_, Change::Reacquired) | Effect::Rebound(..) | Effect::Expired(_) | Effect::Answer(..) => {}
-            Effect::Changed(_, Change::Extended) => self.extensions += 1,
-            Effect::Changed(_, Change::Downgraded) => self.downgrades += 1,
+            Effect::Changed(_, HoldChange::Reacquired)
+            | Effect::Rebound(..)
+            | Effect::Expired(_)
+            | Effect::Answer(..) => {}
+            Effect::Changed(_, HoldChange::Extended) => self.extensions += 1,
+            Effect::Changed(_, HoldChange::Downgraded) => self.downgrades += 1,
             Effect::Ended(hold, why) => {
                 self.hold.record(hold.since, now.steady);
                 match why {

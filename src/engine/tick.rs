@@ -33,7 +33,7 @@ pub enum Task {
     /// This hold came here from another key, and the answer with it found nobody.
     RevokeStray(KeyId, HoldId),
     /// Somebody else changed what the key holds: bring queue and deadlines in step with it.
-    Look(KeyId),
+    Reconcile(KeyId),
     /// End what is over, serve the queue.
     Advance(KeyId),
 }
@@ -44,7 +44,7 @@ impl Task {
             Task::Revoke(key, ..)
             | Task::RevokeStray(key, _)
             | Task::Close(key, ..)
-            | Task::Look(key)
+            | Task::Reconcile(key)
             | Task::Advance(key) => key,
         }
     }
@@ -52,7 +52,7 @@ impl Task {
     /// The key, if the task is about the value there; what is about waiters stays where they wait.
     pub fn value_key(&mut self) -> Option<&mut KeyId> {
         match self {
-            Task::RevokeStray(key, _) | Task::Close(key, ..) | Task::Look(key) | Task::Advance(key) => Some(key),
+            Task::RevokeStray(key, _) | Task::Close(key, ..) | Task::Reconcile(key) | Task::Advance(key) => Some(key),
             Task::Revoke(..) => None,
         }
     }
@@ -61,7 +61,7 @@ impl Task {
     pub fn is_close(&self) -> bool {
         match self {
             Task::Close(..) => true,
-            Task::Revoke(..) | Task::RevokeStray(..) | Task::Look(_) | Task::Advance(_) => false,
+            Task::Revoke(..) | Task::RevokeStray(..) | Task::Reconcile(_) | Task::Advance(_) => false,
         }
     }
 }
@@ -211,7 +211,7 @@ impl<W: Waiting> Engine<W> {
         let at = task.key().borrow();
         let Some(mut open) = server.open(at) else { return true };
         match task {
-            Task::Look(_) if self.queues.get(at).is_none() => {
+            Task::Reconcile(_) if self.queues.get(at).is_none() => {
                 self.index(at, &mut open);
                 self.bind_all(at, &mut open);
                 true
@@ -220,7 +220,7 @@ impl<W: Waiting> Engine<W> {
                 self.delivered(at, *hold, *ticket);
                 true
             }
-            Task::Look(_) | Task::Revoke(..) | Task::RevokeStray(..) | Task::Close(..) | Task::Advance(_) => false,
+            Task::Reconcile(_) | Task::Revoke(..) | Task::RevokeStray(..) | Task::Close(..) | Task::Advance(_) => false,
         }
     }
 
@@ -236,7 +236,7 @@ impl<W: Waiting> Engine<W> {
             return Some(Task::Revoke(key, hold, ticket));
         }
         if let Some(key) = self.next_noted(server, inbox) {
-            return Some(Task::Look(key));
+            return Some(Task::Reconcile(key));
         }
         self.next_closed(inbox).or_else(|| self.next_ready()).or_else(|| self.next_lease(server))
     }
@@ -294,7 +294,7 @@ impl<W: Waiting> Engine<W> {
                 Task::Revoke(_, hold, ticket) => is_astray = !turn.undelivered(*hold, *ticket),
                 Task::RevokeStray(_, hold) => turn.revoke(*hold),
                 Task::Close(_, owner, session) => return turn.close(owner.borrow(), *session),
-                Task::Look(_) => turn.reconcile(),
+                Task::Reconcile(_) => turn.reconcile(),
                 Task::Advance(_) => turn.advance(),
             }
             true
@@ -304,7 +304,7 @@ impl<W: Waiting> Engine<W> {
         self.note_events(task.key());
         self.index(at, &mut key);
         match task {
-            Task::Look(_) => self.bind_all(at, &mut key),
+            Task::Reconcile(_) => self.bind_all(at, &mut key),
             Task::Revoke(_, hold, _) => self.follow_stray(at, *hold, is_astray),
             Task::RevokeStray(..) | Task::Close(..) | Task::Advance(_) => {}
         }
@@ -350,7 +350,7 @@ impl<W: Waiting> Engine<W> {
         for task in mem::take(&mut self.retry).into_iter().chain(mem::take(&mut self.ready)) {
             match task {
                 Task::Revoke(key, hold, ticket) => inbox.undelivered.push((key, hold, ticket)),
-                Task::Look(key) | Task::Advance(key) => inbox.changed.push(key),
+                Task::Reconcile(key) | Task::Advance(key) => inbox.changed.push(key),
                 // Not its to take back any more.
                 Task::RevokeStray(..) => {}
                 // The lease alone ends it now.

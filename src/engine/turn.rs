@@ -8,9 +8,9 @@ use super::server::{Found, Key, KeyEvent, Reply, Stored, Waiting};
 use super::slots::Slot;
 use super::tick::Task;
 use super::{sessions, Engine, WrongType};
-use crate::lock::{Answer, Change, Effect, End, HoldId, Holders, Mode, Now, OwnerRef, SharedHolders, Ticket, Turn};
+use crate::lock::{Answer, Effect, End, HoldChange, HoldId, Holders, Mode, Now, OwnerRef, SharedHolders, Ticket, Turn};
 use crate::planted::{self, Fault};
-use crate::wire::{EffectWriter, Told};
+use crate::wire::{ChangeKind, EffectWriter};
 
 impl<W: Waiting> Engine<W> {
     /// One step of the rules on one key, and what follows from it.
@@ -81,8 +81,8 @@ impl<W: Waiting> Engine<W> {
                     (granted, is_signalled) = (granted + 1, true);
                     first_granted = first_granted.or(Some(hold.fence));
                 }
-                Effect::Changed(_, Change::Reacquired | Change::Extended) => is_changed = true,
-                Effect::Changed(_, Change::Downgraded) => (is_changed, is_signalled) = (true, true),
+                Effect::Changed(_, HoldChange::Reacquired | HoldChange::Extended) => is_changed = true,
+                Effect::Changed(_, HoldChange::Downgraded) => (is_changed, is_signalled) = (true, true),
                 Effect::Ended(hold, _) => {
                     let is_new = first_granted.is_some_and(|first| hold.fence >= first);
                     granted = granted.saturating_sub(usize::from(is_new));
@@ -154,7 +154,7 @@ impl<W: Waiting> Engine<W> {
         let Some((_, mode, hold)) = key.stored().and_then(|stored| stored.holders.of(owner)) else { return };
         let mut effect = mem::take(&mut self.effect);
         effect.clear();
-        EffectWriter::begin(&mut effect, now).runs(Told::Changed, mode, hold);
+        EffectWriter::begin(&mut effect, now).runs(ChangeKind::Changed, mode, hold);
         key.replicate(&effect);
         self.effect = effect;
     }
@@ -167,13 +167,13 @@ impl<W: Waiting> Engine<W> {
                 self.bind(at, key, hold);
                 self.events.push(KeyEvent::Acquire);
             }
-            Effect::Changed(_, Change::Reacquired) => {}
-            Effect::Changed(hold, Change::Extended) => {
+            Effect::Changed(_, HoldChange::Reacquired) => {}
+            Effect::Changed(hold, HoldChange::Extended) => {
                 // Its name may be another since it was granted in this very step.
                 self.bind(at, key, hold);
                 self.events.push(KeyEvent::Extend);
             }
-            Effect::Changed(_, Change::Downgraded) => self.events.push(KeyEvent::Downgrade),
+            Effect::Changed(_, HoldChange::Downgraded) => self.events.push(KeyEvent::Downgrade),
             Effect::Rebound(hold, owner, before) => {
                 if let Some(before) = before {
                     self.sessions.unbind(before, at, &owner);
@@ -313,7 +313,7 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
         Holders::Free => writer.freed(),
         // It takes the place of all that was.
         Holders::Exclusive(hold) => {
-            writer.runs(if is_granted { Told::Granted } else { Told::Changed }, Mode::Exclusive, hold);
+            writer.runs(if is_granted { ChangeKind::Granted } else { ChangeKind::Changed }, Mode::Exclusive, hold);
         }
         Holders::Shared(_) => {
             let runs = |told, id: &HoldId, writer: &mut EffectWriter| {
@@ -323,8 +323,8 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
             };
             for effect in effects {
                 match effect {
-                    Effect::Granted(id, _) => runs(Told::Granted, id, &mut writer),
-                    Effect::Changed(id, _) => runs(Told::Changed, id, &mut writer),
+                    Effect::Granted(id, _) => runs(ChangeKind::Granted, id, &mut writer),
+                    Effect::Changed(id, _) => runs(ChangeKind::Changed, id, &mut writer),
                     Effect::Ended(hold, _) => writer.ended(hold.owner.borrow()),
                     // The exclusive hold that came after it has gone again, or is a shared one by now.
                     Effect::Expired(_) => writer.freed(),

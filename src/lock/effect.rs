@@ -21,7 +21,7 @@ pub enum End {
 
 /// What changed of a hold that goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum HoldChange {
     /// Its owner asked again: a later end, or another fence.
     Reacquired,
     /// Its owner extended it: another end or fence.
@@ -51,7 +51,7 @@ pub enum Effect {
     /// A hold began. Record it. It was waited for since the moment given.
     Granted(HoldId, Option<Steady>),
     /// A hold went on. Record it; nobody gained or lost the lock.
-    Changed(HoldId, Change),
+    Changed(HoldId, HoldChange),
     /// This owner's hold follows another connection than the one given here. Not saved. (By the end of the step the hold may be
     /// over, or have another name.)
     Rebound(HoldId, Owner, Option<Session>),

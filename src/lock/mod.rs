@@ -31,7 +31,7 @@ mod rules;
 mod shared;
 mod time;
 
-pub use effect::{Answer, Change, Effect, End};
+pub use effect::{Answer, Effect, End, HoldChange};
 pub use fence::{Fence, FenceClock};
 pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
 pub use holders::Holders;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::effect::{Answer, Change, Effect, End};
+use super::effect::{Answer, Effect, End, HoldChange};
 use super::fence::{Fence, FenceClock};
 use super::hold::{Hold, HoldId, Mode, Origin, Session, User};
 use super::holders::Holders;
@@ -175,7 +175,7 @@ impl Turn<'_> {
                 let mode = if planted::is(Fault::DowngradeLetsNobodyIn) { Mode::Exclusive } else { Mode::Shared(None) };
                 if let Some(hold) = self.holders.remove(id) {
                     let id = self.holders.put(mode, hold);
-                    self.effects.push(Effect::Changed(id, Change::Downgraded));
+                    self.effects.push(Effect::Changed(id, HoldChange::Downgraded));
                     self.advance();
                 }
             }
@@ -202,7 +202,7 @@ impl Turn<'_> {
                 fences.observe(raised);
             }
         });
-        self.effects.extend(extended.map(|id| Effect::Changed(id, Change::Extended)));
+        self.effects.extend(extended.map(|id| Effect::Changed(id, HoldChange::Extended)));
         true
     }
 
@@ -353,7 +353,7 @@ impl Turn<'_> {
             hold.user = hold.user.or(user);
         })?;
         if changed {
-            self.effects.push(Effect::Changed(id, Change::Reacquired));
+            self.effects.push(Effect::Changed(id, HoldChange::Reacquired));
         }
         self.rebind(id, session);
         Some(id)

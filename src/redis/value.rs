@@ -13,7 +13,7 @@ use super::state::{self, MainThread};
 use super::{alarm, events, replication, role};
 use crate::engine::{KeyId, KeyRef, Slot, Stored, Unlinked};
 use crate::lock::{Fence, Mode};
-use crate::wire::{self, EffectWriter, Told, Trust};
+use crate::wire::{self, ChangeKind, EffectWriter, Trust};
 
 /// The type's name in RDB files: nine characters.
 const NAME: &std::ffi::CStr = c"redislock";
@@ -154,7 +154,7 @@ unsafe extern "C" fn aof_rewrite(io: *mut RawIo, key: *mut RawString, value: *mu
         let Some(stored) = (unsafe { value.cast::<Stored>().as_ref() }) else { return };
         for (mode, hold) in stored.holders.iter() {
             let mut effect = Vec::with_capacity(STORED_ROOM);
-            EffectWriter::begin(&mut effect, api::now()).runs(Told::Granted, mode, hold);
+            EffectWriter::begin(&mut effect, api::now()).runs(ChangeKind::Granted, mode, hold);
             let (start, len) = (effect.as_ptr().cast::<c_char>(), effect.len());
             // SAFETY: "s" takes a string, "b" a pointer and a length.
             unsafe { call!(RedisModule_EmitAOF(io, replication::APPLY.as_ptr(), c"sb".as_ptr(), key, start, len)) };

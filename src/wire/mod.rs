@@ -15,7 +15,7 @@ mod slot_set;
 pub use errors::{BadRequest, Link, Refused};
 pub use key_slot::key_slot;
 pub use request::{AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX};
-pub use saved::{decode_effect, decode_lock, encode_lock, EffectWriter, News, Told, Trust};
+pub use saved::{decode_effect, decode_lock, encode_lock, Change, ChangeKind, EffectWriter, Trust};
 pub use slot_set::{OwnSlots, SlotSet};
 
 /// The longest lease there can be, in milliseconds: 365 days.

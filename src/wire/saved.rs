@@ -93,7 +93,7 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
 
 /// What an effect tells of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ChangeKind {
     /// It began.
     Granted,
     /// It goes on with another end, fence or mode.
@@ -102,9 +102,9 @@ pub enum Told {
 
 /// One change of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Change {
     /// This hold runs now.
-    Runs(Told, Mode, Hold),
+    Runs(ChangeKind, Mode, Hold),
     /// This owner holds it no more.
     Ended(Owner),
     /// Nobody holds it.
@@ -125,10 +125,10 @@ impl EffectWriter<'_> {
     }
 
     /// This hold runs now.
-    pub fn runs(&mut self, told: Told, mode: Mode, hold: &Hold) {
-        self.out.push(match told {
-            Told::Granted => KIND_GRANTED,
-            Told::Changed => KIND_CHANGED,
+    pub fn runs(&mut self, kind: ChangeKind, mode: Mode, hold: &Hold) {
+        self.out.push(match kind {
+            ChangeKind::Granted => KIND_GRANTED,
+            ChangeKind::Changed => KIND_CHANGED,
         });
         put_hold(self.out, mode, hold, self.now);
     }
@@ -146,7 +146,7 @@ impl EffectWriter<'_> {
 }
 
 /// Reads an effect: at least one change.
-pub fn decode_effect(bytes: &[u8], now: Now) -> Result<Vec<News>, Corrupt> {
+pub fn decode_effect(bytes: &[u8], now: Now) -> Result<Vec<Change>, Corrupt> {
     let mut reader = Reader::new(bytes);
     if reader.byte() != Some(VERSION) || reader.is_done() {
         return Err(Corrupt);
@@ -158,14 +158,15 @@ pub fn decode_effect(bytes: &[u8], now: Now) -> Result<Vec<News>, Corrupt> {
     Ok(changes)
 }
 
-fn change(reader: &mut Reader, now: Now) -> Option<News> {
-    let runs =
-        |reader: &mut Reader, told| hold(reader, now, Trust::OwnData).map(|(mode, hold)| News::Runs(told, mode, hold));
+fn change(reader: &mut Reader, now: Now) -> Option<Change> {
+    let runs = |reader: &mut Reader, kind| {
+        hold(reader, now, Trust::OwnData).map(|(mode, hold)| Change::Runs(kind, mode, hold))
+    };
     match reader.byte()? {
-        KIND_GRANTED => runs(reader, Told::Granted),
-        KIND_CHANGED => runs(reader, Told::Changed),
-        KIND_FREED => Some(News::Freed),
-        KIND_ENDED => Some(News::Ended(OwnerRef::new(reader.bytes()?)?.to_owner())),
+        KIND_GRANTED => runs(reader, ChangeKind::Granted),
+        KIND_CHANGED => runs(reader, ChangeKind::Changed),
+        KIND_FREED => Some(Change::Freed),
+        KIND_ENDED => Some(Change::Ended(OwnerRef::new(reader.bytes()?)?.to_owner())),
         _ => None,
     }
 }
@@ -268,11 +269,11 @@ mod tests {
             for mode in [Mode::Exclusive, Mode::Shared(None), Mode::Shared(Limit::new(fence % 1000))] {
                 let mut effect = Vec::new();
                 let mut writer = EffectWriter::begin(&mut effect, NOW);
-                writer.runs(Told::Granted, mode, &hold);
-                writer.runs(Told::Changed, mode, &hold);
+                writer.runs(ChangeKind::Granted, mode, &hold);
+                writer.runs(ChangeKind::Changed, mode, &hold);
                 writer.ended(hold.owner.borrow());
-                let runs = |told| News::Runs(told, mode, hold.clone());
-                let expected = vec![runs(Told::Granted), runs(Told::Changed), News::Ended(hold.owner.clone())];
+                let runs = |kind| Change::Runs(kind, mode, hold.clone());
+                let expected = vec![runs(ChangeKind::Granted), runs(ChangeKind::Changed), Change::Ended(hold.owner.clone())];
                 prop_assert_eq!(decode_effect(&effect, NOW), Ok(expected));
             }
         }
@@ -307,7 +308,7 @@ mod tests {
     fn a_freed_lock_comes_back() {
         let mut effect = Vec::new();
         EffectWriter::begin(&mut effect, NOW).freed();
-        assert_eq!(decode_effect(&effect, NOW), Ok(vec![News::Freed]));
+        assert_eq!(decode_effect(&effect, NOW), Ok(vec![Change::Freed]));
         effect.push(0);
         assert_eq!(decode_effect(&effect, NOW), Err(Corrupt));
         assert_eq!(decode_effect(&[VERSION], NOW), Err(Corrupt));

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::wire::{decode_effect, News, OwnSlots, Told};
+use crate::wire::{decode_effect, Change, ChangeKind, OwnSlots};
 
 /// What the engine did to the server, in order. Keys are written `0:k`, effects as replicas read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,9 +101,9 @@ pub fn show(db: i32, name: &[u8]) -> String {
 
 /// An effect in words: `granted a 7, ended b`.
 fn spell(effect: &[u8], now: Now) -> String {
-    let spell = |news: &News| match news {
-        News::Runs(told, mode, hold) => {
-            let told = if *told == Told::Granted { "granted" } else { "changed" };
+    let spell = |news: &Change| match news {
+        Change::Runs(told, mode, hold) => {
+            let told = if *told == ChangeKind::Granted { "granted" } else { "changed" };
             let mode = match mode {
                 Mode::Exclusive => String::new(),
                 Mode::Shared(None) => " shared".into(),
@@ -111,8 +111,8 @@ fn spell(effect: &[u8], now: Now) -> String {
             };
             format!("{told} {} {}{mode}", hold.owner.as_bytes().escape_ascii(), hold.fence.get())
         }
-        News::Ended(owner) => format!("ended {}", owner.as_bytes().escape_ascii()),
-        News::Freed => "freed".into(),
+        Change::Ended(owner) => format!("ended {}", owner.as_bytes().escape_ascii()),
+        Change::Freed => "freed".into(),
     };
     decode_effect(effect, now).unwrap().iter().map(spell).collect::<Vec<_>>().join(", ")
 }

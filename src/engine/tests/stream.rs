@@ -4,7 +4,7 @@
 use super::*;
 use crate::fuzz::{assert_inherited, assert_sound, Choices, ALL_OVER, NOW};
 use crate::lock::Owner;
-use crate::wire::{decode_effect, EffectWriter, News, LEASE_MAX_MS};
+use crate::wire::{decode_effect, Change, EffectWriter, LEASE_MAX_MS};
 
 const KEYS: [Name; 2] = [K, OTHER_DB];
 /// Beside effects, what a first byte can mean.
@@ -18,20 +18,20 @@ pub fn apply(bytes: &[u8]) {
     let mut world = World::new();
     world.fake.now = NOW;
     world.change_role(Standing::Replica);
-    let mut told = Choices::new(bytes);
+    let mut kind = Choices::new(bytes);
     let mut highest = 0;
-    while !told.is_done() {
-        let what = told.byte();
+    while !kind.is_done() {
+        let what = kind.byte();
         let key = KEYS[usize::from(what) % KEYS.len()];
         match what {
-            PASS => world.pass(told.byte().into()),
+            PASS => world.pass(kind.byte().into()),
             RING => done(world.run()),
             REMOVE => done(world.unlink(K)),
             SET => world.set(K),
             _ => {
-                let len = told.byte().into();
+                let len = kind.byte().into();
                 // The last one may be longer.
-                let effect = told.take(if len == 255 { usize::MAX } else { len });
+                let effect = kind.take(if len == 255 { usize::MAX } else { len });
                 highest = highest.max(tell(&mut world, key, effect));
             }
         }
@@ -49,8 +49,8 @@ fn tell(world: &mut World, key: Name, effect: &[u8]) -> u64 {
     assert!(!news.is_empty());
     assert_comes_back(&news, now);
     let runs = news.iter().filter_map(|news| match news {
-        News::Runs(_, mode, hold) => Some((*mode, hold.clone())),
-        News::Ended(_) | News::Freed => None,
+        Change::Runs(_, mode, hold) => Some((*mode, hold.clone())),
+        Change::Ended(_) | Change::Freed => None,
     });
     let highest = runs.clone().map(|(_, hold)| hold.fence.get()).max().unwrap_or(0);
     runs.for_each(|(_, hold)| assert_inherited(&hold));
@@ -59,26 +59,26 @@ fn tell(world: &mut World, key: Name, effect: &[u8]) -> u64 {
     // The last word counts.
     let held = world.fake.lock(key).map(|stored| &stored.holders);
     match last.expect("it is not empty") {
-        News::Runs(_, mode, hold) => {
+        Change::Runs(_, mode, hold) => {
             let (_, held_mode, held) = held.and_then(|held| held.of(hold.owner.borrow())).expect("it holds now");
             assert_eq!((held_mode, held), (mode, &hold));
         }
-        News::Ended(owner) => assert!(held.is_none_or(|held| held.of(owner.borrow()).is_none())),
-        News::Freed => assert!(held.is_none() && !world.fake.data.contains_key(&(key.0, key.1.as_bytes().to_vec()))),
+        Change::Ended(owner) => assert!(held.is_none_or(|held| held.of(owner.borrow()).is_none())),
+        Change::Freed => assert!(held.is_none() && !world.fake.data.contains_key(&(key.0, key.1.as_bytes().to_vec()))),
     }
     highest
 }
 
 /// What was read is written and read again as the same.
-fn assert_comes_back(news: &[News], now: Now) {
-    let write = |news: &[News]| {
+fn assert_comes_back(news: &[Change], now: Now) {
+    let write = |news: &[Change]| {
         let mut bytes = Vec::new();
         let mut writer = EffectWriter::begin(&mut bytes, now);
         for news in news {
             match news {
-                News::Runs(told, mode, hold) => writer.runs(*told, *mode, hold),
-                News::Ended(owner) => writer.ended(owner.borrow()),
-                News::Freed => writer.freed(),
+                Change::Runs(kind, mode, hold) => writer.runs(*kind, *mode, hold),
+                Change::Ended(owner) => writer.ended(owner.borrow()),
+                Change::Freed => writer.freed(),
             }
         }
         bytes
@@ -86,11 +86,11 @@ fn assert_comes_back(news: &[News], now: Now) {
     let bytes = write(news);
     let again = decode_effect(&bytes, now).expect("what is written can be read");
     assert_eq!(write(&again), bytes, "equal news have equal bytes");
-    let forget_begin = |news: &News| match news {
-        News::Runs(told, mode, hold) => News::Runs(*told, *mode, Hold { since: hold.expires_at, ..hold.clone() }),
-        News::Ended(_) | News::Freed => news.clone(),
+    let forget_begin = |news: &Change| match news {
+        Change::Runs(kind, mode, hold) => Change::Runs(*kind, *mode, Hold { since: hold.expires_at, ..hold.clone() }),
+        Change::Ended(_) | Change::Freed => news.clone(),
     };
-    let forget_begins = |news: &[News]| news.iter().map(forget_begin).collect::<Vec<_>>();
+    let forget_begins = |news: &[Change]| news.iter().map(forget_begin).collect::<Vec<_>>();
     assert_eq!(forget_begins(&again), forget_begins(news));
 }
 

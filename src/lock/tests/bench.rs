@@ -7,7 +7,7 @@ use super::*;
 
 /// What a request was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Returned {
     Nothing,
     Acquired(Acquired),
     Held(bool),
@@ -16,7 +16,7 @@ pub enum Told {
 /// What one event led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    pub told: Told,
+    pub returned: Returned,
     pub effects: Vec<Effect>,
 }
 
@@ -153,7 +153,7 @@ impl Bench {
     pub fn unchecked(&mut self, event: Event) -> Step {
         let mut effects = Vec::new();
         let sessions: Vec<_> = self.queue.iter().map(|(ticket, waiter)| (ticket, waiter.session)).collect();
-        let told = self.happen(event, &mut effects);
+        let returned = self.happen(event, &mut effects);
         self.close_gone(&mut effects);
         for effect in &effects {
             if let Effect::Answer(ticket, Answer::Granted(hold)) = effect {
@@ -161,50 +161,50 @@ impl Bench {
                 self.flying.push(Flight { ticket: *ticket, hold: *hold, session });
             }
         }
-        Step { told, effects }
+        Step { returned, effects }
     }
 
-    fn happen(&mut self, event: Event, effects: &mut Vec<Effect>) -> Told {
+    fn happen(&mut self, event: Event, effects: &mut Vec<Effect>) -> Returned {
         match event {
             Event::Try(who, how, lease, bound) => self.acquire((who, how, lease, bound), Wait::No, effects),
             Event::Wait(who, how, lease, bound, patience) => {
                 let until = (patience > 0).then(|| self.now.steady + Millis(patience));
                 let wait = Wait::Join { ticket: Ticket(self.next_ticket), until };
-                let told = self.acquire((who, how, lease, bound), wait, effects);
-                self.next_ticket += u64::from(told == Told::Acquired(Acquired::Waits));
-                told
+                let returned = self.acquire((who, how, lease, bound), wait, effects);
+                self.next_ticket += u64::from(returned == Returned::Acquired(Acquired::Waits));
+                returned
             }
             Event::Release(who, tag) => {
                 let fence = self.fence(who, tag);
-                Told::Held(self.turn(effects).release(who.owner().borrow(), fence))
+                Returned::Held(self.turn(effects).release(who.owner().borrow(), fence))
             }
             Event::Downgrade(who, tag) => {
                 let fence = self.fence(who, tag);
-                Told::Held(self.turn(effects).downgrade(who.owner().borrow(), fence))
+                Returned::Held(self.turn(effects).downgrade(who.owner().borrow(), fence))
             }
             Event::Extend(who, lease, tag, lift) => {
                 let (fence, raise) = (self.fence(who, tag), self.lift(lift));
                 let (owner, lease) = (who.owner(), (lease > 0).then_some(Millis(lease)));
-                Told::Held(self.turn(effects).extend(Extend { owner: owner.borrow(), lease, fence, raise }))
+                Returned::Held(self.turn(effects).extend(Extend { owner: owner.borrow(), lease, fence, raise }))
             }
             Event::Undelivered(n) if n < self.flying.len() => {
                 let Flight { ticket, hold, .. } = self.flying.remove(n);
                 self.turn(effects).undelivered(hold, ticket);
-                Told::Nothing
+                Returned::Nothing
             }
-            Event::Undelivered(_) => Told::Nothing,
+            Event::Undelivered(_) => Returned::Nothing,
             Event::Close(n) => {
                 self.close(n, effects);
-                Told::Nothing
+                Returned::Nothing
             }
             Event::Serve => {
                 self.turn(effects).advance();
-                Told::Nothing
+                Returned::Nothing
             }
             Event::Ring => {
                 self.run_out(effects);
                 self.turn(effects).reconcile();
-                Told::Nothing
+                Returned::Nothing
             }
             Event::Leave(_) | Event::Delivered(_) | Event::Pass(_) | Event::WallClock(_) | Event::Remove => {
                 self.happen_outside(event)
@@ -214,7 +214,7 @@ impl Bench {
     }
 
     /// What the lock takes no turn for.
-    fn happen_outside(&mut self, event: Event) -> Told {
+    fn happen_outside(&mut self, event: Event) -> Returned {
         match event {
             Event::Pass(ms) => {
                 self.now.steady = self.now.steady + Millis(ms);
@@ -243,15 +243,15 @@ impl Bench {
             }
             _ => unreachable!("{event:?} is for the rules"),
         }
-        Told::Nothing
+        Returned::Nothing
     }
 
-    fn acquire(&mut self, asked: (Who, How, u64, Bound), wait: Wait, effects: &mut Vec<Effect>) -> Told {
+    fn acquire(&mut self, asked: (Who, How, u64, Bound), wait: Wait, effects: &mut Vec<Effect>) -> Returned {
         let (who, how, lease, bound) = asked;
         let (owner, session) = (who.owner(), self.session_of(bound));
         let (mode, lease, user) = (how.mode(), Millis(lease), user(lease));
         let asked = Acquire { owner: owner.borrow(), mode, lease, session, user, wait };
-        Told::Acquired(self.turn(effects).acquire(asked))
+        Returned::Acquired(self.turn(effects).acquire(asked))
     }
 
     /// Who waits there is gone, and whoever holds is looked at.

@@ -32,13 +32,13 @@ struct Lock {
     queue: WaitQueue,
     fences: FenceClock,
     tickets: u64,
-    told: Vec<Effect>,
+    returned: Vec<Effect>,
 }
 
 impl Lock {
     fn free() -> Lock {
         let (holders, queue, fences) = (Holders::Free, WaitQueue::default(), FenceClock::new());
-        Lock { holders, queue, fences, tickets: 0, told: Vec::new() }
+        Lock { holders, queue, fences, tickets: 0, returned: Vec::new() }
     }
 
     /// A lock that all hold together for a millisecond from the start on.
@@ -80,9 +80,9 @@ impl Lock {
                 // They are told of later, one by one.
                 Effect::Expired(holders) => {
                     let ends = holders.iter().map(|shared| Effect::Ended(shared.hold.clone(), End::Expired));
-                    self.told.extend(ends);
+                    self.returned.extend(ends);
                 }
-                effect => self.told.push(effect),
+                effect => self.returned.push(effect),
             }
         }
         (answer, ended)
@@ -107,7 +107,7 @@ impl Lock {
     /// What it told: the ends of leases, in no order, and the rest.
     fn sorted(&self) -> (Vec<String>, Vec<String>) {
         let is_end = |effect: &&Effect| matches!(effect, Effect::Ended(_, End::Expired));
-        let (mut ends, others): (Vec<&Effect>, Vec<&Effect>) = self.told.iter().partition(is_end);
+        let (mut ends, others): (Vec<&Effect>, Vec<&Effect>) = self.returned.iter().partition(is_end);
         let show = |effects: &[&Effect]| effects.iter().map(|effect| format!("{effect:?}")).collect::<Vec<_>>();
         ends.sort_by_key(|effect| format!("{effect:?}"));
         (show(&ends), show(&others))

@@ -33,7 +33,7 @@ pub struct Held {
     /// The session of the last request that was or can still be answered with it.
     session: Option<Session>,
     /// Requests that were told of it, and may be all that its owner knows.
-    pub told: Vec<(Ticket, Option<Session>)>,
+    pub returned: Vec<(Ticket, Option<Session>)>,
 }
 
 /// What an onlooker remembers of a lock.
@@ -87,7 +87,9 @@ impl Watch<'_> {
     fn take_note(&mut self) {
         let (before, now, after, record) = (self.before, self.now, self.after, &mut self.record);
         match self.event {
-            Event::Wait(who, how, lease, bound, patience) if self.step.told == Told::Acquired(Acquired::Waits) => {
+            Event::Wait(who, how, lease, bound, patience)
+                if self.step.returned == Returned::Acquired(Acquired::Waits) =>
+            {
                 let until = (patience > 0).then(|| now + Millis(patience));
                 let (session, user) = (before.session_of(bound), user(lease));
                 let open = Open { who, mode: how.mode(), until, since: now, session, user };
@@ -102,7 +104,7 @@ impl Watch<'_> {
             Event::Put(who, ..) => {
                 let (id, mode, _) = after.held(who).unwrap();
                 record.held.retain(|who, _| after.held(*who).is_some());
-                record.held.insert(who, Held { id, mode, session: None, told: Vec::new() });
+                record.held.insert(who, Held { id, mode, session: None, returned: Vec::new() });
                 self.concerned.push(who);
             }
             _ => {}
@@ -117,14 +119,15 @@ impl Watch<'_> {
     /// An answer found nobody: the last request that was or can still be answered decides about the session.
     fn lose(&mut self, n: usize) {
         let Some(Flight { ticket, hold, .. }) = self.before.flying.get(n) else { return };
-        let holds = self.record.held.iter_mut().find(|(_, held)| held.told.iter().any(|(told, _)| told == ticket));
+        let holds =
+            self.record.held.iter_mut().find(|(_, held)| held.returned.iter().any(|(returned, _)| returned == ticket));
         let Some((who, held)) = holds else { return };
         assert_eq!(held.id, *hold);
         if self.before.held(*who).is_some_and(|(.., hold)| hold.is_expired(self.now)) {
             return;
         }
-        held.told.retain(|(told, _)| told != ticket);
-        if let Some((_, session)) = held.told.last() {
+        held.returned.retain(|(returned, _)| returned != ticket);
+        if let Some((_, session)) = held.returned.last() {
             held.session = *session;
         }
         self.concerned.push(*who);
@@ -171,7 +174,7 @@ impl Watch<'_> {
 
     fn next_told(&self, id: HoldId, rest: &[Effect]) -> Option<Ticket> {
         rest.iter().find_map(|effect| match effect {
-            Effect::Answer(ticket, Answer::Granted(told)) if *told == id => Some(*ticket),
+            Effect::Answer(ticket, Answer::Granted(returned)) if *returned == id => Some(*ticket),
             _ => None,
         })
     }
@@ -180,23 +183,23 @@ impl Watch<'_> {
         let record = &self.record;
         assert!(id.fence.get() > record.highest, "I3: {id:?} is not above {}", record.highest);
         assert_eq!(id.nth, 0);
-        let told: Vec<_> = rest
+        let returned: Vec<_> = rest
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Answer(ticket, Answer::Granted(told)) if *told == id => Some(*ticket),
+                Effect::Answer(ticket, Answer::Granted(returned)) if *returned == id => Some(*ticket),
                 _ => None,
             })
             .map(|ticket| (ticket, record.open[&ticket].session))
             .collect();
         // Requests of the same owner that are answered otherwise stand between a grant and its answers.
-        let (who, mode, session) = match (told.first(), self.event) {
+        let (who, mode, session) = match (returned.first(), self.event) {
             (Some((first, _)), _) => {
                 let live =
                     record.open.iter().find(|(_, open)| !open.has_timed_out(self.now)).map(|(ticket, _)| *ticket);
                 assert_eq!(live, Some(*first), "I4: not the first in the queue was granted");
                 let open = &record.open[first];
                 assert_eq!(waited_since, Some(open.since));
-                (open.who, open.mode, told.last().unwrap().1)
+                (open.who, open.mode, returned.last().unwrap().1)
             }
             (None, Event::Try(who, how, _, bound) | Event::Wait(who, how, _, bound, _)) => {
                 assert!(record.open.is_empty(), "I4: a newcomer passed {:?}", record.open);
@@ -208,12 +211,12 @@ impl Watch<'_> {
         let modes: Vec<Mode> = record.held.values().map(|held| held.mode).collect();
         assert!(may_enter(&modes, mode), "I1: {mode:?} beside {modes:?}");
         self.record.highest = id.fence.get();
-        let twice = self.record.held.insert(who, Held { id, mode, session, told });
+        let twice = self.record.held.insert(who, Held { id, mode, session, returned });
         assert_eq!(twice, None, "granted to one who holds");
         self.concerned.push(who);
     }
 
-    fn changed(&mut self, id: HoldId, change: Change, rest: &[Effect]) {
+    fn changed(&mut self, id: HoldId, change: HoldChange, rest: &[Effect]) {
         let who = match (self.next_told(id, rest), self.event) {
             (Some(ticket), _) => self.record.open[&ticket].who,
             (None, Event::Try(who, ..) | Event::Wait(who, ..) | Event::Extend(who, ..) | Event::Downgrade(who, _)) => {
@@ -224,10 +227,10 @@ impl Watch<'_> {
         let inherited = self.before.held(who).is_some_and(|(.., hold)| hold.origin == Origin::Inherited);
         let held = self.record.held.get_mut(&who).expect("a change of a hold");
         let raised = match (change, self.event) {
-            (Change::Reacquired, _) => inherited,
-            (Change::Extended, Event::Extend(.., lift)) => lift == Lift::High || lift == Lift::Same,
-            (Change::Extended, event) => panic!("{event:?} extended a hold"),
-            (Change::Downgraded, event) => {
+            (HoldChange::Reacquired, _) => inherited,
+            (HoldChange::Extended, Event::Extend(.., lift)) => lift == Lift::High || lift == Lift::Same,
+            (HoldChange::Extended, event) => panic!("{event:?} extended a hold"),
+            (HoldChange::Downgraded, event) => {
                 assert!(matches!(event, Event::Downgrade(..)));
                 assert_eq!(held.mode, Mode::Exclusive);
                 held.mode = Mode::Shared(None);
@@ -237,7 +240,7 @@ impl Watch<'_> {
         if id != held.id {
             assert!(raised, "I3: the fence moved from {:?} to {id:?}", held.id);
             assert!(id.fence > held.id.fence, "I3: the fence fell");
-            assert!(change == Change::Extended || id.fence.get() > self.record.highest, "I3");
+            assert!(change == HoldChange::Extended || id.fence.get() > self.record.highest, "I3");
         }
         held.id = id;
         self.record.highest = self.record.highest.max(id.fence.get());
@@ -253,13 +256,13 @@ impl Watch<'_> {
             End::Expired => assert!(hold.expires_at <= self.now, "ended early"),
             End::Undelivered => {
                 assert!(matches!(self.event, Event::Undelivered(_)), "taken away");
-                assert!(held.told.is_empty() && self.concerned.contains(&who), "somebody knows of it");
+                assert!(held.returned.is_empty() && self.concerned.contains(&who), "somebody knows of it");
             }
             End::Closed => {
                 let bound_to = hold.session.expect("ended with a connection that it is not bound to");
                 assert!(self.after.is_closed(bound_to), "the connection is open");
-                let told = |flight: &&Flight| held.told.iter().any(|(ticket, _)| *ticket == flight.ticket);
-                let mut flying = self.after.flying.iter().filter(told);
+                let returned = |flight: &&Flight| held.returned.iter().any(|(ticket, _)| *ticket == flight.ticket);
+                let mut flying = self.after.flying.iter().filter(returned);
                 let decides = flying.any(|flight| flight.session == Some(bound_to));
                 assert!(!decides || self.spoke() == Some(who), "its answer was on its way");
             }
@@ -269,9 +272,9 @@ impl Watch<'_> {
 
     /// Who learnt by this step's reply that it holds.
     fn spoke(&self) -> Option<Who> {
-        match (self.step.told, self.event) {
-            (Told::Held(true), Event::Extend(who, ..) | Event::Downgrade(who, _)) => Some(who),
-            (Told::Acquired(Acquired::Granted(_)), Event::Try(who, ..) | Event::Wait(who, ..)) => Some(who),
+        match (self.step.returned, self.event) {
+            (Returned::Held(true), Event::Extend(who, ..) | Event::Downgrade(who, _)) => Some(who),
+            (Returned::Acquired(Acquired::Granted(_)), Event::Try(who, ..) | Event::Wait(who, ..)) => Some(who),
             _ => None,
         }
     }
@@ -284,8 +287,8 @@ impl Watch<'_> {
             Answer::Granted(id) => {
                 assert!(!is_denied, "I8: {ticket:?} was granted");
                 assert!(!open.has_timed_out(self.now), "I6: {ticket:?} was granted after its wait");
-                let held = held.expect("told of a hold that is none");
-                assert_eq!(held.id, id, "{ticket:?} was told of a hold that is not its own");
+                let held = held.expect("returned of a hold that is none");
+                assert_eq!(held.id, id, "{ticket:?} was returned of a hold that is not its own");
                 assert!(held.mode.satisfies(open.mode), "{ticket:?} got less than it asked for");
             }
             Answer::TimedOut => assert!(open.has_timed_out(self.now), "I5: {ticket:?} was sent away"),
@@ -302,11 +305,11 @@ impl Watch<'_> {
     fn holders(&mut self) {
         let Watch { before, event, now, after, .. } = *self;
         if let Some(held) = self.spoke().and_then(|who| self.record.held.get_mut(&who)) {
-            held.told.clear();
-            if let (Told::Acquired(acquired), Event::Try(.., bound) | Event::Wait(.., bound, _)) =
-                (self.step.told, event)
+            held.returned.clear();
+            if let (Returned::Acquired(acquired), Event::Try(.., bound) | Event::Wait(.., bound, _)) =
+                (self.step.returned, event)
             {
-                assert_eq!(acquired, Acquired::Granted(held.id.fence), "told of another fence");
+                assert_eq!(acquired, Acquired::Granted(held.id.fence), "returned of another fence");
                 // The last successful ACQUIRE decides.
                 held.session = before.session_of(bound);
             }

@@ -63,18 +63,18 @@ impl Model {
     }
 
     /// Lets it happen. `ticket` is whom the event is about: the one who would wait, left, or was (not) reached.
-    pub fn step(&mut self, event: Event, ticket: Option<Ticket>) -> (Told, Vec<Effect>) {
-        let told = self.happen(event, ticket);
+    pub fn step(&mut self, event: Event, ticket: Option<Ticket>) -> (Returned, Vec<Effect>) {
+        let returned = self.happen(event, ticket);
         for who in Who::ALL {
             let bound_to = place(&self.holding, who).and_then(|n| self.holding[n].hold.session);
             if let Some(gone) = bound_to.filter(|session| !self.sessions.contains(session)) {
                 self.close(who, gone);
             }
         }
-        (told, std::mem::take(&mut self.effects))
+        (returned, std::mem::take(&mut self.effects))
     }
 
-    fn happen(&mut self, event: Event, ticket: Option<Ticket>) -> Told {
+    fn happen(&mut self, event: Event, ticket: Option<Ticket>) -> Returned {
         match event {
             Event::Pass(ms) => {
                 self.now.steady = self.now.steady + Millis(ms);
@@ -97,10 +97,12 @@ impl Model {
             }
             Event::Serve => self.serve(),
             Event::Ring => self.ring(),
-            Event::Try(..) | Event::Wait(..) => return Told::Acquired(self.acquire(event, ticket)),
-            Event::Release(..) | Event::Downgrade(..) | Event::Extend(..) => return Told::Held(self.request(event)),
+            Event::Try(..) | Event::Wait(..) => return Returned::Acquired(self.acquire(event, ticket)),
+            Event::Release(..) | Event::Downgrade(..) | Event::Extend(..) => {
+                return Returned::Held(self.request(event))
+            }
         }
-        Told::Nothing
+        Returned::Nothing
     }
 
     /// Whatever is over is over, the first end first. Then the queue is served: nobody before the one who came before.
@@ -270,7 +272,7 @@ impl Model {
             hold.user = user;
         }
         let id = *id;
-        self.effects.extend(changed.then_some(Effect::Changed(id, Change::Reacquired)));
+        self.effects.extend(changed.then_some(Effect::Changed(id, HoldChange::Reacquired)));
         self.rebind(n, session);
         id
     }

@@ -76,8 +76,8 @@ impl Pair {
             _ => None,
         };
         let step = self.bench.step(event);
-        let (told, effects) = self.model.step(event, ticket);
-        assert_eq!(step.told, told, "the rules say the left, the contract the right");
+        let (returned, effects) = self.model.step(event, ticket);
+        assert_eq!(step.returned, returned, "the rules say the left, the contract the right");
         assert_eq!(step.effects, effects, "the rules want the left, the contract the right");
         self.compare();
     }

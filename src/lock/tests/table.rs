@@ -11,7 +11,7 @@ const TABLE: &str = include_str!("table.txt");
 struct Row {
     state: &'static str,
     request: &'static str,
-    told: &'static str,
+    returned: &'static str,
     effects: &'static str,
     after: &'static str,
 }
@@ -22,10 +22,10 @@ fn rows() -> Vec<Row> {
     for line in TABLE.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         match line.split('|').map(str::trim).collect::<Vec<_>>()[..] {
             [head] => state = head,
-            [requests, told, effects, after] => {
+            [requests, returned, effects, after] => {
                 let after = if after == "=" { state } else { after };
                 let requests = requests.split(';').map(str::trim);
-                rows.extend(requests.map(|request| Row { state, request, told, effects, after }));
+                rows.extend(requests.map(|request| Row { state, request, returned, effects, after }));
             }
             _ => panic!("no row: {line}"),
         }
@@ -39,11 +39,12 @@ fn every_request_does_in_every_state_what_the_table_says() {
         .iter()
         .filter_map(|row| {
             let mut found = lock(row.state);
-            let (told, effects) = run(&mut found, row.request);
-            let as_expected = (&*told, &*effects) == (row.told, row.effects) && found == lock(row.after);
+            let (returned, effects) = run(&mut found, row.request);
+            let as_expected = (&*returned, &*effects) == (row.returned, row.effects) && found == lock(row.after);
             let Row { state, request, .. } = row;
-            let expected = format!("{} | {} | {}", row.told, row.effects, row.after);
-            (!as_expected).then(|| format!("{state}\n  {request} | {expected}\nbut: {told} | {effects} | {found:?}\n"))
+            let expected = format!("{} | {} | {}", row.returned, row.effects, row.after);
+            (!as_expected)
+                .then(|| format!("{state}\n  {request} | {expected}\nbut: {returned} | {effects} | {found:?}\n"))
         })
         .collect();
     assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));

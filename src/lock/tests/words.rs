@@ -94,15 +94,15 @@ pub fn lock(text: &str) -> Lock {
 
 fn read_in_flight(queue: &mut WaitQueue, word: &str) {
     let (hold, tickets) = word.split_once(':').unwrap();
-    let told: Vec<(Ticket, Option<Session>, bool)> = tickets
+    let returned: Vec<(Ticket, Option<Session>, bool)> = tickets
         .split(',')
         .map(|word| {
             let (ticket, on) = cut(word.trim_end_matches('+'), '@');
             (Ticket(number(ticket)), on.map(|on| session(number(on))), word.ends_with('+'))
         })
         .collect();
-    queue.start_delivery(hold_id(hold), told.iter().map(|(ticket, session, _)| (*ticket, *session)));
-    for (ticket, ..) in told.iter().filter(|(.., arrived)| *arrived) {
+    queue.start_delivery(hold_id(hold), returned.iter().map(|(ticket, session, _)| (*ticket, *session)));
+    for (ticket, ..) in returned.iter().filter(|(.., arrived)| *arrived) {
         queue.delivered(hold_id(hold), *ticket);
     }
 }
@@ -141,7 +141,7 @@ fn read_waiter(who: Who, ticket: u64, word: &str) -> Waiter {
 pub fn run(lock: &mut Lock, request: &str) -> (String, String) {
     let words: Vec<&str> = request.split_whitespace().collect();
     let mut effects = Vec::new();
-    let told = match words[0] {
+    let returned = match words[0] {
         "delivered" => {
             lock.queue.delivered(hold_id(words[1]), Ticket(number(words[2])));
             "-".to_string()
@@ -155,7 +155,7 @@ pub fn run(lock: &mut Lock, request: &str) -> (String, String) {
     };
     lock.queue.assert_sound();
     let effects: Vec<String> = effects.iter().map(write_effect).collect();
-    (told, if effects.is_empty() { "-".to_string() } else { effects.join(", ") })
+    (returned, if effects.is_empty() { "-".to_string() } else { effects.join(", ") })
 }
 
 fn ask(turn: &mut Turn, words: &[&str]) -> String {
@@ -207,9 +207,9 @@ fn write_effect(effect: &Effect) -> String {
     match effect {
         Effect::Granted(id, None) => format!("granted {}", name(id)),
         Effect::Granted(id, Some(since)) => format!("granted {} after {}", name(id), (NOW.steady.0 - since.0) / 1000),
-        Effect::Changed(id, Change::Reacquired) => format!("again {}", name(id)),
-        Effect::Changed(id, Change::Extended) => format!("extended {}", name(id)),
-        Effect::Changed(id, Change::Downgraded) => format!("downgraded {}", name(id)),
+        Effect::Changed(id, HoldChange::Reacquired) => format!("again {}", name(id)),
+        Effect::Changed(id, HoldChange::Extended) => format!("extended {}", name(id)),
+        Effect::Changed(id, HoldChange::Downgraded) => format!("downgraded {}", name(id)),
         Effect::Rebound(id, _, None) => format!("rebound {} from none", name(id)),
         Effect::Rebound(id, _, Some(before)) => format!("rebound {} from @{}", name(id), before.0),
         Effect::Ended(hold, why) => {

@@ -53,7 +53,7 @@ impl Model {
         reached.clear();
         if *mode == Mode::Exclusive {
             *mode = Mode::Shared(None);
-            self.effects.push(Effect::Changed(*id, Change::Downgraded));
+            self.effects.push(Effect::Changed(*id, HoldChange::Downgraded));
             self.serve();
         }
     }
@@ -74,7 +74,7 @@ impl Model {
             hold.lease = Millis(lease);
         }
         hold.expires_at = self.now.steady + hold.lease;
-        self.effects.push(Effect::Changed(*id, Change::Extended));
+        self.effects.push(Effect::Changed(*id, HoldChange::Extended));
     }
 
     pub(super) fn put_back(&mut self, who: Who, how: How, lease: u64) {
@@ -89,18 +89,18 @@ impl Model {
     }
 
     /// The hold of which this request was told, while that matters.
-    fn told(&self, ticket: Option<Ticket>) -> Option<usize> {
-        self.holding.iter().position(|holding| holding.reached.iter().any(|told| Some(told.ticket) == ticket))
+    fn returned(&self, ticket: Option<Ticket>) -> Option<usize> {
+        self.holding.iter().position(|holding| holding.reached.iter().any(|returned| Some(returned.ticket) == ticket))
     }
 
     pub(super) fn delivered(&mut self, ticket: Option<Ticket>) {
-        let Some(n) = self.told(ticket) else { return };
+        let Some(n) = self.returned(ticket) else { return };
         let reached = &mut self.holding[n].reached;
-        let Some(told) = reached.iter_mut().find(|told| Some(told.ticket) == ticket) else { return };
-        if told.session.is_none_or(|session| self.sessions.contains(&session)) {
-            told.for_sure = true;
+        let Some(returned) = reached.iter_mut().find(|returned| Some(returned.ticket) == ticket) else { return };
+        if returned.session.is_none_or(|session| self.sessions.contains(&session)) {
+            returned.for_sure = true;
         }
-        if reached.iter().all(|told| told.for_sure) {
+        if reached.iter().all(|returned| returned.for_sure) {
             reached.clear();
         }
     }
@@ -109,15 +109,15 @@ impl Model {
     /// spoke.
     pub(super) fn undelivered(&mut self, ticket: Option<Ticket>) {
         self.serve();
-        if let Some(n) = self.told(ticket) {
-            self.holding[n].reached.retain(|told| Some(told.ticket) != ticket);
+        if let Some(n) = self.returned(ticket) {
+            self.holding[n].reached.retain(|returned| Some(returned.ticket) != ticket);
             let reached = self.holding[n].reached.clone();
             match reached.last() {
                 None => self.end(self.holding[n].who, End::Undelivered),
                 // The last request that was or can still be answered decides about the session.
                 Some(last) => self.rebind(n, last.session),
             }
-            if reached.iter().all(|told| told.for_sure) {
+            if reached.iter().all(|returned| returned.for_sure) {
                 if let Some(holding) = self.holding.get_mut(n).filter(|_| !reached.is_empty()) {
                     holding.reached.clear();
                 }
