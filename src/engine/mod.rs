@@ -13,7 +13,7 @@
 //! But for the counters all of it can be rebuilt from the data set; the key's value is the only truth about who holds.
 //!
 //! # What it must never do
-//! Write, grant or remove anything outside a command while [`Server::standing`] is not [`Standing::Writable`]; answer a
+//! Write, grant or remove anything outside a command while [`Server::state`] is not [`ServerState::Writable`]; answer a
 //! waiter before the change behind the answer is recorded.
 
 mod chunks;
@@ -51,7 +51,7 @@ pub use external::Unlinked;
 pub use inbox::Inbox;
 pub use names::{KeyId, KeyRef};
 pub use report::{check, Report};
-pub use server::{Found, Home, Key, KeyEvent, Keyspace, Reply, Server, Standing, Stored, Verdict, Waiting};
+pub use server::{Found, Key, KeyEvent, Keyspace, Reply, Server, ServerState, SlotOwner, Stored, Waiting, WriteCheck};
 pub use settings::{Settings, SETTINGS};
 pub use slots::Slot;
 pub use stats::Stats;

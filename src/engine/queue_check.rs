@@ -5,7 +5,7 @@
 //! answered so that a cluster client asks again and is sent to the right server.
 
 use super::names::{KeyId, KeyRef};
-use super::server::{Home, Reply, Server, Waiting};
+use super::server::{Reply, Server, SlotOwner, Waiting};
 use super::settled_slots::SettledSlots;
 use super::tick::Budget;
 use super::Engine;
@@ -71,10 +71,10 @@ impl<W: Waiting> Engine<W> {
                 return;
             }
             let Some(key) = self.queue_check.left.pop() else { return };
-            let reply = match server.home(key.borrow()) {
-                Home::Here => continue,
-                Home::Elsewhere => Reply::TryAgain,
-                Home::Down => Reply::ClusterDown,
+            let reply = match server.slot_owner(key.borrow()) {
+                SlotOwner::Here => continue,
+                SlotOwner::Elsewhere => Reply::TryAgain,
+                SlotOwner::Down => Reply::ClusterDown,
             };
             if !self.send_away(server, key.borrow(), &reply, budget) {
                 self.queue_check.left.push(key);

@@ -110,7 +110,7 @@ pub trait Waiting {
 
 /// Whether the server would accept a client's write now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ServerState {
     /// It would.
     Writable,
     /// It is paused.
@@ -123,7 +123,7 @@ pub enum Standing {
 
 /// Whether the server would accept a client's write to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum WriteCheck {
     /// It would.
     Accepts,
     /// Not to this key: its slot is not here, or is leaving.
@@ -134,7 +134,7 @@ pub enum Verdict {
 
 /// Where a client of the cluster would be sent with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
+pub enum SlotOwner {
     /// Nowhere: it is right here.
     Here,
     /// To another server: the key's slot is not here, or is leaving and the key with it.
@@ -153,11 +153,11 @@ pub trait Server {
     /// Reads the clocks.
     fn now(&self) -> Now;
     /// What the server may do.
-    fn standing(&mut self) -> Standing;
+    fn state(&mut self) -> ServerState;
     /// Whether it would accept a client's write to this key.
-    fn verdict(&mut self, key: KeyRef) -> Verdict;
+    fn write_check(&mut self, key: KeyRef) -> WriteCheck;
     /// Where a client of the cluster would be sent with this key.
-    fn home(&mut self, key: KeyRef) -> Home;
+    fn slot_owner(&mut self, key: KeyRef) -> SlotOwner;
     /// Opens a key; `None` when its database does not exist.
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<Self::Key<'a>>;
     /// Which slots the cluster says are this server's; `None` if it does not say.

@@ -17,7 +17,7 @@ pub type HoldName = (KeyId, Owner);
 
 /// What a session is, seen from a hold that is bound to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ServerState {
     /// Its connection is open.
     Open,
     /// Its connection has closed.
@@ -70,15 +70,15 @@ impl Sessions {
     }
 
     /// Takes note of a hold. If its connection has closed meanwhile, somebody must see to the hold.
-    pub fn bind(&mut self, session: Session, key: KeyRef, owner: &Owner) -> Standing {
+    pub fn bind(&mut self, session: Session, key: KeyRef, owner: &Owner) -> ServerState {
         if session.0 < self.first {
-            return Standing::Forgotten;
+            return ServerState::Forgotten;
         }
         if !self.open.contains_key(&session) {
-            return Standing::Closed;
+            return ServerState::Closed;
         }
         self.holds.insert((session, key.to_id(), owner.clone()));
-        Standing::Open
+        ServerState::Open
     }
 
     /// Forgets a hold that ended, or follows another connection.

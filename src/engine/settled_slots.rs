@@ -15,7 +15,7 @@
 //!
 //! A lock that is held needs none of this: its value brings its fence along.
 
-use super::server::{Server, Standing, Waiting};
+use super::server::{Server, ServerState, Waiting};
 use super::Engine;
 use crate::lock::{FenceClock, Millis, Now, Steady};
 use crate::wire::{key_slot, OwnSlots, SlotSet};
@@ -74,8 +74,8 @@ impl<W: Waiting> Engine<W> {
         if let Some(slots) = &mut self.settled_slots {
             slots.due = server.now().steady;
         }
-        let standing = server.standing();
-        self.check_slots(server, standing);
+        let state = server.state();
+        self.check_slots(server, state);
     }
 
     /// When the server is to be asked next which slots are its own.
@@ -84,16 +84,16 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// Asks the server, if that is due and it may grant, which slots are its own.
-    pub(super) fn check_slots<S: Server>(&mut self, server: &mut S, standing: Standing) {
+    pub(super) fn check_slots<S: Server>(&mut self, server: &mut S, state: ServerState) {
         let Some(slots) = &mut self.settled_slots else { return };
         let now = server.now();
         if slots.due > now.steady {
             return;
         }
         slots.due = now.steady + EVERY;
-        let own = match standing {
-            Standing::Writable | Standing::Halted => server.own_slots(),
-            Standing::Replica | Standing::Loading => None,
+        let own = match state {
+            ServerState::Writable | ServerState::Halted => server.own_slots(),
+            ServerState::Replica | ServerState::Loading => None,
         };
         if let Some(own) = own {
             slots.learn(own, &mut self.fences, now);

@@ -4,7 +4,7 @@ use std::mem;
 
 use super::inbox::Inbox;
 use super::names::{KeyId, KeyRef};
-use super::server::{Found, Key, Server, Standing, Verdict, Waiting};
+use super::server::{Found, Key, Server, ServerState, Waiting, WriteCheck};
 use super::{sessions, Engine};
 use crate::lock::{Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
 use crate::planted::{self, Fault};
@@ -118,20 +118,20 @@ impl<W: Waiting> Engine<W> {
             self.leave_parked(ticket);
             self.time_out(ticket);
         }
-        let standing = server.standing();
-        match standing {
+        let state = server.state();
+        match state {
             // Nothing is written by this either.
-            Standing::Writable | Standing::Halted | Standing::Replica => {
+            ServerState::Writable | ServerState::Halted | ServerState::Replica => {
                 self.check_queues(server, &mut budget);
                 self.see_off(server, &mut budget);
             }
-            Standing::Loading => {}
+            ServerState::Loading => {}
         }
-        self.check_slots(server, standing);
-        let progress = match standing {
-            Standing::Writable => self.write(server, inbox, &mut budget),
-            Standing::Replica => return self.follow(server, inbox, &mut budget),
-            Standing::Loading | Standing::Halted => Progress::Halted,
+        self.check_slots(server, state);
+        let progress = match state {
+            ServerState::Writable => self.write(server, inbox, &mut budget),
+            ServerState::Replica => return self.follow(server, inbox, &mut budget),
+            ServerState::Loading | ServerState::Halted => Progress::Halted,
         };
         let (now, retry_at) = (server.now().steady, begin + RETRY);
         match progress {
@@ -185,19 +185,19 @@ impl<W: Waiting> Engine<W> {
 
     /// Does a task, or puts it off. False if the server takes no writes at all now.
     fn attempt<S: Server>(&mut self, server: &mut S, task: Task) -> bool {
-        match server.verdict(task.key().borrow()) {
-            Verdict::Accepts => {
+        match server.write_check(task.key().borrow()) {
+            WriteCheck::Accepts => {
                 if self.perform(server, &task) == Progress::Halted {
                     self.retry.push(task);
                 }
             }
-            Verdict::Foreign => {
+            WriteCheck::Foreign => {
                 self.check_queue_first(task.key());
                 if !self.is_seen(server, &task) && self.matters(server, task.key()) {
                     self.retry.push(task);
                 }
             }
-            Verdict::Halted => {
+            WriteCheck::Halted => {
                 self.retry.push(task);
                 return false;
             }
@@ -337,7 +337,7 @@ impl<W: Waiting> Engine<W> {
         let Some(stored) = key.stored() else { return };
         let bound = |(_, hold): (_, &Hold)| Some((hold.owner.clone(), hold.session?));
         for (owner, session) in stored.holders.iter().filter_map(bound) {
-            if self.sessions.bind(session, at, &owner) == sessions::Standing::Closed {
+            if self.sessions.bind(session, at, &owner) == sessions::ServerState::Closed {
                 self.ready.push_back(Task::Close(at.to_id(), owner, session));
             }
         }

@@ -234,8 +234,8 @@ impl<W: Waiting> Engine<W> {
         let Some((_, hold)) = key.stored().and_then(|stored| stored.holders.get(hold)) else { return };
         if let Some(session) = hold.session {
             match self.sessions.bind(session, at, &hold.owner) {
-                sessions::Standing::Open | sessions::Standing::Forgotten => {}
-                sessions::Standing::Closed => {
+                sessions::ServerState::Open | sessions::ServerState::Forgotten => {}
+                sessions::ServerState::Closed => {
                     self.ready.push_back(Task::Close(at.to_id(), hold.owner.clone(), session));
                 }
             }

@@ -15,7 +15,7 @@ use std::mem;
 use super::api::{self, Ctx};
 use super::state::MainThread;
 use super::{alarm, migration, role};
-use crate::engine::{Home, KeyId, KeyRef, Server};
+use crate::engine::{KeyId, KeyRef, Server, SlotOwner};
 use crate::lock::{Millis, Steady};
 use crate::wire::key_slot;
 
@@ -78,9 +78,9 @@ pub fn value_left(at: KeyRef, was_known: bool) {
 pub fn explain(server: &mut impl Server) -> u64 {
     let mut moved = 0;
     for of_slot in mem::take(&mut *UNEXPLAINED.get().borrow_mut()).into_values() {
-        match server.home(of_slot.key.borrow()) {
-            Home::Elsewhere => moved += of_slot.own,
-            Home::Here | Home::Down => add(of_slot.locks),
+        match server.slot_owner(of_slot.key.borrow()) {
+            SlotOwner::Elsewhere => moved += of_slot.own,
+            SlotOwner::Here | SlotOwner::Down => add(of_slot.locks),
         }
     }
     moved

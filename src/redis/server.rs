@@ -7,7 +7,7 @@ use redis_module::raw;
 use super::api::{self, call, Ctx};
 use super::key::OpenKey;
 use super::{replication, state};
-use crate::engine::{Home, KeyRef, Server, Standing, Verdict};
+use crate::engine::{KeyRef, Server, ServerState, SlotOwner, WriteCheck};
 use crate::lock::{Fence, Now};
 use crate::wire::OwnSlots;
 
@@ -21,25 +21,25 @@ pub struct TimerServer {
     ctx: Ctx,
     is_cluster: bool,
     /// What the server said last; outside a cluster it says the same of every key.
-    verdict: Option<Verdict>,
+    write_check: Option<WriteCheck>,
 }
 
 impl TimerServer {
     /// For the context of a timer.
     pub fn new(ctx: Ctx) -> TimerServer {
-        TimerServer { ctx, is_cluster: ctx.flags().is_cluster(), verdict: None }
+        TimerServer { ctx, is_cluster: ctx.flags().is_cluster(), write_check: None }
     }
 
     /// Asks the server whether it would let a client write to this key, by a write command that changes nothing. Its
     /// checks (replicas, disk errors, slot) come before the command runs; what replication writes skips them.
-    fn ask(&self, key: KeyRef) -> Verdict {
+    fn ask(&self, key: KeyRef) -> WriteCheck {
         // S: as strict as with a script. E: errors are replies. "b": the key. "c": no effect.
         self.question(c"SEbc", key, |text| match text {
-            b"OK" => Verdict::Accepts,
-            _ if self.is_cluster && says(text, FOREIGN) => Verdict::Foreign,
-            _ => Verdict::Halted,
+            b"OK" => WriteCheck::Accepts,
+            _ if self.is_cluster && says(text, FOREIGN) => WriteCheck::Foreign,
+            _ => WriteCheck::Halted,
         })
-        .unwrap_or(Verdict::Foreign)
+        .unwrap_or(WriteCheck::Foreign)
     }
 
     /// Runs that command and reads what the server says to it; `None`: nothing.
@@ -65,38 +65,38 @@ impl Server for TimerServer {
         api::now()
     }
 
-    fn standing(&mut self) -> Standing {
+    fn state(&mut self) -> ServerState {
         let flags = self.ctx.flags();
         if flags.is_loading() {
-            Standing::Loading
+            ServerState::Loading
         } else if flags.is_replica() {
-            Standing::Replica
+            ServerState::Replica
         } else if api::is_paused() {
-            Standing::Halted
+            ServerState::Halted
         } else {
-            Standing::Writable
+            ServerState::Writable
         }
     }
 
-    fn verdict(&mut self, key: KeyRef) -> Verdict {
-        match self.verdict {
-            Some(verdict) if !self.is_cluster => verdict,
-            _ if !self.ctx.select_db(key.db) => Verdict::Foreign,
-            _ => *self.verdict.insert(self.ask(key)),
+    fn write_check(&mut self, key: KeyRef) -> WriteCheck {
+        match self.write_check {
+            Some(write_check) if !self.is_cluster => write_check,
+            _ if !self.ctx.select_db(key.db) => WriteCheck::Foreign,
+            _ => *self.write_check.insert(self.ask(key)),
         }
     }
 
-    fn home(&mut self, key: KeyRef) -> Home {
+    fn slot_owner(&mut self, key: KeyRef) -> SlotOwner {
         if !self.is_cluster || !self.ctx.select_db(key.db) {
-            return Home::Here;
+            return SlotOwner::Here;
         }
         // Without "S": too few replicas or disk errors send nobody away.
-        let home = self.question(c"Ebc", key, |text| match text {
-            text if says(text, FOREIGN) => Home::Elsewhere,
-            text if says(text, DOWN) => Home::Down,
-            _ => Home::Here,
+        let slot_owner = self.question(c"Ebc", key, |text| match text {
+            text if says(text, FOREIGN) => SlotOwner::Elsewhere,
+            text if says(text, DOWN) => SlotOwner::Down,
+            _ => SlotOwner::Here,
         });
-        home.unwrap_or(Home::Here)
+        slot_owner.unwrap_or(SlotOwner::Here)
     }
 
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {

@@ -55,13 +55,13 @@ fn lock_that_comes_back_at_once_keeps_what_it_brings() {
 
 #[test]
 fn what_left_is_seen_off_in_slices_whatever_the_server_may_do() {
-    for standing in [Standing::Writable, Standing::Halted, Standing::Replica] {
+    for state in [ServerState::Writable, ServerState::Halted, ServerState::Replica] {
         let mut world = cluster();
         let keys = many();
         for (key, connection) in keys.iter().zip(1..) {
             world.grants(ask(*key, "a").lease(60_000).on(connection % 3));
         }
-        world.fake.standing = standing;
+        world.fake.state = state;
         world.fake.open_cost_us = 2;
         world.slots_leave(&keys, Leaving::Moved);
         assert!(world.engine.locks_held() < keys.len(), "a portion at once");
@@ -97,14 +97,14 @@ fn flush_counts_what_is_here_and_not_what_left_before() {
 
 #[test]
 fn whoever_waits_is_sent_away_at_once() {
-    for standing in [Standing::Writable, Standing::Halted] {
+    for state in [ServerState::Writable, ServerState::Halted] {
         let mut world = cluster();
         let held = [K, K2].map(|key| {
             world.grant(key, "a", 60_000);
             world.wait(key, "b", 50, Patience::Endless)
         });
         world.settle();
-        world.fake.standing = standing;
+        world.fake.state = state;
         world.fake.foreign.push(K);
         world.slots_leave(&[K], Leaving::Moved);
         world.run();

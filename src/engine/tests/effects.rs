@@ -47,7 +47,7 @@ fn seen_by_watch(done: &[Did]) -> Vec<&Did> {
 impl Pair {
     fn new() -> Pair {
         let (primary, mut replica) = (World::new(), World::new());
-        replica.fake.standing = Standing::Replica;
+        replica.fake.state = ServerState::Replica;
         replica.fake.now.steady.0 += APART;
         Pair { primary, replica, fence_max: 0 }
     }
@@ -76,7 +76,7 @@ impl Pair {
 
     /// Every grant of the replica, when it is promoted, is above all that it was told of, and its leases end.
     fn promote(mut self) {
-        self.replica.change_role(Standing::Writable);
+        self.replica.change_role(ServerState::Writable);
         assert!(self.replica.grant((9, "fresh"), "a", 1).get() > self.fence_max);
         self.replica.pass(10_000);
         self.replica.settle();

@@ -36,9 +36,9 @@ pub enum Value {
 /// A server with a data set.
 pub struct Fake {
     pub now: Now,
-    pub standing: Standing,
+    pub state: ServerState,
     /// What it says of keys that are in no list.
-    pub verdict: Verdict,
+    pub write_check: WriteCheck,
     pub foreign: Vec<Name>,
     /// The cluster is down.
     pub is_down: bool,
@@ -214,29 +214,29 @@ impl Server for Fake {
         self.now
     }
 
-    fn standing(&mut self) -> Standing {
-        self.standing
+    fn state(&mut self) -> ServerState {
+        self.state
     }
 
-    fn verdict(&mut self, key: KeyRef) -> Verdict {
+    fn write_check(&mut self, key: KeyRef) -> WriteCheck {
         self.asked += 1;
         self.pass_us(self.cost_us);
         let is_foreign = self.foreign.iter().any(|(db, name)| (*db, name.as_bytes()) == (key.db, key.name));
         if is_foreign {
-            Verdict::Foreign
+            WriteCheck::Foreign
         } else {
-            self.verdict
+            self.write_check
         }
     }
 
-    fn home(&mut self, key: KeyRef) -> Home {
+    fn slot_owner(&mut self, key: KeyRef) -> SlotOwner {
         self.probed += 1;
         if self.is_down {
-            Home::Down
+            SlotOwner::Down
         } else if self.foreign.iter().any(|(db, name)| (*db, name.as_bytes()) == (key.db, key.name)) {
-            Home::Elsewhere
+            SlotOwner::Elsewhere
         } else {
-            Home::Here
+            SlotOwner::Here
         }
     }
 
@@ -270,8 +270,8 @@ impl Fake {
     pub fn new() -> Fake {
         Fake {
             now: Now { steady: Steady(0), unix: UnixMicros(1_000_000) },
-            standing: Standing::Writable,
-            verdict: Verdict::Accepts,
+            state: ServerState::Writable,
+            write_check: WriteCheck::Accepts,
             foreign: Vec::new(),
             is_down: false,
             own_slots: None,

@@ -176,11 +176,11 @@ fn databases_swapped_before_the_notes_are_read_still_keep_every_deadline() {
 fn a_lease_put_off_by_the_server_ends_in_the_database_it_was_swapped_to() {
     let mut world = World::new();
     world.grant(K, "a", 5);
-    world.fake.verdict = Verdict::Halted;
+    world.fake.write_check = WriteCheck::Halted;
     world.pass(5);
     world.run();
     world.swap(0, 1);
-    world.fake.verdict = Verdict::Accepts;
+    world.fake.write_check = WriteCheck::Accepts;
     world.pass(20);
     world.settle();
     assert!(world.fake.data.is_empty());

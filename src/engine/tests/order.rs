@@ -127,31 +127,31 @@ fn where_nobody_listens_changes_are_only_counted() {
 /// Traps 9, 20, 24: paused, loading, a replica.
 #[test]
 fn nothing_is_written_where_the_server_may_not_write_and_waits_still_run_out() {
-    for standing in [Standing::Halted, Standing::Loading, Standing::Replica] {
+    for state in [ServerState::Halted, ServerState::Loading, ServerState::Replica] {
         let mut world = World::new();
         world.grant(K, "a", 5);
         let long = world.wait(K, "b", 100, Patience::Endless);
         let short = world.wait(K, "c", 100, Patience::For(Millis(7)));
         let held = world.hold(K);
         world.did();
-        world.fake.standing = standing;
+        world.fake.state = state;
         world.inbox.announce_fence = true;
         world.pass(6);
         let next = world.settle();
-        assert!(next.is_some_and(|next| next <= world.ms(26)), "{standing:?}: {next:?}");
-        assert_eq!(world.did(), [], "{standing:?}");
+        assert!(next.is_some_and(|next| next <= world.ms(26)), "{state:?}: {next:?}");
+        assert_eq!(world.did(), [], "{state:?}");
         world.pass(1);
         world.settle();
-        assert_eq!(world.did(), [Did::Answered(short, Reply::Null)], "{standing:?}");
-        assert_eq!(world.hold(K), held, "{standing:?}");
+        assert_eq!(world.did(), [Did::Answered(short, Reply::Null)], "{state:?}");
+        assert_eq!(world.hold(K), held, "{state:?}");
 
-        world.fake.standing = Standing::Writable;
+        world.fake.state = ServerState::Writable;
         world.settle();
         let done = world.did();
         let told = |did: &Did| matches!(did, Did::Answered(client, Reply::Granted(..)) if *client == long);
         assert!(done.iter().any(told), "{done:?}");
         let announced = done.iter().any(|did| matches!(did, Did::ReplicatedFence(_)));
-        assert_eq!(announced, standing != Standing::Replica, "a replica's own word is nothing to announce");
+        assert_eq!(announced, state != ServerState::Replica, "a replica's own word is nothing to announce");
         world.assert_deadlines();
     }
 }
@@ -165,7 +165,7 @@ fn a_halted_verdict_leaves_the_work_for_a_later_try() {
     }
     let client = world.wait((0, "k2"), "b", 100, Patience::Endless);
     world.did();
-    world.fake.verdict = Verdict::Halted;
+    world.fake.write_check = WriteCheck::Halted;
     for _ in 0..10 {
         world.pass(20);
         world.fake.asked = 0;
@@ -175,7 +175,7 @@ fn a_halted_verdict_leaves_the_work_for_a_later_try() {
         assert_eq!(world.fake.asked, 1, "the server is asked once a try");
         assert_eq!(world.did(), []);
     }
-    world.fake.verdict = Verdict::Accepts;
+    world.fake.write_check = WriteCheck::Accepts;
     world.settle();
     assert_eq!(world.fake.data.len(), 1);
     assert_eq!(world.hold((0, "k2")).unwrap().0, "b");

@@ -50,7 +50,7 @@ fn nobody_is_granted_a_lock_of_a_cluster_that_is_down() {
     let client = world.wait(K, "b", 50, Patience::Endless);
     world.settle();
     world.fake.is_down = true;
-    world.fake.verdict = Verdict::Halted;
+    world.fake.write_check = WriteCheck::Halted;
     a_second_passes(&mut world);
     assert_eq!(world.answers(), [(client, Reply::ClusterDown)]);
     assert_eq!(world.hold(K).unwrap().0, "a", "nothing is written while the cluster is down");
@@ -64,7 +64,7 @@ fn a_queue_at_a_node_that_became_a_replica_is_sent_away() {
     world.grant(K, "a", 500);
     let client = world.wait(K, "b", 50, Patience::Endless);
     world.settle();
-    world.fake.standing = Standing::Replica;
+    world.fake.state = ServerState::Replica;
     world.settle();
     // Its slots are its primary's as soon as it hears of it.
     world.fake.foreign.push(K);
@@ -76,14 +76,14 @@ fn a_queue_at_a_node_that_became_a_replica_is_sent_away() {
 /// Too few replicas, and the slot moved: the client is better off at its new server.
 #[test]
 fn a_queue_is_sent_away_also_while_the_server_takes_no_writes() {
-    for standing in [Standing::Writable, Standing::Halted] {
+    for state in [ServerState::Writable, ServerState::Halted] {
         let mut world = cluster();
         world.grant(K, "a", 500);
         let client = world.wait(K, "b", 50, Patience::Endless);
         world.settle();
         world.fake.foreign.push(K);
-        world.fake.verdict = Verdict::Halted;
-        world.fake.standing = standing;
+        world.fake.write_check = WriteCheck::Halted;
+        world.fake.state = state;
         a_second_passes(&mut world);
         assert_eq!(world.answers(), [(client, Reply::TryAgain)]);
     }

@@ -25,8 +25,8 @@ pub enum Event {
     Swap(i32, i32),
     Pass(u64),
     Ring,
-    Standing(Standing),
-    Verdict(Verdict),
+    ServerState(ServerState),
+    WriteCheck(WriteCheck),
     Foreign(Name),
     /// The user may not ask for this lock any more, or may again.
     Rights(Name),
@@ -43,9 +43,13 @@ const MANY: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
 fn event() -> impl Strategy<Value = Event> {
     let name = || prop::sample::select(vec![(0, "k"), (0, "l"), (1, "k"), (1, "l")]);
     let who = || prop::sample::select(vec!["a", "b", "c", "d"]);
-    let standing =
-        prop::sample::select(vec![Standing::Writable, Standing::Halted, Standing::Loading, Standing::Replica]);
-    let verdict = prop::sample::select(vec![Verdict::Accepts, Verdict::Halted]);
+    let state = prop::sample::select(vec![
+        ServerState::Writable,
+        ServerState::Halted,
+        ServerState::Loading,
+        ServerState::Replica,
+    ]);
+    let write_check = prop::sample::select(vec![WriteCheck::Accepts, WriteCheck::Halted]);
     let scope = prop::sample::select(vec![Scope::All, Scope::Db(0), Scope::Db(1)]);
     prop_oneof![
         20 => (name(), who(), how()).prop_map(|(name, who, how)| Event::Acquire(name, who, how)),
@@ -64,8 +68,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Swap(0, 1)),
         8 => (1..6u64).prop_map(Event::Pass),
         8 => Just(Event::Ring),
-        2 => standing.prop_map(Event::Standing),
-        2 => verdict.prop_map(Event::Verdict),
+        2 => state.prop_map(Event::ServerState),
+        2 => write_check.prop_map(Event::WriteCheck),
         2 => name().prop_map(Event::Foreign),
         2 => name().prop_map(Event::Rights),
         1 => (1..4i64).prop_map(Event::MaxHolders),
@@ -141,8 +145,8 @@ impl Story {
             Event::Swap(one, other) => world.swap(one, other),
             Event::Pass(ms) => world.pass(ms),
             Event::Ring => done(world.run()),
-            Event::Standing(standing) => self.stand(standing),
-            Event::Verdict(verdict) => world.fake.verdict = verdict,
+            Event::ServerState(state) => self.stand(state),
+            Event::WriteCheck(write_check) => world.fake.write_check = write_check,
             Event::Foreign(key) => match world.fake.foreign.iter().position(|foreign| *foreign == key) {
                 Some(n) => done(world.fake.foreign.remove(n)),
                 None => world.fake.foreign.push(key),
@@ -167,7 +171,7 @@ impl Story {
 
     /// Commands that decide are refused on a replica and while loading.
     fn may_command(&self) -> bool {
-        matches!(self.world.fake.standing, Standing::Writable | Standing::Halted)
+        matches!(self.world.fake.state, ServerState::Writable | ServerState::Halted)
     }
 
     fn acquire(&mut self, key: Name, who: &str, how: How) {
@@ -215,14 +219,14 @@ impl Story {
         }
     }
 
-    fn stand(&mut self, standing: Standing) {
-        let was_replica = self.world.fake.standing == Standing::Replica;
-        if was_replica != (standing == Standing::Replica) {
-            self.world.change_role(standing);
+    fn stand(&mut self, state: ServerState) {
+        let was_replica = self.world.fake.state == ServerState::Replica;
+        if was_replica != (state == ServerState::Replica) {
+            self.world.change_role(state);
         }
-        self.world.fake.standing = standing;
+        self.world.fake.state = state;
         // A server that is demoted lets all its blocked clients go.
-        for client in (1..=self.world.clients).filter(|_| standing == Standing::Replica) {
+        for client in (1..=self.world.clients).filter(|_| state == ServerState::Replica) {
             self.world.engine.leave(client);
         }
     }
@@ -248,8 +252,8 @@ impl Story {
 
     /// The server writes again, and the timer rings until it has nothing to do.
     pub fn settle(&mut self) {
-        self.stand(Standing::Writable);
-        self.world.fake.verdict = Verdict::Accepts;
+        self.stand(ServerState::Writable);
+        self.world.fake.write_check = WriteCheck::Accepts;
         self.world.fake.foreign.clear();
         self.world.rest();
         self.read_log();

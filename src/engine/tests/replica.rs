@@ -22,7 +22,7 @@ fn runs(kind: ChangeKind, hold: Hold) -> Change {
 #[test]
 fn a_promoted_replica_takes_over_the_leases_it_was_told_of() {
     let mut world = World::new();
-    world.fake.standing = Standing::Replica;
+    world.fake.state = ServerState::Replica;
     let now = world.fake.now;
     for (key, lease) in [(K, 50), (K2, 500)] {
         apply(&mut world, key, vec![runs(ChangeKind::Granted, hold("a", 9_000_000, now, lease))]);
@@ -33,7 +33,7 @@ fn a_promoted_replica_takes_over_the_leases_it_was_told_of() {
     assert_eq!(world.fake.data.len(), 2, "a replica ends nothing");
     world.assert_deadlines();
     world.did();
-    world.fake.standing = Standing::Writable;
+    world.fake.state = ServerState::Writable;
     world.settle();
     assert_eq!(world.did()[..2], [Did::Replicated("0:k".into(), "freed".into()), Did::Signalled("0:k".into())]);
     assert!(world.grant((4, "k4"), "a", 1).get() > 9_000_000, "an inherited hold gets a new fence");
@@ -103,7 +103,7 @@ fn every_fence_that_a_replica_is_told_of_is_outgrown_when_it_is_promoted() {
 #[test]
 fn a_replica_keeps_the_deadline_of_the_first_end() {
     let mut world = World::new();
-    world.fake.standing = Standing::Replica;
+    world.fake.state = ServerState::Replica;
     let now = world.fake.now;
     let shared =
         |who, fence, lease| Change::Runs(ChangeKind::Changed, Mode::Shared(None), hold(who, fence, now, lease));
@@ -120,17 +120,17 @@ fn a_replica_keeps_the_deadline_of_the_first_end() {
 #[test]
 fn locks_that_were_loaded_into_an_unknown_database_end_by_their_leases() {
     let mut world = World::new();
-    world.fake.standing = Standing::Loading;
+    world.fake.state = ServerState::Loading;
     for db in [0, 3, DATABASES - 1] {
         world.restore((db, "k"), "a", 50, 9);
     }
     world.inbox.changed.clear();
     world.inbox.unplaced.extend(["k", "k", "k", "gone"].map(|name| name.as_bytes().into()));
-    world.fake.standing = Standing::Replica;
+    world.fake.state = ServerState::Replica;
     world.settle();
     world.assert_deadlines();
     assert_eq!(world.engine.locks_held(), 3);
-    world.fake.standing = Standing::Writable;
+    world.fake.state = ServerState::Writable;
     world.pass(60);
     world.settle();
     assert!(world.fake.data.is_empty());

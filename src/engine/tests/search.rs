@@ -129,7 +129,7 @@ fn a_big_graph_costs_no_more_than_the_limit() {
 #[test]
 fn requests_without_an_edge_cost_no_more_than_the_limit_either() {
     let mut world = World::new();
-    (world.fake.standing, world.fake.verdict) = (Standing::Halted, Verdict::Halted);
+    (world.fake.state, world.fake.write_check) = (ServerState::Halted, WriteCheck::Halted);
     world.set_to("max-holders", 1);
     world.grants(hold(K, "hub"));
     for n in 0..200 {

@@ -162,18 +162,18 @@ fn a_hold_that_moved_ends_with_its_connection_where_it_is_now() {
 /// The note of a close is about the value: it goes where SWAPDB takes it, also when the server put it off.
 #[test]
 fn a_close_that_was_put_off_follows_its_database() {
-    for verdict in [Verdict::Halted, Verdict::Foreign] {
+    for write_check in [WriteCheck::Halted, WriteCheck::Foreign] {
         let mut world = World::new();
         world.grants(ask(K, "a").on(7));
         world.grants(ask(K2, "a").on(7));
-        world.fake.verdict = verdict;
+        world.fake.write_check = write_check;
         world.hang_up(7);
         world.run();
         world.swap(0, 1);
-        world.fake.verdict = Verdict::Accepts;
+        world.fake.write_check = WriteCheck::Accepts;
         world.pass(20);
         world.settle();
-        assert!(world.fake.data.is_empty(), "{verdict:?}");
+        assert!(world.fake.data.is_empty(), "{write_check:?}");
         world.assert_at_rest();
     }
 }
@@ -181,28 +181,28 @@ fn a_close_that_was_put_off_follows_its_database() {
 /// Traps 9, 19, 20: paused, loading, too few replicas.
 #[test]
 fn a_close_waits_until_the_server_may_write() {
-    for (standing, verdict) in [
-        (Standing::Halted, Verdict::Accepts),
-        (Standing::Loading, Verdict::Accepts),
-        (Standing::Writable, Verdict::Halted),
-        (Standing::Writable, Verdict::Foreign),
+    for (state, write_check) in [
+        (ServerState::Halted, WriteCheck::Accepts),
+        (ServerState::Loading, WriteCheck::Accepts),
+        (ServerState::Writable, WriteCheck::Halted),
+        (ServerState::Writable, WriteCheck::Foreign),
     ] {
         let mut world = World::new();
         world.grants(ask(K, "a").on(1));
         world.grants(ask(K2, "a").on(1));
         let client = world.waits(ask(K, "b").block(0).on(2));
         world.did();
-        (world.fake.standing, world.fake.verdict) = (standing, verdict);
+        (world.fake.state, world.fake.write_check) = (state, write_check);
         world.hang_up(1);
         for _ in 0..3 {
             let next = world.settle();
-            assert!(next.is_some_and(|next| next <= world.fake.now.steady + Millis(20)), "{standing:?}: {next:?}");
+            assert!(next.is_some_and(|next| next <= world.fake.now.steady + Millis(20)), "{state:?}: {next:?}");
             world.pass(20);
         }
-        assert_eq!(world.did(), [], "{standing:?} {verdict:?}");
-        (world.fake.standing, world.fake.verdict) = (Standing::Writable, Verdict::Accepts);
+        assert_eq!(world.did(), [], "{state:?} {write_check:?}");
+        (world.fake.state, world.fake.write_check) = (ServerState::Writable, WriteCheck::Accepts);
         world.settle();
-        assert_eq!(world.granted(), [client], "{standing:?} {verdict:?}");
+        assert_eq!(world.granted(), [client], "{state:?} {write_check:?}");
         assert_eq!(world.hold(K2), None);
         world.assert_at_rest();
     }
@@ -217,22 +217,22 @@ fn a_change_of_role_leaves_holds_to_their_leases() {
         let mut world = World::new();
         world.grants(ask(K, "a").lease(500).on(7));
         if close == "put off" {
-            world.fake.verdict = Verdict::Halted;
+            world.fake.write_check = WriteCheck::Halted;
             world.hang_up(7);
             world.run();
-            world.fake.verdict = Verdict::Accepts;
+            world.fake.write_check = WriteCheck::Accepts;
         }
         if close == "before" {
             world.hang_up(7);
         }
-        world.change_role(Standing::Replica);
+        world.change_role(ServerState::Replica);
         if close == "while a replica" {
             world.hang_up(7);
         }
         if rings {
             world.settle();
         }
-        world.change_role(Standing::Writable);
+        world.change_role(ServerState::Writable);
         world.pass(20);
         world.settle();
         if close == "after" {
@@ -256,9 +256,9 @@ fn a_replica_drops_what_it_noted_of_connections() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(7));
     world.hang_up(7);
-    world.fake.standing = Standing::Replica;
+    world.fake.state = ServerState::Replica;
     world.run();
-    world.fake.standing = Standing::Writable;
+    world.fake.state = ServerState::Writable;
     world.settle();
     assert_eq!(world.holders(K), ["a"]);
 }
@@ -267,8 +267,8 @@ fn a_replica_drops_what_it_noted_of_connections() {
 fn after_a_change_of_role_a_hold_follows_a_connection_again_when_asked_for() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(7));
-    world.change_role(Standing::Replica);
-    world.change_role(Standing::Writable);
+    world.change_role(ServerState::Replica);
+    world.change_role(ServerState::Writable);
     world.grants(ask(K, "a").on(7));
     world.assert_sessions();
     assert_eq!(told_client(&world, K), 7);

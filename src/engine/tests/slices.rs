@@ -155,10 +155,10 @@ fn a_slice_of_ends_that_is_cut_short_goes_on_later() {
     world.run();
     let left = world.fake.data.len();
     assert!((1..300).contains(&left), "{left}");
-    world.fake.verdict = Verdict::Halted;
+    world.fake.write_check = WriteCheck::Halted;
     world.run();
     assert_eq!(world.fake.data.len(), left);
-    world.fake.verdict = Verdict::Accepts;
+    world.fake.write_check = WriteCheck::Accepts;
     world.settle();
     // What was put off comes last, and may have to wait for its next try.
     world.pass(20);
@@ -242,7 +242,7 @@ fn a_demoted_server_reports_all_expired_holders_that_made_room() {
     }
     world.pass(5);
     world.grants(ask(K, "alone").lease(60_000));
-    world.change_role(Standing::Replica);
+    world.change_role(ServerState::Replica);
     world.fake.open_cost_us = 1000;
     world.run();
     assert!(world.engine.stats().lease_ends < 500, "in slices");

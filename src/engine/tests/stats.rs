@@ -135,7 +135,7 @@ fn what_a_replica_is_told_is_not_counted() {
     world.extend(K, "a", 200).unwrap();
     let effects = world.fake.effects.take();
     let mut replica = World::new();
-    replica.fake.standing = Standing::Replica;
+    replica.fake.state = ServerState::Replica;
     for (_, effect) in effects {
         let news = crate::wire::decode_effect(&effect, replica.fake.now).unwrap();
         replica.engine.apply(at(K), &mut replica.fake.open(at(K)).unwrap(), news);

@@ -17,7 +17,7 @@ const SET: u8 = 253;
 pub fn apply(bytes: &[u8]) {
     let mut world = World::new();
     world.fake.now = NOW;
-    world.change_role(Standing::Replica);
+    world.change_role(ServerState::Replica);
     let mut kind = Choices::new(bytes);
     let mut highest = 0;
     while !kind.is_done() {
@@ -110,7 +110,7 @@ fn assert_kept(world: &mut World) {
 
 /// A promoted replica goes on where its primary stopped: it ends what is over, and gives larger fences.
 fn assert_promoted(mut world: World, highest: u64) {
-    world.change_role(Standing::Writable);
+    world.change_role(ServerState::Writable);
     world.rest();
     world.assert_at_rest();
     world.pass(ALL_OVER.0);

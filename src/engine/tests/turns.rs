@@ -31,14 +31,14 @@ fn newcomers_between_the_turns_pass_nobody() {
     world.release(K, "x").unwrap();
     let mut served = world.granted();
     // A turn of the timer of which the server lets nothing through.
-    world.fake.standing = Standing::Halted;
+    world.fake.state = ServerState::Halted;
     world.run();
     assert_eq!(world.send(ask(K, "new").shared()), Ok(Outcome::Busy), "others wait");
     let late = world.waits(ask(K, "late").shared().block(0));
     let alone = world.waits(ask(K, "alone").block(0));
     served.extend(world.granted());
     assert!(served.len() < clients.len(), "each step serves a few");
-    world.fake.standing = Standing::Writable;
+    world.fake.state = ServerState::Writable;
     world.settle();
     served.extend(world.granted());
     assert_eq!(served, [clients, vec![late]].concat());
@@ -117,20 +117,20 @@ fn those_behind_a_head_that_is_withdrawn_are_let_in() {
 /// A head that leaves while the server may not write: those behind it are let in afterwards.
 #[test]
 fn those_behind_a_head_that_left_while_the_server_was_halted_are_let_in_later() {
-    for (standing, verdict) in [
-        (Standing::Halted, Verdict::Accepts),
-        (Standing::Writable, Verdict::Halted),
-        (Standing::Writable, Verdict::Foreign),
+    for (state, write_check) in [
+        (ServerState::Halted, WriteCheck::Accepts),
+        (ServerState::Writable, WriteCheck::Halted),
+        (ServerState::Writable, WriteCheck::Foreign),
     ] {
         let (mut world, head, clients) = behind_a_head(7);
-        (world.fake.standing, world.fake.verdict) = (standing, verdict);
+        (world.fake.state, world.fake.write_check) = (state, write_check);
         world.pass(7);
         world.settle();
         assert_eq!(world.answers(), [(head, Reply::Null)]);
-        (world.fake.standing, world.fake.verdict) = (Standing::Writable, Verdict::Accepts);
+        (world.fake.state, world.fake.write_check) = (ServerState::Writable, WriteCheck::Accepts);
         world.pass(20);
         world.settle();
-        assert_eq!(world.granted(), clients, "{standing:?} {verdict:?}");
+        assert_eq!(world.granted(), clients, "{state:?} {write_check:?}");
         world.assert_at_rest();
     }
 }

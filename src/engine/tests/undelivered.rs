@@ -70,15 +70,15 @@ fn an_owner_that_extends_or_releases_knows_of_its_hold() {
 /// session, whichever note is read first, and whether or not the server made the timer wait.
 #[test]
 fn the_answer_that_arrives_decides_about_the_session() {
-    for (lost, verdict, early) in [0, 1]
+    for (lost, write_check, early) in [0, 1]
         .into_iter()
         .flat_map(|lost| {
-            [Verdict::Accepts, Verdict::Halted, Verdict::Foreign]
-                .map(|verdict| [(lost, verdict, false), (lost, verdict, true)])
+            [WriteCheck::Accepts, WriteCheck::Halted, WriteCheck::Foreign]
+                .map(|write_check| [(lost, write_check, false), (lost, write_check, true)])
         })
         .flatten()
     {
-        let case = format!("answer {lost} is lost, {verdict:?}, connection closed first: {early}");
+        let case = format!("answer {lost} is lost, {write_check:?}, connection closed first: {early}");
         let mut world = World::new();
         world.grant(K, "x", 100);
         let connections = [11, 12];
@@ -87,7 +87,7 @@ fn the_answer_that_arrives_decides_about_the_session() {
         }
         let answers = hand_off(&mut world);
         assert_eq!(session_of(&world, K, "a"), Some(12), "{case}: the last request decides");
-        world.fake.verdict = verdict;
+        world.fake.write_check = write_check;
         if early {
             world.hang_up(connections[lost]);
             world.settle();
@@ -99,7 +99,7 @@ fn the_answer_that_arrives_decides_about_the_session() {
         world.settle();
         world.deliver(K, &answers[1 - lost].1);
         world.settle();
-        world.fake.verdict = Verdict::Accepts;
+        world.fake.write_check = WriteCheck::Accepts;
         world.rest();
         assert_eq!(session_of(&world, K, "a"), Some(connections[1 - lost]), "{case}");
         world.assert_at_rest();
@@ -113,7 +113,7 @@ fn the_answer_that_arrives_decides_about_the_session() {
 /// Both connections die with their answers.
 #[test]
 fn a_grant_that_both_requests_missed_goes_to_the_next_one() {
-    for verdict in [Verdict::Accepts, Verdict::Halted, Verdict::Foreign] {
+    for write_check in [WriteCheck::Accepts, WriteCheck::Halted, WriteCheck::Foreign] {
         for order in [[0, 1], [1, 0]] {
             for closes_first in [true, false] {
                 let mut world = World::new();
@@ -122,7 +122,7 @@ fn a_grant_that_both_requests_missed_goes_to_the_next_one() {
                 world.waits(ask(K, "a").on(12).block(0));
                 let next = world.waits(ask(K, "b").block(0));
                 let answers = hand_off(&mut world);
-                world.fake.verdict = verdict;
+                world.fake.write_check = write_check;
                 for which in order {
                     if closes_first {
                         world.hang_up(11 + which as u64);
@@ -134,11 +134,11 @@ fn a_grant_that_both_requests_missed_goes_to_the_next_one() {
                     }
                 }
                 world.settle();
-                world.fake.verdict = Verdict::Accepts;
+                world.fake.write_check = WriteCheck::Accepts;
                 world.rest();
-                assert_eq!(world.granted(), [next], "{verdict:?} {order:?} {closes_first}");
+                assert_eq!(world.granted(), [next], "{write_check:?} {order:?} {closes_first}");
                 let ends = (world.engine.stats().undelivered_grants, world.engine.stats().session_ends);
-                assert!(ends == (1, 0) || (ends == (0, 1) && !closes_first), "{verdict:?} {order:?}: {ends:?}");
+                assert!(ends == (1, 0) || (ends == (0, 1) && !closes_first), "{write_check:?} {order:?}: {ends:?}");
                 world.assert_at_rest();
             }
         }
@@ -171,7 +171,7 @@ fn a_hold_left_to_a_connection_that_has_closed_meanwhile_ends() {
         world.waits(ask(K, "a").on(11).block(0));
         world.waits(ask(K, "a").on(12).block(0));
         let answers = hand_off(&mut world);
-        world.fake.verdict = if halted { Verdict::Halted } else { Verdict::Accepts };
+        world.fake.write_check = if halted { WriteCheck::Halted } else { WriteCheck::Accepts };
         world.deliver(K, &answers[0].1);
         world.hang_up(11);
         world.settle();
@@ -179,7 +179,7 @@ fn a_hold_left_to_a_connection_that_has_closed_meanwhile_ends() {
         world.hang_up(12);
         world.lose(K, &answers[1].1);
         world.settle();
-        world.fake.verdict = Verdict::Accepts;
+        world.fake.write_check = WriteCheck::Accepts;
         world.rest();
         assert_eq!(world.hold(K), None);
         assert_eq!(world.engine.stats().session_ends, 1);
@@ -214,11 +214,11 @@ fn a_closed_connection_is_not_forgotten_when_its_owner_is_heard_of_before_the_no
         world.grant(K, "x", 100);
         world.waits(ask(K, "a").lease(60_000).on(11).block(0));
         let answers = hand_off(&mut world);
-        world.fake.verdict = Verdict::Halted;
+        world.fake.write_check = WriteCheck::Halted;
         world.hang_up(11);
         world.lose(K, &answers[0].1);
         world.run();
-        (world.fake.verdict, world.fake.cost_us) = (Verdict::Accepts, 200);
+        (world.fake.write_check, world.fake.cost_us) = (WriteCheck::Accepts, 200);
         for n in 0..others {
             // What comes before, and may fill the slice.
             world.inbox.changed.push(KeyRef { db: 3, name: format!("n{n}").as_bytes() }.to_id());
@@ -241,7 +241,7 @@ fn a_replica_forgets_grants_that_found_nobody() {
     world.wait(K, "b", 500, Patience::Endless);
     let answers = hand_off(&mut world);
     let held = world.hold(K);
-    world.change_role(Standing::Replica);
+    world.change_role(ServerState::Replica);
     world.lose(K, &answers[0].1);
     world.settle();
     assert_eq!(world.hold(K), held);

@@ -303,8 +303,8 @@ impl World {
     }
 
     /// The server changes its role.
-    pub fn change_role(&mut self, standing: Standing) {
-        self.fake.standing = standing;
+    pub fn change_role(&mut self, state: ServerState) {
+        self.fake.state = state;
         self.closed.clear();
         self.engine.forget_sessions(&mut self.inbox);
     }
