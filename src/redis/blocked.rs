@@ -11,7 +11,7 @@ use redis_module::raw;
 use super::api::{call, server_version, Ctx, RawBlocked, RawCtx, RawString};
 use super::call::WRONG_TYPE;
 use super::guard::guard;
-use super::{alarm, delivery, reply, state};
+use super::{delivery, reply, state, timer};
 use crate::engine::{KeyRef, Reply, Waiting};
 use crate::wire::Refused;
 
@@ -107,7 +107,7 @@ unsafe extern "C" fn on_free(_: *mut RawCtx, delivery: *mut c_void) {
         if let (Reply::Granted(hold, ticket, _), false) = (&delivery.reply, delivery.delivered) {
             let key = KeyRef { db: delivery.key.0, name: &delivery.key.1 }.to_id();
             state::with_inbox(|inbox| inbox.undelivered.push((key, *hold, *ticket)));
-            alarm::kick();
+            timer::kick();
         }
     });
 }
@@ -124,7 +124,7 @@ unsafe extern "C" fn on_disconnect(_: *mut RawCtx, client: *mut RawBlocked) {
 fn leave(client: *mut RawBlocked) {
     let is_pressed = state::with_engine(|engine| engine.leave(client.addr()) && engine.is_pressed());
     if is_pressed == Some(true) {
-        alarm::kick();
+        timer::kick();
     }
 }
 

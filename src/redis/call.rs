@@ -7,8 +7,8 @@ use redis_module::raw;
 
 use super::api::{self, call, Ctx, RawCtx, RawString};
 use super::guard::guard;
-use super::key::{OpenKey, SeenKey};
-use super::{listeners, publish, reply, role, state};
+use super::key::{OpenKey, ReadKey};
+use super::{notify, propagation, reply, role, state};
 use crate::engine::{Found, KeyEvent, KeyRef, Stored, WrongType};
 use crate::lock::{Fence, Owner};
 use crate::wire::{BadRequest, Leases, Refused, ARGS_MAX};
@@ -89,19 +89,19 @@ impl Call<'_> {
     /// Opens the key.
     pub fn open(&self) -> OpenKey<'_> {
         // SAFETY: the argument lives as long as the command, and the context is the command's.
-        unsafe { OpenKey::of_command(self.ctx, self.key, listeners::none()) }
+        unsafe { OpenKey::of_command(self.ctx, self.key, propagation::has_no_listeners()) }
     }
 
     /// Publishes what happened to the key, which must be closed.
     pub fn publish(&self, events: &[KeyEvent]) {
-        publish::of_command(self.ctx, self.key, events);
+        notify::notify_of_command(self.ctx, self.key, events);
     }
 
     /// Looks at the lock there, if there is one, and at what is left of the key's TTL in milliseconds, if somebody set one.
     /// Changes nothing.
     pub fn see<R>(&self, look: impl FnOnce(Option<(&Stored, Option<u64>)>) -> R) -> Result<R, WrongType> {
         // SAFETY: the argument lives as long as the command, and the context is the command's.
-        let seen = unsafe { SeenKey::of_command(self.ctx, self.key) };
+        let seen = unsafe { ReadKey::of_command(self.ctx, self.key) };
         if seen.found() == Found::Other {
             return Err(WrongType);
         }

@@ -11,8 +11,8 @@ use super::call::{run, Answer, Answered, Call, Refusal, PANICKED};
 use super::command_info::{self as info, CommandInfo};
 #[cfg(feature = "planted-faults")]
 use super::faults;
-use super::key::{OpenKey, SeenKeyspace};
-use super::{alarm, caller, replication, reply, state};
+use super::key::{OpenKey, ReadKeyspace};
+use super::{caller, replication, reply, state, timer};
 use crate::engine::{self, Asked, Engine, Events, Outcome, Stored, WrongType};
 use crate::lock::{OwnerRef, Session};
 use crate::wire::{AcquireRequest, CheckRequest, ExtendRequest, Patience, Refused, ReleaseRequest};
@@ -144,7 +144,7 @@ fn acquire(call: &Call) -> Answered {
     let now = api::now();
     let mut events = Events::new();
     let outcome = state::with_engine(|engine| {
-        let mut outcome = engine.acquire(call.at, &mut call.open(), now, asked, &mut SeenKeyspace(call.ctx))?;
+        let mut outcome = engine.acquire(call.at, &mut call.open(), now, asked, &mut ReadKeyspace(call.ctx))?;
         if let Outcome::Waits(ticket) = outcome {
             let client = if caller::may_wait(call) { BlockedClient::block(call.ctx) } else { None };
             match client {
@@ -152,7 +152,7 @@ fn acquire(call: &Call) -> Answered {
                 None => outcome = engine.refuse_to_wait(call.at, ticket),
             }
         }
-        alarm::arm(call.ctx, engine.first_deadline());
+        timer::arm(call.ctx, engine.first_deadline());
         events = engine.take_events();
         Ok::<_, Refusal>(outcome)
     })
@@ -225,7 +225,7 @@ fn change(
     let mut events = Events::new();
     let held = state::with_engine(|engine| {
         let held = step(engine, &mut call.open())?;
-        alarm::arm(call.ctx, engine.first_deadline());
+        timer::arm(call.ctx, engine.first_deadline());
         events = engine.take_events();
         Ok::<_, Refusal>(held)
     })

@@ -20,11 +20,11 @@ use std::rc::Rc;
 
 use redis_module::raw;
 
-use super::alarm;
 use super::api::{self, call, Ctx, RawCtx};
 use super::client_list::{self, Ending};
 use super::guard::guard;
 use super::state::{self, MainThread};
+use super::timer;
 use crate::engine::KeyRef;
 use crate::lock::{HoldId, Millis, Steady, Ticket};
 
@@ -92,7 +92,7 @@ fn is_lost(ctx: Ctx, ending: Ending) -> bool {
 fn listen() {
     if !LISTENS.get().get() && subscribe(Some(on_sleep)) {
         LISTENS.get().set(true);
-        alarm::arm(Ctx::detached(), Some(SINCE.get().get() + IDLE));
+        timer::arm(Ctx::detached(), Some(SINCE.get().get() + IDLE));
     }
 }
 

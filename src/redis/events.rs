@@ -12,7 +12,7 @@ use super::blocked::BlockedClient;
 use super::guard::guard;
 use super::state::MainThread;
 use super::value::{self, note_changed};
-use super::{alarm, delivery, key, listeners, migration, modules, removals, role, state};
+use super::{delivery, key, migration, modules, propagation, removals, role, state, timer};
 use crate::engine::{Engine, Inbox, KeyRef, Scope, Stored};
 
 /// The events the module listens to. The second number is the version of the data that come with it.
@@ -130,8 +130,8 @@ const LOADING_STARTS: [u64; 3] = [
 unsafe extern "C" fn on_event(ctx: *mut RawCtx, event: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
     guard("a server event", (), || match event.id {
         raw::REDISMODULE_EVENT_CRON_LOOP => {
-            alarm::check();
-            listeners::refresh();
+            timer::check();
+            propagation::refresh();
             removals::forget_flush();
         }
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED => role_changed(sub),
@@ -172,10 +172,10 @@ unsafe extern "C" fn on_event(ctx: *mut RawCtx, event: raw::RedisModuleEvent, su
         }
         raw::REDISMODULE_EVENT_LOADING => {
             value::load_ends();
-            alarm::kick();
+            timer::kick();
         }
         raw::REDISMODULE_EVENT_FORK_CHILD if sub == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN => {
-            listeners::may_have_come();
+            propagation::listeners_may_have_come();
             aof_rewritten();
         }
         _ => {}
@@ -190,14 +190,14 @@ fn disconnected(ctx: Ctx, client: u64) {
         !inbox.closed.is_empty()
     });
     if has_lost_grants || has_left_notes == Some(true) {
-        alarm::kick();
+        timer::kick();
     }
 }
 
 /// Lets the engine change its tables and leave notes, and asks for the timer's turn.
 fn tell(body: impl FnOnce(&mut Engine<BlockedClient>, &mut Inbox)) {
     state::with_inbox(|inbox| state::with_engine(|engine| body(engine, inbox)));
-    alarm::kick();
+    timer::kick();
 }
 
 /// A promoted replica may not know the last fences its primary gave: it leaps over them before it grants anything.
@@ -210,7 +210,7 @@ fn role_changed(sub: u64) {
         state::with_inbox(|inbox| inbox.announce_fence = true);
         api::log(Level::Notice, "this server is the primary now and takes over the leases of its locks");
     }
-    listeners::may_have_come();
+    propagation::listeners_may_have_come();
     tell(|engine, inbox| engine.forget_sessions(inbox));
 }
 
@@ -218,6 +218,6 @@ fn role_changed(sub: u64) {
 fn aof_rewritten() {
     if Ctx::detached().flags().has_aof() {
         state::with_inbox(|inbox| inbox.announce_fence = true);
-        alarm::kick();
+        timer::kick();
     }
 }

@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 
-use super::alarm;
 use super::blocked::BlockedClient;
 use super::call::{Answer, Answered, Call};
 use super::state::MainThread;
+use super::timer;
 use crate::planted;
 
 static TIMER: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
@@ -24,7 +24,7 @@ pub fn fault(call: &Call) -> Answered {
     }
     if call.at.name == b"timer" {
         TIMER.get().set(true);
-        alarm::kick();
+        timer::kick();
         return Ok(Answer::Ok);
     }
     #[allow(clippy::panic)]

@@ -26,7 +26,7 @@ pub struct OpenKey<'a> {
 }
 
 impl OpenKey<'_> {
-    /// Opens the key that a command names. `is_silent`: see [`super::listeners`].
+    /// Opens the key that a command names. `is_silent`: see [`super::propagation`].
     ///
     /// # Safety
     /// `name` is live until the result is dropped, and `ctx` has a client.
@@ -153,24 +153,24 @@ impl Drop for OpenKey<'_> {
 }
 
 /// A key open for reading, until it is dropped.
-pub struct SeenKey<'a> {
+pub struct ReadKey<'a> {
     key: *mut RawKey,
     found: Found,
     stored: *const Stored,
     lent: PhantomData<&'a ()>,
 }
 
-impl SeenKey<'_> {
+impl ReadKey<'_> {
     /// Opens the key of this name.
     ///
     /// # Safety
     /// `name` is live until the call returns, and `ctx` has a client.
-    pub unsafe fn of_command<'a>(ctx: Ctx, name: *mut RawString) -> SeenKey<'a> {
+    pub unsafe fn of_command<'a>(ctx: Ctx, name: *mut RawString) -> ReadKey<'a> {
         // SAFETY: the caller vouches for both.
         let key = unsafe { call!(RedisModule_OpenKey(ctx.raw(), name, raw::REDISMODULE_READ as c_int)) };
         // A key that is not there is not opened for reading; the functions below take null for empty.
         let (found, stored) = look(key);
-        SeenKey { key, found, stored, lent: PhantomData }
+        ReadKey { key, found, stored, lent: PhantomData }
     }
 
     /// What it holds.
@@ -193,7 +193,7 @@ impl SeenKey<'_> {
     }
 }
 
-impl Drop for SeenKey<'_> {
+impl Drop for ReadKey<'_> {
     fn drop(&mut self) {
         // SAFETY: open since `of_command`, or null, and closed once.
         unsafe { call!(RedisModule_CloseKey(self.key)) };
@@ -201,13 +201,13 @@ impl Drop for SeenKey<'_> {
 }
 
 /// Opens a key for reading in a database, and goes back to the one that was selected.
-pub fn see<R>(ctx: Ctx, at: KeyRef, look: impl FnOnce(&SeenKey) -> R) -> Option<R> {
+pub fn see<R>(ctx: Ctx, at: KeyRef, look: impl FnOnce(&ReadKey) -> R) -> Option<R> {
     let selected = ctx.db();
     if !ctx.select_db(at.db) {
         return None;
     }
     // SAFETY: the string lives until `look` returns.
-    let result = with_name(at.name, |name| look(&unsafe { SeenKey::of_command(ctx, name) }));
+    let result = with_name(at.name, |name| look(&unsafe { ReadKey::of_command(ctx, name) }));
     ctx.select_db(selected);
     Some(result)
 }
@@ -223,9 +223,9 @@ pub fn with_name<R>(name: &[u8], body: impl FnOnce(*mut RawString) -> R) -> R {
 }
 
 /// The locks that the client of a command could see.
-pub struct SeenKeyspace(pub Ctx);
+pub struct ReadKeyspace(pub Ctx);
 
-impl Keyspace for SeenKeyspace {
+impl Keyspace for ReadKeyspace {
     fn with_holders(&mut self, key: KeyRef, look: &mut dyn FnMut(&Holders)) {
         see(self.0, key, |seen| seen.stored().map(|stored| look(&stored.holders)));
     }

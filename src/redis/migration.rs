@@ -13,7 +13,7 @@ use super::api::{self, call, Ctx, Level, RawCtx};
 use super::guard::guard;
 use super::server::TimerServer;
 use super::state::MainThread;
-use super::{alarm, replication, role, state};
+use super::{replication, role, state, timer};
 use crate::engine::Leaving;
 use crate::wire::SlotSet;
 
@@ -156,14 +156,14 @@ fn import_completed(ctx: *mut RawCtx, slots: &SlotSet) {
     // SAFETY: Redis lends the context for the call.
     let mut server = TimerServer::new(unsafe { Ctx::new(ctx) });
     state::with_engine(|engine| engine.recheck_slots(&mut server));
-    alarm::kick();
+    timer::kick();
 }
 
 /// The slots are here no more, and nothing in them.
 fn left(slots: SlotSet, why: Leaving) {
     let why = if role::is_replica() { Leaving::Dropped } else { why };
     state::with_inbox(|inbox| state::with_engine(|engine| engine.slots_left(slots, why, inbox)));
-    alarm::kick();
+    timer::kick();
 }
 
 /// In the child that sends the slots: the fence clock goes before all keys, so that the new server begins above every fence

@@ -4,19 +4,18 @@
 //!   module's memory.
 //! * [`module`]: what happens at load; [`settings`] and [`info`]: CONFIG and INFO.
 //! * [`commands`]: the table of commands, and what each does; [`command_info`]: what COMMAND DOCS says of them; [`call`]: from
-//!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`publish`]:
+//!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`notify`]:
 //!   keyspace events.
 //! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`delivery`]: answers that may yet be
-//!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`cluster_config`]: when a
+//!   lost; [`propagation`]: whether anybody replicates from here; [`role`]: whether this server decides; [`cluster_config`]: when a
 //!   cluster's node has changed its configuration.
 //! * [`caller`]: who runs a command; [`modules`]: whether others may call; [`users`]: ACL users; [`client_list`]: what the server
 //!   says of a client.
 //! * [`value`]: the data type; [`events`]: what else the server tells; [`migration`]: what it tells of slots that move;
-//!   [`removals`]: what it tells of locks that somebody else removed; [`alarm`]: the one timer.
+//!   [`removals`]: what it tells of locks that somebody else removed; [`timer`]: the one timer.
 
 #![allow(unsafe_code)]
 
-mod alarm;
 mod api;
 mod blocked;
 mod call;
@@ -33,11 +32,11 @@ mod faults;
 mod guard;
 mod info;
 mod key;
-mod listeners;
 mod migration;
 mod module;
 mod modules;
-mod publish;
+mod notify;
+mod propagation;
 mod removals;
 mod replication;
 mod reply;
@@ -45,6 +44,7 @@ mod role;
 mod server;
 mod settings;
 mod state;
+mod timer;
 mod users;
 mod value;
 

@@ -6,7 +6,7 @@ use redis_module::raw;
 
 use super::api::{self, call, Ctx, Level, RawCtx, RawString};
 use super::{
-    alarm, cluster_config, command_info, commands, events, guard, info, modules, role, settings, state, users, value,
+    cluster_config, command_info, commands, events, guard, info, modules, role, settings, state, timer, users, value,
 };
 
 /// The module's name in MODULE LIST and in configuration names.
@@ -98,7 +98,7 @@ fn load<'a>(ctx: Ctx, args: impl FnOnce() -> Vec<&'a [u8]>) -> Result<(), String
     // Above every fence that a server of this data set may have given before: see src/lock/fence.rs.
     state::with_engine(|engine| engine.begin_term(api::now()));
     state::with_inbox(|inbox| inbox.announce_fence = true);
-    alarm::kick();
+    timer::kick();
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use std::mem;
 
 use super::api::{self, Ctx};
 use super::state::MainThread;
-use super::{alarm, migration, role};
+use super::{migration, role, timer};
 use crate::engine::{KeyId, KeyRef, Server, SlotOwner};
 use crate::lock::{Millis, Steady};
 use crate::wire::key_slot;
@@ -71,7 +71,7 @@ pub fn value_left(at: KeyRef, was_known: bool) {
     of_slot.key = at.to_id();
     of_slot.locks += 1;
     of_slot.own += own;
-    alarm::kick();
+    timer::kick();
 }
 
 /// Finds out what became of the locks that left their keys since the last turn. Returns how many moved to other servers.

@@ -7,7 +7,7 @@ use redis_module::raw;
 
 use super::api::{call, Ctx, RawString};
 use super::guard::guard;
-use super::{alarm, state};
+use super::{state, timer};
 use crate::engine::SETTINGS;
 
 /// What an argument of `loadmodule` may begin with, as the lines of redis.conf do.
@@ -90,7 +90,7 @@ unsafe extern "C" fn on_set(_: *const c_char, value: c_longlong, place: *mut c_v
         });
         // Never during the load: if that fails there must be no timer.
         if is_pressed == Some(true) {
-            alarm::kick();
+            timer::kick();
         }
     });
     raw::REDISMODULE_OK as c_int

@@ -10,7 +10,7 @@ use redis_module::raw;
 use super::api::{self, bytes, call, Ctx, Level, RawIo, RawString, RawType};
 use super::guard::guard;
 use super::state::{self, MainThread};
-use super::{alarm, events, replication, role};
+use super::{events, replication, role, timer};
 use crate::engine::{KeyId, KeyRef, Slot, Stored, Unlinked};
 use crate::lock::{Fence, Mode};
 use crate::wire::{self, ChangeKind, EffectWriter, Trust};
@@ -125,13 +125,13 @@ pub fn load_ends() {
 /// Notes that a key of this name was loaded, into whichever database.
 fn note_loaded_somewhere(name: &[u8]) {
     state::with_inbox(|inbox| inbox.unplaced.push(name.into()));
-    alarm::kick();
+    timer::kick();
 }
 
 /// Notes that something put a value into this key, and asks for the timer's turn.
 pub fn note_changed(key: KeyId) {
     state::with_inbox(|inbox| inbox.changed.push(key));
-    alarm::kick();
+    timer::kick();
 }
 
 /// RDB, DUMP, full resync; in a child process, or not. It touches nothing but the value: servers are about to save in
@@ -286,7 +286,7 @@ unsafe extern "C" fn unlink(ctx: *mut raw::RedisModuleKeyOptCtx, value: *const c
         events::value_left_its_key(at, was_known);
         if is_waited_for {
             state::with_inbox(|inbox| inbox.unlinked.push((at.to_id(), stored.lease)));
-            alarm::kick();
+            timer::kick();
         }
     });
 }

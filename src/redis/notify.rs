@@ -10,14 +10,14 @@ use super::key::with_name;
 use crate::engine::{KeyEvent, KeyId};
 
 /// What happened to the key of a command.
-pub fn of_command(ctx: Ctx, key: *mut RawString, events: &[KeyEvent]) {
+pub fn notify_of_command(ctx: Ctx, key: *mut RawString, events: &[KeyEvent]) {
     for event in events {
         ctx.publish(name(*event), key);
     }
 }
 
 /// What happened in the timer's turn. Leaves another database selected.
-pub fn of_timer(ctx: Ctx, events: Vec<(KeyId, KeyEvent)>) {
+pub fn notify_of_tick(ctx: Ctx, events: Vec<(KeyId, KeyEvent)>) {
     for (key, event) in events {
         if ctx.select_db(key.db()) {
             with_name(key.name(), |key| ctx.publish(name(event), key));

@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use super::api::{self, call, Ctx, RawCtx, TimerId};
 use super::delivery;
 use super::guard::guard;
-use super::publish;
+use super::notify;
 use super::removals;
 use super::server::TimerServer;
 use super::state::{self, MainThread};
@@ -42,7 +42,7 @@ pub fn arm(ctx: Ctx, due: Option<Steady>) {
     let us = due.0.saturating_sub(api::now().steady.0).max(0);
     // Rounded up: a timer that rings before the deadline would only ring again.
     let ms = (us / 1000).saturating_add(i64::from(us % 1000 != 0)).min(LONGEST_MS);
-    ARMED.get().set(Some((due, ctx.create_timer(ms, on_alarm))));
+    ARMED.get().set(Some((due, ctx.create_timer(ms, on_timer))));
 }
 
 /// Sees to it that the timer rings at once. From any callback.
@@ -70,7 +70,7 @@ pub fn check() {
 
 unsafe extern "C" fn on_wake(_: *mut c_void) {}
 
-unsafe extern "C" fn on_alarm(ctx: *mut RawCtx, _: *mut c_void) {
+unsafe extern "C" fn on_timer(ctx: *mut RawCtx, _: *mut c_void) {
     ARMED.get().set(None);
     KICKED.get().set(false);
     let notes_left = guard("the timer", None, || {
@@ -112,7 +112,7 @@ fn ring(ctx: Ctx) -> bool {
     });
     arm(ctx, next);
     arm(ctx, delivery::unsubscribe_if_idle());
-    publish::of_timer(ctx, events);
+    notify::notify_of_tick(ctx, events);
     came.unwrap_or(true)
 }
 

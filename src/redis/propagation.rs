@@ -31,12 +31,12 @@ static NOBODY: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 static ASK_AT: MainThread<Cell<Steady>> = MainThread::new(Cell::new(Steady(i64::MIN)));
 
 /// Whether nobody listens now.
-pub fn none() -> bool {
+pub fn has_no_listeners() -> bool {
     NOBODY.get().get()
 }
 
 /// Something happened after which somebody may listen.
-pub fn may_have_come() {
+pub fn listeners_may_have_come() {
     NOBODY.get().set(false);
 }
 
