@@ -4,6 +4,6 @@ fn main() {
     println!("cargo::rustc-cfg=fuzzing");
     println!("cargo::rustc-check-cfg=cfg(fuzzing)");
     // Never set here.
-    println!("cargo::rustc-check-cfg=cfg(feature, values(\"planted-faults\"))");
+    println!("cargo::rustc-check-cfg=cfg(feature, values(\"failpoints\"))");
     println!("cargo::rerun-if-changed=build.rs");
 }

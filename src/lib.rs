@@ -14,9 +14,9 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod engine;
+mod failpoints;
 #[cfg(test)]
 mod fuzz;
 mod lock;
-mod planted;
 mod redis;
 mod wire;

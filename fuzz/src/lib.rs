@@ -9,8 +9,8 @@ mod engine;
 pub mod fuzz;
 #[path = "../../src/lock/mod.rs"]
 mod lock;
-#[path = "../../src/planted.rs"]
-mod planted;
+#[path = "../../src/failpoints.rs"]
+mod failpoints;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 

@@ -10,8 +10,8 @@ use super::server::{Key, Stored, Waiting};
 use super::slots::Slot;
 use super::tick::Task;
 use super::{Engine, Scope};
+use crate::failpoints::{self, Failpoint};
 use crate::lock::{HoldId, Holders, Ticket};
-use crate::planted::{self, Fault};
 use crate::wire::{Change, ChangeKind};
 
 /// What became of a value that left its key.
@@ -73,7 +73,7 @@ impl<W: Waiting> Engine<W> {
     /// let go of. False if it does not wait: its answer is already on the way.
     pub fn leave(&mut self, client: W::Id) -> bool {
         let Some(ticket) = self.waiters.ticket(client) else { return false };
-        if !planted::is(Fault::WaiterStays) {
+        if !failpoints::is_on(Failpoint::WaiterStays) {
             self.leave_parked(ticket);
         }
         self.waiters.abandon(ticket);
@@ -114,7 +114,7 @@ impl<W: Waiting> Engine<W> {
                 self.sessions.unbind(session, at, &hold.owner);
             }
         }
-        let is_waited_for = self.queues.get(at).is_some() && !planted::is(Fault::RemovalUnnoticed);
+        let is_waited_for = self.queues.get(at).is_some() && !failpoints::is_on(Failpoint::RemovalUnnoticed);
         Unlinked { was_known, is_waited_for }
     }
 

@@ -6,8 +6,8 @@ use super::inbox::Inbox;
 use super::names::{KeyId, KeyRef};
 use super::server::{Found, Key, Server, ServerState, Waiting, WriteCheck};
 use super::{sessions, Engine};
+use crate::failpoints::{self, Failpoint};
 use crate::lock::{Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
-use crate::planted::{self, Fault};
 
 /// How long one turn may take before the event loop gets its chance, in milliseconds.
 const SLICE: Millis = Millis(2);
@@ -244,7 +244,7 @@ impl<W: Waiting> Engine<W> {
     /// The next lock one of whose leases has ended.
     fn next_lease<S: Server>(&mut self, server: &S) -> Option<Task> {
         let now = server.now().steady;
-        let due = if planted::is(Fault::LeaseEndsLate) { Steady(now.0 - 500_000) } else { now };
+        let due = if failpoints::is_on(Failpoint::LeaseEndsLate) { Steady(now.0 - 500_000) } else { now };
         self.leases.take_due(due).map(Task::Advance)
     }
 

@@ -8,8 +8,8 @@ use super::server::{Found, Key, KeyEvent, Reply, Stored, Waiting};
 use super::slots::Slot;
 use super::tick::Task;
 use super::{sessions, Engine, WrongType};
+use crate::failpoints::{self, Failpoint};
 use crate::lock::{Answer, Effect, End, HoldChange, HoldId, Holders, Mode, Now, OwnerRef, SharedHolders, Ticket, Turn};
-use crate::planted::{self, Fault};
 use crate::wire::{ChangeKind, EffectWriter};
 
 impl<W: Waiting> Engine<W> {
@@ -129,8 +129,8 @@ impl<W: Waiting> Engine<W> {
         }
         match effect {
             Some(mut effect) => {
-                let is_lost = (is_free && planted::is(Fault::ReleaseNotReplicated))
-                    || (!is_signalled && planted::is(Fault::ExtensionNotReplicated));
+                let is_lost = (is_free && failpoints::is_on(Failpoint::ReleaseNotReplicated))
+                    || (!is_signalled && failpoints::is_on(Failpoint::ExtensionNotReplicated));
                 if !is_lost {
                     key.replicate(&effect);
                 }

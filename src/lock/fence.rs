@@ -8,7 +8,7 @@
 //! it may have leapt within the last minute.
 
 use super::time::UnixMicros;
-use crate::planted::{self, Fault};
+use crate::failpoints::{self, Failpoint};
 
 /// How far a start or a promotion leaps ahead of the wall clock, and how far RAISE may lift a fence: 60 s.
 pub const LEAP_US: u64 = 60_000_000;
@@ -50,7 +50,7 @@ impl FenceClock {
     /// The next fence, larger than every one before it. Only a grant draws one (I3 of [`super`]).
     pub fn next(&mut self, now: UnixMicros) -> Fence {
         // Wall time reaches 2^53 us in the year 2255; the bound only keeps the type's promise.
-        let step = if planted::is(Fault::FenceNotRaised) { 0 } else { 1 };
+        let step = if failpoints::is_on(Failpoint::FenceNotRaised) { 0 } else { 1 };
         self.last = (self.last + step).max(now.0).min(Fence::MAX.0);
         self.granted = true;
         Fence(self.last)
@@ -75,7 +75,7 @@ impl FenceClock {
     }
 
     fn ahead(&self, now: UnixMicros) -> u64 {
-        let leap_us = if planted::is(Fault::FenceNotLeapt) { 0 } else { LEAP_US };
+        let leap_us = if failpoints::is_on(Failpoint::FenceNotLeapt) { 0 } else { LEAP_US };
         self.last.max(now.0.saturating_add(leap_us)).min(Fence::MAX.0)
     }
 

@@ -4,7 +4,7 @@ use super::hold::{Hold, HoldId, Limit, Mode};
 use super::owner::OwnerRef;
 use super::shared::SharedHolders;
 use super::time::Steady;
-use crate::planted::{self, Fault};
+use crate::failpoints::{self, Failpoint};
 
 /// All holds on one lock: the part of its state that is saved and replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,10 +99,10 @@ impl Holders {
             (Holders::Free, _) => true,
             (Holders::Exclusive(_), _) => false,
             (Holders::Shared(shared), Mode::Exclusive) => {
-                shared.in_force() == usize::from(planted::is(Fault::WriterBesideReader))
+                shared.in_force() == usize::from(failpoints::is_on(Failpoint::WriterBesideReader))
             }
             (Holders::Shared(shared), Mode::Shared(limit)) => {
-                let one_more = usize::from(planted::is(Fault::LimitOffByOne));
+                let one_more = usize::from(failpoints::is_on(Failpoint::LimitOffByOne));
                 least(shared, limit).is_none_or(|least| shared.in_force() < least.get() as usize + one_more)
             }
         }

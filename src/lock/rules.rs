@@ -10,7 +10,7 @@ use super::owner::{Owner, OwnerRef};
 use super::queue::{Loss, Ticket, WaitQueue, Waiter};
 use super::rights::Rights;
 use super::time::{Millis, Now, Steady};
-use crate::planted::{self, Fault};
+use crate::failpoints::{self, Failpoint};
 
 /// How many waiters one step serves at most. Each costs the server some 10 us. Tests cross this limit all the time.
 const SERVED_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 128 };
@@ -117,7 +117,7 @@ impl Turn<'_> {
             return again.map_or(Acquired::Refused, |hold| Acquired::Granted(hold.fence));
         }
         // I4: whoever is in the queue comes first, also those that `advance` has not come to yet.
-        let may_pass = self.queue.is_empty() || planted::is(Fault::NewcomerPasses);
+        let may_pass = self.queue.is_empty() || failpoints::is_on(Failpoint::NewcomerPasses);
         if may_pass && self.holders.admit(asked.mode) {
             if self.is_full() {
                 return Acquired::Full;
@@ -141,14 +141,14 @@ impl Turn<'_> {
     /// duplicate must touch neither a newer hold nor a newer wait of the same owner. True if it held.
     pub fn release(&mut self, owner: OwnerRef, fence: Option<Fence>) -> bool {
         self.advance();
-        let anyone =
-            planted::is(Fault::ReleaseByAnyone).then(|| self.holders.iter().next().map(|(_, hold)| hold.owner.clone()));
+        let anyone = failpoints::is_on(Failpoint::ReleaseByAnyone)
+            .then(|| self.holders.iter().next().map(|(_, hold)| hold.owner.clone()));
         let owner = anyone.as_ref().and_then(Option::as_ref).map_or(owner, |anyone| anyone.borrow());
         let held = self.held_by(owner).map(|(id, ..)| id);
-        if fence.is_some() && held.map(|id| id.fence) != fence && !planted::is(Fault::ReleaseIgnoresFence) {
+        if fence.is_some() && held.map(|id| id.fence) != fence && !failpoints::is_on(Failpoint::ReleaseIgnoresFence) {
             return false;
         }
-        if !self.queue.is_empty() && !planted::is(Fault::ReleaseLeavesWaits) {
+        if !self.queue.is_empty() && !failpoints::is_on(Failpoint::ReleaseLeavesWaits) {
             let withdrawn = self.queue.take_of(owner).into_iter();
             self.effects.extend(withdrawn.map(|(ticket, _)| Effect::Answer(ticket, Answer::Withdrawn)));
         }
@@ -172,7 +172,11 @@ impl Turn<'_> {
         self.queue.settle(id);
         match mode {
             Mode::Exclusive => {
-                let mode = if planted::is(Fault::DowngradeLetsNobodyIn) { Mode::Exclusive } else { Mode::Shared(None) };
+                let mode = if failpoints::is_on(Failpoint::DowngradeLetsNobodyIn) {
+                    Mode::Exclusive
+                } else {
+                    Mode::Shared(None)
+                };
                 if let Some(hold) = self.holders.remove(id) {
                     let id = self.holders.put(mode, hold);
                     self.effects.push(Effect::Changed(id, HoldChange::Downgraded));
@@ -196,7 +200,8 @@ impl Turn<'_> {
         let (now, fences) = (self.now.steady, &mut *self.fences);
         let extended = self.holders.update(id, |hold| {
             hold.lease = asked.lease.unwrap_or(hold.lease);
-            hold.expires_at = if planted::is(Fault::ExtensionAddsUp) { hold.expires_at } else { now } + hold.lease;
+            hold.expires_at =
+                if failpoints::is_on(Failpoint::ExtensionAddsUp) { hold.expires_at } else { now } + hold.lease;
             if let Some(raised) = asked.raise.filter(|raised| *raised > hold.fence) {
                 hold.fence = raised;
                 fences.observe(raised);
@@ -288,7 +293,7 @@ impl Turn<'_> {
                 self.rebind(hold, session);
                 true
             }
-            Loss::LastHope if planted::is(Fault::UndeliveredGrantKept) => true,
+            Loss::LastHope if failpoints::is_on(Failpoint::UndeliveredGrantKept) => true,
             Loss::LastHope => self.end_undelivered(hold),
         };
         self.advance();
@@ -319,7 +324,7 @@ impl Turn<'_> {
         if self.queue.is_on_its_way(id, session) {
             return false;
         }
-        if hold.session == Some(session) && !planted::is(Fault::SessionOutlivesConnection) {
+        if hold.session == Some(session) && !failpoints::is_on(Failpoint::SessionOutlivesConnection) {
             self.end(id, End::Closed);
             self.advance();
         }
@@ -346,7 +351,7 @@ impl Turn<'_> {
             }
             // A hold from before this server was a replica is inherited too, though it never left its memory.
             let is_inherited = hold.origin == Origin::Inherited || fences.is_of_earlier_term(hold.fence);
-            if is_inherited || planted::is(Fault::NewFenceWhenReacquired) {
+            if is_inherited || failpoints::is_on(Failpoint::NewFenceWhenReacquired) {
                 // I3: numbers above the inherited one may have been given and lost.
                 (hold.fence, hold.origin, changed) = (fences.next(now.unix), Origin::Granted, true);
             }
@@ -361,7 +366,7 @@ impl Turn<'_> {
 
     /// Lets a hold follow another connection, or none.
     fn rebind(&mut self, id: HoldId, session: Option<Session>) {
-        if planted::is(Fault::OldSessionEndsHold) {
+        if failpoints::is_on(Failpoint::OldSessionEndsHold) {
             return;
         }
         let Some((_, hold)) = self.holders.get(id).filter(|(_, hold)| hold.session != session) else { return };
@@ -373,7 +378,7 @@ impl Turn<'_> {
     /// the same hold; the longest lease among them counts, and the last of them decides about the session. If its wait has
     /// run out it is told so instead.
     fn serve_first(&mut self) {
-        let is_last = planted::is(Fault::GrantOutOfOrder);
+        let is_last = failpoints::is_on(Failpoint::GrantOutOfOrder);
         let next = if is_last { self.queue.iter().last() } else { self.queue.first() };
         let Some((ticket, waiter)) = next else { return };
         let (over, owner) = (waiter.has_timed_out(self.now.steady), Rc::clone(&waiter.owner));
@@ -414,7 +419,7 @@ impl Turn<'_> {
 
     /// Whether a waiter's user may not ask any more (I8).
     fn is_denied(&mut self, user: Option<User>) -> bool {
-        user.is_some_and(|user| !self.rights.may_ask(user)) && !planted::is(Fault::RightsNotAsked)
+        user.is_some_and(|user| !self.rights.may_ask(user)) && !failpoints::is_on(Failpoint::RightsNotAsked)
     }
 
     /// Makes every grant there is, and alone draws a new hold's fence.
@@ -422,7 +427,7 @@ impl Turn<'_> {
         let Wanted { owner, mode, lease, session, user } = wanted;
         self.clear_the_way(owner.borrow(), mode);
         let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.next(self.now.unix));
-        let expires_at = since + if planted::is(Fault::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
+        let expires_at = since + if failpoints::is_on(Failpoint::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
         let hold = Hold { owner, fence, expires_at, lease, since, origin, session, user };
         let id = self.holders.put(mode, hold);
         self.effects.push(Effect::Granted(id, waited_since));

@@ -1,14 +1,14 @@
 //! The clocks.
 
+use crate::failpoints::{self, Failpoint};
 use crate::lock::{Now, Steady, UnixMicros};
-use crate::planted::{self, Fault};
 
 /// Reads both clocks. The monotonic one is the system's, and not the server's: from 9.1 on Valkey's is the CPU's own counter
 /// by default, which goes wrong by up to some 0.02 %, and which on a virtual machine may leap forward
 /// (valkey-io/valkey#4691). A lease that ends early has two holders.
 pub fn now() -> Now {
     let unix = micros(libc::CLOCK_REALTIME);
-    let steady = if planted::is(Fault::LeaseByWallClock) { unix } else { micros(libc::CLOCK_MONOTONIC) };
+    let steady = if failpoints::is_on(Failpoint::LeaseByWallClock) { unix } else { micros(libc::CLOCK_MONOTONIC) };
     Now { steady: Steady(steady), unix: UnixMicros(u64::try_from(unix).unwrap_or(0)) }
 }
 

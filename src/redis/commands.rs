@@ -9,7 +9,7 @@ use super::api::{self, RawCtx, RawString};
 use super::blocked::BlockedClient;
 use super::call::{run, Answer, Answered, Call, Refusal, PANICKED};
 use super::command_info::{self as info, CommandInfo};
-#[cfg(feature = "planted-faults")]
+#[cfg(feature = "failpoints")]
 use super::faults;
 use super::key::{OpenKey, ReadKeyspace};
 use super::{caller, replication, reply, state, timer};
@@ -92,9 +92,9 @@ pub const TABLE: &[Row] = &[
         entry: on_fence,
         info: &info::FENCE,
     },
-    #[cfg(feature = "planted-faults")]
+    #[cfg(feature = "failpoints")]
     Row {
-        name: c"lock.__fault",
+        name: c"lock.__failpoint",
         flags: c"admin",
         categories: "admin dangerous",
         key: 0,
@@ -120,8 +120,8 @@ entry!(on_check, "LOCK.CHECK", check);
 entry!(on_info, "LOCK.INFO", describe);
 entry!(on_apply, "LOCK.__APPLY", replication::apply);
 entry!(on_fence, "LOCK.__FENCE", replication::learn_fence);
-#[cfg(feature = "planted-faults")]
-entry!(on_fault, "LOCK.__FAULT", faults::fault);
+#[cfg(feature = "failpoints")]
+entry!(on_fault, "LOCK.__FAILPOINT", faults::fault);
 
 /// `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms] [SHARED [LIMIT n]] [SESSION]`
 fn acquire(call: &Call) -> Answered {

@@ -6,16 +6,16 @@ use super::blocked::BlockedClient;
 use super::call::{Answer, Answered, Call};
 use super::state::MainThread;
 use super::timer;
-use crate::planted;
+use crate::failpoints;
 
 static TIMER: MainThread<Cell<bool>> = MainThread::new(Cell::new(false));
 
-/// `LOCK.__FAULT command | timer | block | list`: panics here, or when the timer rings next; or blocks the client for good and
-/// keeps nothing of it, to see what that alone costs the server; or lists what `REDIS_LOCK_FAULT` may name.
+/// `LOCK.__FAILPOINT command | timer | block | list`: panics here, or when the timer rings next; or blocks the client for good and
+/// keeps nothing of it, to see what that alone costs the server; or lists what `REDIS_LOCK_FAILPOINT` may name.
 pub fn fault(call: &Call) -> Answered {
     if call.at.name == b"list" {
-        call.ctx.reply_array(planted::ALL.len());
-        planted::ALL.iter().for_each(|(name, _)| call.ctx.reply_bytes(name.as_bytes()));
+        call.ctx.reply_array(failpoints::ALL.len());
+        failpoints::ALL.iter().for_each(|(name, _)| call.ctx.reply_bytes(name.as_bytes()));
         return Ok(Answer::Nothing);
     }
     if call.at.name == b"block" {

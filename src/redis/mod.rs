@@ -27,7 +27,7 @@ mod command_info;
 mod commands;
 mod delivery;
 mod events;
-#[cfg(feature = "planted-faults")]
+#[cfg(feature = "failpoints")]
 mod faults;
 mod guard;
 mod info;

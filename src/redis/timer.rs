@@ -93,7 +93,7 @@ fn recover() {
 
 /// The engine's turn. True if there are notes left that it could not see.
 fn ring(ctx: Ctx) -> bool {
-    #[cfg(feature = "planted-faults")]
+    #[cfg(feature = "failpoints")]
     super::faults::timer();
     let mut inbox = state::take_inbox();
     let mut server = TimerServer::new(ctx);

@@ -1,33 +1,35 @@
-//! Faults in what the module does, planted to see whether the tests find them.
+//! Failpoints: places where the module misbehaves on purpose, to see whether the tests notice.
 //!
-//! Only a build with the feature `planted-faults` has them, and it behaves well until the environment variable
-//! `REDIS_LOCK_FAULT` names one: so one faulty module serves for all. In every other build [`is`] is false at compile time and
-//! nothing is left of them. A fault is a row here and an `if planted::is(Fault::...)` where it goes wrong; `tests/planted_faults.rs`
-//! then wants to know which test finds it.
+//! Only a build with the feature `failpoints` has them. It behaves well until the environment variable
+//! `REDIS_LOCK_FAILPOINT` names one, so a single build serves for all of them. In every other build [`is_on`] is false at
+//! compile time, and nothing is left of them in the module.
 //!
-//! It stands beside the folders, not in one: the rules, the engine and the edge all use it, and it uses nothing.
+//! To add one, add a row to the table below and an `if failpoints::is_on(Failpoint::...)` at the place that misbehaves. The
+//! test program `failpoints` then demands to know which test notices it.
+//!
+//! This file lies below every folder: all of them use it, and it uses nothing.
 
-/// Makes the list out of one row a fault.
-macro_rules! faults {
-    ($($fault:ident $name:literal $what:literal)+) => {
-        /// What goes wrong.
+/// Makes the enum and the list of names out of one row for each failpoint.
+macro_rules! failpoints {
+    ($($failpoint:ident $name:literal $what:literal)+) => {
+        /// What the module does wrong while the failpoint is on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Fault {
-            $(#[doc = $what] $fault,)+
+        pub enum Failpoint {
+            $(#[doc = $what] $failpoint,)+
         }
 
-        /// Each fault's name in `REDIS_LOCK_FAULT`, and the fault.
-        #[cfg(feature = "planted-faults")]
-        pub const ALL: &[(&str, Fault)] = &[$(($name, Fault::$fault),)+];
+        /// The name of each failpoint in `REDIS_LOCK_FAILPOINT`.
+        #[cfg(feature = "failpoints")]
+        pub const ALL: &[(&str, Failpoint)] = &[$(($name, Failpoint::$failpoint),)+];
     };
 }
 
-faults! {
+failpoints! {
     GrantOutOfOrder "grant-out-of-order" "The last in the queue is served first."
     NewcomerPasses "newcomer-passes" "Who finds the lock free, or shared, is granted although others wait."
     FenceNotRaised "fence-not-raised" "A grant gets the number of the one before it."
     FenceNotLeapt "fence-not-leapt" "A server that starts or is promoted goes on where its data left off."
-    NewFenceWhenReacquired "new-fence-when-asked-again" "A holder that asks again is given another fence."
+    NewFenceWhenReacquired "new-fence-when-reacquired" "A holder that reacquires the lock is given another fence."
     WaiterStays "waiter-stays" "A waiter whose connection closed stays in the queue."
     UndeliveredGrantKept "undelivered-grant-kept" "A grant that nobody could be told of goes on."
     ReleaseByAnyone "release-by-anyone" "Any owner releases the hold that there is."
@@ -48,19 +50,19 @@ faults! {
     SessionOutlivesConnection "session-outlives-connection" "A hold goes on when the connection that it ends with closes."
 }
 
-/// Whether this fault is planted in this process.
-#[cfg(feature = "planted-faults")]
-pub fn is(fault: Fault) -> bool {
-    static CHOSEN: std::sync::OnceLock<Option<Fault>> = std::sync::OnceLock::new();
+/// Whether this failpoint is on in this process.
+#[cfg(feature = "failpoints")]
+pub fn is_on(failpoint: Failpoint) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<Failpoint>> = std::sync::OnceLock::new();
     let chosen = CHOSEN.get_or_init(|| {
-        let name = std::env::var("REDIS_LOCK_FAULT").ok()?;
-        ALL.iter().find(|(known, _)| *known == name).map(|(_, fault)| *fault)
+        let name = std::env::var("REDIS_LOCK_FAILPOINT").ok()?;
+        ALL.iter().find(|(known, _)| *known == name).map(|(_, failpoint)| *failpoint)
     });
-    *chosen == Some(fault)
+    *chosen == Some(failpoint)
 }
 
-/// No fault is.
-#[cfg(not(feature = "planted-faults"))]
-pub const fn is(_: Fault) -> bool {
+/// Without the feature no failpoint is ever on.
+#[cfg(not(feature = "failpoints"))]
+pub const fn is_on(_: Failpoint) -> bool {
     false
 }
