@@ -1,6 +1,6 @@
 //! What others do to the data set and to clients: the primary's stream, operators, connections that close.
 //!
-//! Here only the engine's own tables follow. What is to be done about it is noted for the timer's turn.
+//! Here only the engine's own tables follow. What is to be done about it is noted for the timer's tick.
 
 use std::mem;
 

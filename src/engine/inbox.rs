@@ -2,7 +2,7 @@
 //!
 //! Redis reports a vanished key, a lost client, a loaded value in the middle of something else: a command, a transaction,
 //! a script, a pause. Writing there replicates in the wrong order or aborts the server. So events only put a note here
-//! and ask for a turn of the timer, which is the sole writer outside commands.
+//! and ask for a tick of the timer, which is the sole writer outside commands.
 
 use super::names::KeyId;
 use super::slots::Slot;

@@ -31,9 +31,9 @@ mod settings;
 mod settled_slots;
 mod slots;
 mod stats;
+mod step;
 mod strays;
 mod tick;
-mod turn;
 mod waiters;
 
 #[cfg(any(test, fuzzing))]
@@ -253,7 +253,7 @@ impl<W: Waiting> Engine<W> {
         mem::take(&mut self.events)
     }
 
-    /// The same of the timer's turn.
+    /// The same of the timer's tick.
     pub fn take_timer_events(&mut self) -> Vec<(KeyId, KeyEvent)> {
         mem::take(&mut self.timer_events)
     }
@@ -283,7 +283,7 @@ impl<W: Waiting> Engine<W> {
         let Asked { owner, mode, lease, session, user, patience: _ } = asked;
         let asked = Acquire { owner, mode, lease, session, user, wait };
         self.has_recorded = false;
-        Ok(match self.turn(at, key, now, |turn| turn.acquire(asked))? {
+        Ok(match self.step(at, key, now, |step| step.acquire(asked))? {
             Acquired::Granted(fence) => {
                 if !self.has_recorded {
                     self.confirm(key, now, owner);
@@ -350,15 +350,15 @@ impl<W: Waiting> Engine<W> {
         request: &ReleaseRequest,
     ) -> Result<bool, WrongType> {
         let ReleaseRequest { owner, fence, is_downgrade } = *request;
-        self.turn(
+        self.step(
             at,
             key,
             now,
-            |turn| {
+            |step| {
                 if is_downgrade {
-                    turn.downgrade(owner, fence)
+                    step.downgrade(owner, fence)
                 } else {
-                    turn.release(owner, fence)
+                    step.release(owner, fence)
                 }
             },
         )
@@ -379,6 +379,6 @@ impl<W: Waiting> Engine<W> {
             let held = key.stored().and_then(|stored| stored.holders.of(owner)).map(|(.., hold)| hold.lease);
             lease = held.map(|lease| lease.min(longest));
         }
-        self.turn(at, key, now, |turn| turn.extend(Extend { owner, lease, fence, raise }))
+        self.step(at, key, now, |step| step.extend(Extend { owner, lease, fence, raise }))
     }
 }

@@ -1,6 +1,6 @@
 //! Holds that were granted under one name and are under another when their answers are still on their way.
 //!
-//! A grant is handed to its client at the end of the turn of the event loop in which it was made, and in that turn a
+//! A grant is handed to its client at the end of the iteration of the event loop in which it was made, and in that turn a
 //! transaction may do anything: `LOCK.RELEASE k`, `CLIENT KILL` of the next in the queue, `RENAME k k2`. The hold went along with the
 //! value, and nobody was told of it. It must be ended where it is now; the queue stays with the name it was asked for.
 

@@ -1,4 +1,4 @@
-//! The timer's turn: what ended, what ran out, and what events left behind.
+//! The timer's tick: what ended, what ran out, and what events left behind.
 
 use std::mem;
 
@@ -289,13 +289,13 @@ impl<W: Waiting> Engine<W> {
         let now = server.now();
         let Some(mut key) = server.open(at) else { return Progress::Done };
         let mut is_astray = false;
-        let is_done = self.turn(at, &mut key, now, |turn| {
+        let is_done = self.step(at, &mut key, now, |step| {
             match task {
-                Task::Revoke(_, hold, ticket) => is_astray = !turn.undelivered(*hold, *ticket),
-                Task::RevokeStray(_, hold) => turn.revoke(*hold),
-                Task::Close(_, owner, session) => return turn.close(owner.borrow(), *session),
-                Task::Reconcile(_) => turn.reconcile(),
-                Task::Advance(_) => turn.advance(),
+                Task::Revoke(_, hold, ticket) => is_astray = !step.undelivered(*hold, *ticket),
+                Task::RevokeStray(_, hold) => step.revoke(*hold),
+                Task::Close(_, owner, session) => return step.close(owner.borrow(), *session),
+                Task::Reconcile(_) => step.reconcile(),
+                Task::Advance(_) => step.advance(),
             }
             true
         });

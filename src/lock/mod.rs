@@ -1,7 +1,7 @@
 //! The rules of a lock. Pure: no clock, no chance, no Redis; time is an argument and results are values.
 //!
 //! State is two types. [`Holders`] is what is saved and replicated; [`WaitQueue`] (waiters, and grants on their way to them)
-//! never is. [`Turn`] takes both, one reading of the clocks and one input, and leaves a list of [`Effect`]s. The caller
+//! never is. [`Step`] takes both, one reading of the clocks and one input, and leaves a list of [`Effect`]s. The caller
 //! records the changes first, and only then gives the answers.
 //!
 //! # Invariants
@@ -38,7 +38,7 @@ pub use holders::Holders;
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
 pub use queue::{Ticket, WaitQueue};
 pub use rights::Rights;
-pub use rules::{Acquire, Acquired, Extend, Turn, Wait};
+pub use rules::{Acquire, Acquired, Extend, Step, Wait};
 pub use shared::SharedHolders;
 pub use time::{Millis, Now, Steady, UnixMicros};
 

@@ -67,7 +67,7 @@ pub struct WaitQueue {
     /// Boxed, because a tree has up to twice the room it needs.
     waiting: BTreeMap<Ticket, Box<Waiter>>,
     by_owner: BTreeSet<(Rc<Owner>, Ticket)>,
-    /// Entries live from a grant to the delivery of its answers, within one turn of the event loop.
+    /// Entries live from a grant to the delivery of its answers, within one iteration of the event loop.
     in_flight: BTreeMap<HoldId, InFlight>,
 }
 

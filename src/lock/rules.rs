@@ -88,7 +88,7 @@ pub struct Extend<'a> {
 }
 
 /// One step: a lock, the clocks, and where the effects go.
-pub struct Turn<'a> {
+pub struct Step<'a> {
     /// What is saved. `Free` where there is no key.
     pub holders: &'a mut Holders,
     /// What is not.
@@ -105,7 +105,7 @@ pub struct Turn<'a> {
     pub effects: &'a mut Vec<Effect>,
 }
 
-impl Turn<'_> {
+impl Step<'_> {
     /// Asks for the lock.
     pub fn acquire(&mut self, asked: Acquire) -> Acquired {
         self.advance();
@@ -284,7 +284,7 @@ impl Turn<'_> {
     }
 
     /// This answer with this hold found nobody. Unless the owner was or can still be told, the hold ends. False if it was to end
-    /// and is not here: see [`Turn::revoke`].
+    /// and is not here: see [`Step::revoke`].
     pub fn undelivered(&mut self, hold: HoldId, ticket: Ticket) -> bool {
         self.advance();
         let is_here = match self.queue.undelivered(hold, ticket) {

@@ -1,6 +1,6 @@
 //! Clients blocked in LOCK.ACQUIRE.
 //!
-//! The server is never given a time-out: a client that is unblocked and times out in the same turn of its event loop
+//! The server is never given a time-out: a client that is unblocked and times out in the same iteration of the event loop
 //! gets no answer on Redis 7.0 and crashes 7.2. The engine keeps the time itself.
 
 use std::ffi::{c_int, c_void};

@@ -1,9 +1,9 @@
 //! Tells when a node of a cluster has changed its configuration: which slots are whose.
 //!
-//! The servers of today have no event for that. But a node writes its configuration file in the turn of the event loop in
+//! The servers of today have no event for that. But a node writes its configuration file in the iteration of the event loop in
 //! which the configuration changes, before anybody is told of the change, and the kernel tells of the written file before it
 //! tells of what clients send afterwards. So whoever has heard that a slot came finds that the module knows of it too.
-//! What is not seen is a slot that leaves and comes back by hand, without a new epoch, within one turn of the event loop.
+//! What is not seen is a slot that leaves and comes back by hand, without a new epoch, within one iteration of the event loop.
 //!
 //! Where the kernel does not tell (it has run out of watches, or the file is elsewhere by now), the engine still looks once a
 //! second; see `src/engine/settled_slots.rs`.

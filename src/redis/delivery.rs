@@ -1,7 +1,7 @@
 //! Grants that have just been handed over.
 //!
 //! A client whose output buffer overflows, or whose ACL user is deleted, is closed by the server only at the end of the
-//! turn of its loop in which that happens. Until then it takes answers like any other, and they are lost. So a grant counts
+//! iteration of the event loop in which that happens. Until then it takes answers like any other, and they are lost. So a grant counts
 //! as delivered when that turn is over, or when its client was closed in it and may have been sent it.
 //!
 //! In doubt a grant was delivered. One that was not ends with its lease; one that was and is taken back would be held twice.

@@ -194,7 +194,7 @@ fn disconnected(ctx: Ctx, client: u64) {
     }
 }
 
-/// Lets the engine change its tables and leave notes, and asks for the timer's turn.
+/// Lets the engine change its tables and leave notes, and asks for the timer's tick.
 fn tell(body: impl FnOnce(&mut Engine<BlockedClient>, &mut Inbox)) {
     state::with_inbox(|inbox| state::with_engine(|engine| body(engine, inbox)));
     timer::kick();

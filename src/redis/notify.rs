@@ -16,7 +16,7 @@ pub fn notify_of_command(ctx: Ctx, key: *mut RawString, events: &[KeyEvent]) {
     }
 }
 
-/// What happened in the timer's turn. Leaves another database selected.
+/// What happened in the timer's tick. Leaves another database selected.
 pub fn notify_of_tick(ctx: Ctx, events: Vec<(KeyId, KeyEvent)>) {
     for (key, event) in events {
         if ctx.select_db(key.db()) {

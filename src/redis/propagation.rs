@@ -8,7 +8,7 @@
 //! hear what is replicated before the server has forked:
 //!
 //! 1. Without a backlog no replica can go on where it was; it needs a full copy, and its stream begins with the copy.
-//! 2. A copy is made by a child process. Redis tells of every such child at its birth, within the turn of the event loop in
+//! 2. A copy is made by a child process. Redis tells of every such child at its birth, within the iteration of the event loop in
 //!    which the copy begins, before any later command runs.
 //! 3. What is written between a replica's request and the child's birth goes at most into a backlog that begins there and
 //!    that nobody can ask for: it carries a new replication id, which nobody knows before the first copy.

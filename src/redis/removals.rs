@@ -6,7 +6,7 @@
 //! key whose TTL has run out.
 //!
 //! In a cluster a lock also leaves when its slot moves to another server, and nothing tells that from DEL at that moment. So
-//! removals are counted there in the timer's turn, which asks where the key is at home now.
+//! removals are counted there in the timer's tick, which asks where the key is at home now.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ static LAST: MainThread<RefCell<Option<(KeyId, Steady)>>> = MainThread::new(RefC
 /// How many locks were removed when the data set was flushed just now, perhaps to be loaded again.
 static FLUSHED: MainThread<Cell<u64>> = MainThread::new(Cell::new(0));
 
-/// Locks that left their keys in one slot since the timer's last turn.
+/// Locks that left their keys in one slot since the timer's last tick.
 struct Unexplained {
     /// The last key.
     key: KeyId,

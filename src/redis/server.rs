@@ -1,4 +1,4 @@
-//! The server outside commands: what the timer's turn may do.
+//! The server outside commands: what the timer's tick may do.
 
 use std::ffi::{c_char, CStr};
 

@@ -91,7 +91,7 @@ fn recover() {
     arm(Ctx::detached(), Some(api::now().steady + AFTER_A_PANIC));
 }
 
-/// The engine's turn. True if there are notes left that it could not see.
+/// The engine's tick. True if there are notes left that it could not see.
 fn ring(ctx: Ctx) -> bool {
     #[cfg(feature = "failpoints")]
     super::faults::timer();

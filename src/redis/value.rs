@@ -128,7 +128,7 @@ fn note_loaded_somewhere(name: &[u8]) {
     timer::kick();
 }
 
-/// Notes that something put a value into this key, and asks for the timer's turn.
+/// Notes that something put a value into this key, and asks for the timer's tick.
 pub fn note_changed(key: KeyId) {
     state::with_inbox(|inbox| inbox.changed.push(key));
     timer::kick();

@@ -49,7 +49,7 @@ pub struct Fake {
     pub data: Data,
     /// How long it takes over one key, in microseconds.
     pub cost_us: u64,
-    /// How long it takes to open a key in the timer's turn, in microseconds.
+    /// How long it takes to open a key in the timer's tick, in microseconds.
     pub open_cost_us: u64,
     pub asked: usize,
     pub is_heard: bool,

@@ -16,12 +16,12 @@ mod random;
 mod replica;
 mod rights;
 mod search;
+mod serving;
 mod sessions;
 mod settled_slots;
 mod slices;
 mod stats;
 pub mod stream;
-mod turns;
 mod undelivered;
 mod world;
 

@@ -250,7 +250,7 @@ fn a_change_of_role_leaves_holds_to_their_leases() {
     }
 }
 
-/// Demoted without a turn of the timer in between, or with one: what was noted of a connection is dropped.
+/// Demoted without a tick of the timer in between, or with one: what was noted of a connection is dropped.
 #[test]
 fn a_replica_drops_what_it_noted_of_connections() {
     let mut world = World::new();

@@ -15,7 +15,7 @@ pub enum Returned {
 
 /// What one event led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct Outcome {
     pub returned: Returned,
     pub effects: Vec<Effect>,
 }
@@ -120,7 +120,7 @@ impl Bench {
         let (mut denied, mut effects) = (self.denied.clone(), Vec::new());
         let (holders, queue, fences) = (&mut holders, &mut queue, &mut fences);
         let (rights, effects) = (&mut denied, &mut effects);
-        Turn { holders, queue, fences, holders_max: HOLDERS_MAX, now: self.now, rights, effects }.is_unserved()
+        Step { holders, queue, fences, holders_max: HOLDERS_MAX, now: self.now, rights, effects }.is_unserved()
     }
 
     fn fence(&self, who: Who, tag: Tag) -> Option<Fence> {
@@ -142,7 +142,7 @@ impl Bench {
     }
 
     /// Lets it happen, and checks every invariant.
-    pub fn step(&mut self, event: Event) -> Step {
+    pub fn step(&mut self, event: Event) -> Outcome {
         let before = self.clone();
         let step = self.unchecked(event);
         invariants::check(&before, event, &step, self);
@@ -150,7 +150,7 @@ impl Bench {
     }
 
     /// Lets it happen.
-    pub fn unchecked(&mut self, event: Event) -> Step {
+    pub fn unchecked(&mut self, event: Event) -> Outcome {
         let mut effects = Vec::new();
         let sessions: Vec<_> = self.queue.iter().map(|(ticket, waiter)| (ticket, waiter.session)).collect();
         let returned = self.happen(event, &mut effects);
@@ -161,7 +161,7 @@ impl Bench {
                 self.flying.push(Flight { ticket: *ticket, hold: *hold, session });
             }
         }
-        Step { returned, effects }
+        Outcome { returned, effects }
     }
 
     fn happen(&mut self, event: Event, effects: &mut Vec<Effect>) -> Returned {
@@ -176,20 +176,20 @@ impl Bench {
             }
             Event::Release(who, tag) => {
                 let fence = self.fence(who, tag);
-                Returned::Held(self.turn(effects).release(who.owner().borrow(), fence))
+                Returned::Held(self.rules(effects).release(who.owner().borrow(), fence))
             }
             Event::Downgrade(who, tag) => {
                 let fence = self.fence(who, tag);
-                Returned::Held(self.turn(effects).downgrade(who.owner().borrow(), fence))
+                Returned::Held(self.rules(effects).downgrade(who.owner().borrow(), fence))
             }
             Event::Extend(who, lease, tag, lift) => {
                 let (fence, raise) = (self.fence(who, tag), self.lift(lift));
                 let (owner, lease) = (who.owner(), (lease > 0).then_some(Millis(lease)));
-                Returned::Held(self.turn(effects).extend(Extend { owner: owner.borrow(), lease, fence, raise }))
+                Returned::Held(self.rules(effects).extend(Extend { owner: owner.borrow(), lease, fence, raise }))
             }
             Event::Undelivered(n) if n < self.flying.len() => {
                 let Flight { ticket, hold, .. } = self.flying.remove(n);
-                self.turn(effects).undelivered(hold, ticket);
+                self.rules(effects).undelivered(hold, ticket);
                 Returned::Nothing
             }
             Event::Undelivered(_) => Returned::Nothing,
@@ -198,12 +198,12 @@ impl Bench {
                 Returned::Nothing
             }
             Event::Serve => {
-                self.turn(effects).advance();
+                self.rules(effects).advance();
                 Returned::Nothing
             }
             Event::Ring => {
                 self.run_out(effects);
-                self.turn(effects).reconcile();
+                self.rules(effects).reconcile();
                 Returned::Nothing
             }
             Event::Leave(_) | Event::Delivered(_) | Event::Pass(_) | Event::WallClock(_) | Event::Remove => {
@@ -251,7 +251,7 @@ impl Bench {
         let (owner, session) = (who.owner(), self.session_of(bound));
         let (mode, lease, user) = (how.mode(), Millis(lease), user(lease));
         let asked = Acquire { owner: owner.borrow(), mode, lease, session, user, wait };
-        Returned::Acquired(self.turn(effects).acquire(asked))
+        Returned::Acquired(self.rules(effects).acquire(asked))
     }
 
     /// Who waits there is gone, and whoever holds is looked at.
@@ -264,7 +264,7 @@ impl Bench {
             self.queue.leave(ticket);
         }
         for who in Who::ALL {
-            self.turn(effects).close(who.owner().borrow(), gone);
+            self.rules(effects).close(who.owner().borrow(), gone);
         }
     }
 
@@ -273,7 +273,7 @@ impl Bench {
         for who in Who::ALL {
             let session = self.held(who).and_then(|(.., hold)| hold.session);
             if let Some(gone) = session.filter(|session| self.is_closed(*session)) {
-                self.turn(effects).close(who.owner().borrow(), gone);
+                self.rules(effects).close(who.owner().borrow(), gone);
             }
         }
     }
@@ -289,9 +289,9 @@ impl Bench {
         }
     }
 
-    fn turn<'a>(&'a mut self, effects: &'a mut Vec<Effect>) -> Turn<'a> {
+    fn rules<'a>(&'a mut self, effects: &'a mut Vec<Effect>) -> Step<'a> {
         let Bench { holders, queue, fences, now, denied, .. } = self;
-        Turn { holders, queue, fences, holders_max: HOLDERS_MAX, now: *now, rights: denied, effects }
+        Step { holders, queue, fences, holders_max: HOLDERS_MAX, now: *now, rights: denied, effects }
     }
 
     /// Waits until everything is over: then everybody has been answered, and nothing is remembered.

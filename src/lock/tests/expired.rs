@@ -55,22 +55,22 @@ impl Lock {
         let (owner, mut effects) = (owner(n), Vec::new());
         let Lock { holders, queue, fences, .. } = self;
         let rights = &mut BTreeSet::new();
-        let mut turn = Turn { holders, queue, fences, holders_max: OWNERS, now, rights, effects: &mut effects };
+        let mut step = Step { holders, queue, fences, holders_max: OWNERS, now, rights, effects: &mut effects };
         let yes = |done| if done { Acquired::Waits } else { Acquired::Refused };
         let owner = owner.borrow();
         let answer = match request {
             Request::Acquire(mode, lease, waits) => {
                 self.tickets += 1;
                 let wait = if waits { Wait::Join { ticket: Ticket(self.tickets), until: None } } else { Wait::No };
-                turn.acquire(Acquire { owner, mode, lease: Millis(lease), session: None, user: None, wait })
+                step.acquire(Acquire { owner, mode, lease: Millis(lease), session: None, user: None, wait })
             }
-            Request::Release => yes(turn.release(owner, None)),
-            Request::Downgrade => yes(turn.downgrade(owner, None)),
+            Request::Release => yes(step.release(owner, None)),
+            Request::Downgrade => yes(step.downgrade(owner, None)),
             Request::Extend(lease) => {
-                yes(turn.extend(Extend { owner, lease: Some(Millis(lease)), fence: None, raise: None }))
+                yes(step.extend(Extend { owner, lease: Some(Millis(lease)), fence: None, raise: None }))
             }
             Request::Nothing => {
-                turn.advance();
+                step.advance();
                 Acquired::Refused
             }
         };

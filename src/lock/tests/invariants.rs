@@ -51,7 +51,7 @@ pub struct Record {
 struct Watch<'a> {
     before: &'a Bench,
     event: Event,
-    step: &'a Step,
+    step: &'a Outcome,
     now: Steady,
     after: &'a Bench,
     record: Record,
@@ -60,7 +60,7 @@ struct Watch<'a> {
 }
 
 /// Panics unless the step kept all invariants; `after` takes note of it.
-pub fn check(before: &Bench, event: Event, step: &Step, after: &mut Bench) {
+pub fn check(before: &Bench, event: Event, step: &Outcome, after: &mut Bench) {
     let (now, record) = (after.now.steady, before.record.clone());
     let mut watch = Watch { before, event, step, now, after, record, concerned: Vec::new() };
     watch.take_note();

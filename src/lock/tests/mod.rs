@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 
 use super::queue::Waiter;
 use super::*;
-use bench::{Bench, Returned, Step};
+use bench::{Bench, Outcome, Returned};
 
 /// An owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

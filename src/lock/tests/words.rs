@@ -149,8 +149,8 @@ pub fn run(lock: &mut Lock, request: &str) -> (String, String) {
         _ => {
             let Lock { holders, queue, fences, holders_max, .. } = lock;
             let (holders_max, rights, effects) = (*holders_max, &mut BTreeSet::new(), &mut effects);
-            let mut turn = Turn { holders, queue, fences, holders_max, now: NOW, rights, effects };
-            ask(&mut turn, &words)
+            let mut step = Step { holders, queue, fences, holders_max, now: NOW, rights, effects };
+            ask(&mut step, &words)
         }
     };
     lock.queue.assert_sound();
@@ -158,7 +158,7 @@ pub fn run(lock: &mut Lock, request: &str) -> (String, String) {
     (returned, if effects.is_empty() { "-".to_string() } else { effects.join(", ") })
 }
 
-fn ask(turn: &mut Turn, words: &[&str]) -> String {
+fn ask(step: &mut Step, words: &[&str]) -> String {
     let option = |mark: char| words.iter().find_map(|word| word.strip_prefix(mark)).map(number);
     let (tag, raise) = (option('#').and_then(Fence::new), option('>').and_then(Fence::new));
     let session = option('@').map(session);
@@ -173,7 +173,7 @@ fn ask(turn: &mut Turn, words: &[&str]) -> String {
             let until = option('<').map(|ms| NOW.steady + Millis(ms));
             let wait = if words[0] == "try" { Wait::No } else { Wait::Join { ticket: Ticket(NEW), until } };
             let (mode, lease) = (plain.unwrap().1, lease.unwrap());
-            match turn.acquire(Acquire { owner: owner.unwrap(), mode, lease, session, user: None, wait }) {
+            match step.acquire(Acquire { owner: owner.unwrap(), mode, lease, session, user: None, wait }) {
                 Acquired::Granted(fence) => fence.get().to_string(),
                 Acquired::Refused => "null".to_string(),
                 Acquired::Waits => "waits".to_string(),
@@ -181,15 +181,15 @@ fn ask(turn: &mut Turn, words: &[&str]) -> String {
                 Acquired::Full => "full".to_string(),
             }
         }
-        "release" => u8::from(turn.release(owner.unwrap(), tag)).to_string(),
-        "downgrade" => u8::from(turn.downgrade(owner.unwrap(), tag)).to_string(),
-        "extend" => u8::from(turn.extend(Extend { owner: owner.unwrap(), lease, fence: tag, raise })).to_string(),
-        "close" => if turn.close(owner.unwrap(), session.unwrap()) { "-" } else { "later" }.to_string(),
+        "release" => u8::from(step.release(owner.unwrap(), tag)).to_string(),
+        "downgrade" => u8::from(step.downgrade(owner.unwrap(), tag)).to_string(),
+        "extend" => u8::from(step.extend(Extend { owner: owner.unwrap(), lease, fence: tag, raise })).to_string(),
+        "close" => if step.close(owner.unwrap(), session.unwrap()) { "-" } else { "later" }.to_string(),
         other => {
             match other {
-                "undelivered" => drop(turn.undelivered(hold_id(words[1]), Ticket(number(words[2])))),
-                "advance" => turn.advance(),
-                "reconcile" => turn.reconcile(),
+                "undelivered" => drop(step.undelivered(hold_id(words[1]), Ticket(number(words[2])))),
+                "advance" => step.advance(),
+                "reconcile" => step.reconcile(),
                 _ => panic!("{other:?} is no request"),
             }
             "-".to_string()

@@ -9,17 +9,17 @@ use super::slots::Slot;
 use super::tick::Task;
 use super::{sessions, Engine, WrongType};
 use crate::failpoints::{self, Failpoint};
-use crate::lock::{Answer, Effect, End, HoldChange, HoldId, Holders, Mode, Now, OwnerRef, SharedHolders, Ticket, Turn};
+use crate::lock::{Answer, Effect, End, HoldChange, HoldId, Holders, Mode, Now, OwnerRef, SharedHolders, Step, Ticket};
 use crate::wire::{ChangeKind, EffectWriter};
 
 impl<W: Waiting> Engine<W> {
     /// One step of the rules on one key, and what follows from it.
-    pub(super) fn turn<K: Key, R>(
+    pub(super) fn step<K: Key, R>(
         &mut self,
         at: KeyRef,
         key: &mut K,
         now: Now,
-        step: impl FnOnce(&mut Turn) -> R,
+        rules: impl FnOnce(&mut Step) -> R,
     ) -> Result<R, WrongType> {
         match (key.found(), &mut self.settled_slots) {
             (Found::Other, _) => {
@@ -33,7 +33,7 @@ impl<W: Waiting> Engine<W> {
         let had_queue = known_queue.is_some();
         let mut effects = mem::take(&mut self.effects);
         let mut rights = key.rights();
-        let mut turn = Turn {
+        let mut step = Step {
             holders: key.stored().map_or(&mut self.no_holders, |stored| &mut stored.holders),
             queue: known_queue.unwrap_or(&mut self.no_queue),
             fences: &mut self.fences,
@@ -42,8 +42,8 @@ impl<W: Waiting> Engine<W> {
             rights: &mut rights,
             effects: &mut effects,
         };
-        let result = step(&mut turn);
-        if had_queue && turn.is_unserved() {
+        let result = rules(&mut step);
+        if had_queue && step.is_unserved() {
             self.come_again(at);
         }
         if had_queue {
