@@ -145,7 +145,7 @@ impl<'a, W: Waiting> Search<'a, W> {
     /// The shortest cycle that this request, which waits in the queue but has not been parked, would close.
     pub fn cycle(mut self, at: KeyRef, ticket: Ticket, keyspace: &mut impl Keyspace) -> Option<Vec<Link>> {
         let asks = self.queues.get(at)?.get(ticket)?;
-        let (asker, user) = (Rc::clone(&asks.owner), asks.user?);
+        let (asker, user) = (Rc::clone(&asks.request.owner), asks.request.user?);
         if !self.may_be_waited_for(&asker, user, keyspace) {
             return None;
         }
@@ -189,36 +189,41 @@ impl<'a, W: Waiting> Search<'a, W> {
     fn follow(&mut self, request: &Request, found: &mut Found, keyspace: &mut impl Keyspace) -> bool {
         let at = request.key.borrow();
         let Some(queue) = self.queues.get(at) else { return false };
-        let Some(waiter) = queue.get(request.ticket).filter(|waiter| takes_part(waiter.mode)) else { return false };
+        let Some(waiter) = queue.get(request.ticket).filter(|waiter| takes_part(waiter.request.mode)) else {
+            return false;
+        };
         if queue.asked_before(request.ticket, self.now) {
             return false;
         }
         let walked = found.walked.insert(request.key.clone(), request.ticket).unwrap_or(Ticket(0));
-        let mut mode = waiter.mode;
+        let mut mode = waiter.request.mode;
         for (ticket, other) in queue.before(request.ticket) {
             if ticket < walked || !take_edge(&mut self.edges_left) {
                 break;
             }
             // Those that do not count are stepped over.
-            if other.user != Some(found.user) || !takes_part(other.mode) || other.has_timed_out(self.now) {
+            if other.request.user != Some(found.user)
+                || !takes_part(other.request.mode)
+                || other.has_timed_out(self.now)
+            {
                 continue;
             }
-            if other.mode != Mode::Shared(None) {
+            if other.request.mode != Mode::Shared(None) {
                 mode = Mode::Exclusive;
             }
-            if *other.owner == *found.asker {
+            if *other.request.owner == *found.asker {
                 return true;
             }
             // Where else it waits; mostly nobody waits twice.
             if self.waiters.some_wait_twice() {
-                self.reach(&other.owner, request, found);
+                self.reach(&other.request.owner, request, found);
             }
         }
         let (now, mut closes) = (self.now, false);
         let mut holding = Vec::new();
         keyspace.with_holders(at, &mut |holders| {
             for hold in holders.in_the_way(mode).take_while(|_| take_edge(&mut self.edges_left)) {
-                if counts(hold, found.user, now) && hold.owner != *waiter.owner {
+                if counts(hold, found.user, now) && hold.owner != *waiter.request.owner {
                     closes |= hold.owner == *found.asker;
                     holding.push(hold.owner.clone());
                 }

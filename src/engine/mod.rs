@@ -57,8 +57,8 @@ pub use slots::Slot;
 pub use stats::Stats;
 
 use crate::lock::{
-    Acquire, Acquired, Effect, Extend, Fence, FenceClock, Holders, Millis, Mode, Now, OwnerRef, Session, SharedHolders,
-    Steady, Ticket, User, Wait, WaitQueue,
+    Acquired, Effect, Extend, Fence, FenceClock, Holders, Now, OwnerRef, Request, Session, SharedHolders, Steady,
+    Ticket, Wait, WaitQueue,
 };
 use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
 use deadlock::{Contended, Search};
@@ -85,23 +85,6 @@ pub enum Outcome {
     Waits(Ticket),
     /// Something but the lock's being busy is in the way.
     Refused(Refused),
-}
-
-/// LOCK.ACQUIRE, with all that it leaves out filled in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked<'a> {
-    /// For whom.
-    pub owner: OwnerRef<'a>,
-    /// For how long.
-    pub lease: Millis,
-    /// How long to wait. Where clients cannot be blocked: not at all.
-    pub patience: Patience,
-    /// How to hold.
-    pub mode: Mode,
-    /// The connection that the hold is to end with.
-    pub session: Option<Session>,
-    /// Who asks, if known.
-    pub user: Option<User>,
 }
 
 /// Which of a server's keys were touched at once.
@@ -269,24 +252,23 @@ impl<W: Waiting> Engine<W> {
         at: KeyRef,
         key: &mut K,
         now: Now,
-        asked: Asked,
+        request: Request<OwnerRef>,
+        patience: Patience,
         keyspace: &mut impl Keyspace,
     ) -> Result<Outcome, WrongType> {
         let ticket = Ticket(self.next_ticket);
-        let join = match asked.patience {
+        let join = match patience {
             Patience::None => Wait::No,
             Patience::For(length) => Wait::Join { ticket, until: Some(now.steady + length) },
             Patience::Endless => Wait::Join { ticket, until: None },
         };
         let full = if join == Wait::No { None } else { self.no_room_to_wait(at) };
         let wait = if full.is_some() { Wait::No } else { join };
-        let Asked { owner, mode, lease, session, user, patience: _ } = asked;
-        let asked = Acquire { owner, mode, lease, session, user, wait };
         self.has_recorded = false;
-        Ok(match self.step(at, key, now, |step| step.acquire(asked))? {
+        Ok(match self.step(at, key, now, |step| step.acquire(request, wait))? {
             Acquired::Granted(fence) => {
                 if !self.has_recorded {
-                    self.confirm(key, now, owner);
+                    self.confirm(key, now, request.owner);
                 }
                 Outcome::Granted(fence)
             }
@@ -327,8 +309,8 @@ impl<W: Waiting> Engine<W> {
     /// Takes note of the client behind a ticket that [`Engine::acquire`] gave out. `is_made`: the server made its owner.
     pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, is_made: bool) {
         let Some(waiter) = self.queues.get(at).and_then(|queue| queue.get(ticket)) else { return client.abandon() };
-        let takes_part = deadlock::takes_part(waiter.mode);
-        let asker = Asker { owner: Rc::clone(&waiter.owner), is_made, user: waiter.user, takes_part };
+        let takes_part = deadlock::takes_part(waiter.request.mode);
+        let asker = Asker { owner: Rc::clone(&waiter.request.owner), is_made, user: waiter.request.user, takes_part };
         let until = waiter.until;
         let name = self.queues.name(at).unwrap_or_else(|| at.name.into());
         self.waiters.park(ticket, client, (at.db, name), until, asker);

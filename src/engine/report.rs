@@ -74,8 +74,8 @@ impl<W: Waiting> Engine<W> {
         let queue = self.queues.get(at);
         let first = queue.into_iter().flat_map(|queue| queue.iter()).take(QUEUE_SHOWN);
         let first = first.map(|(_, waiter)| WaiterReport {
-            owner: waiter.owner.as_bytes().to_vec(),
-            mode: waiter.mode,
+            owner: waiter.request.owner.as_bytes().to_vec(),
+            mode: waiter.request.mode,
             waited_ms: ms_between(waiter.since, now.steady),
         });
         Some(Report {

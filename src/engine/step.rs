@@ -43,7 +43,7 @@ impl<W: Waiting> Engine<W> {
             effects: &mut effects,
         };
         let result = rules(&mut step);
-        if had_queue && step.is_unserved() {
+        if had_queue && step.has_servable_waiter() {
             self.come_again(at);
         }
         if had_queue {
@@ -288,7 +288,7 @@ impl<W: Waiting> Engine<W> {
         let was_first = queue.first().is_some_and(|(first, _)| first == ticket);
         queue.leave(ticket);
         // One who wants the lock alone waits for a holder, whoever left.
-        let frees_next = queue.first().is_some_and(|(_, next)| next.mode != Mode::Exclusive);
+        let frees_next = queue.first().is_some_and(|(_, next)| next.request.mode != Mode::Exclusive);
         if was_first && frees_next {
             self.come_again(at);
         }

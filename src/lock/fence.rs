@@ -1,4 +1,4 @@
-//! Fences: the numbers given with grants, and the clock they are drawn from.
+//! Fencing tokens (*fences*): the numbers that are given with grants, and the clock that they come from.
 //!
 //! The clock is a hybrid one: it follows the wall clock in microseconds and never falls. A server that starts, or is
 //! promoted, leaps to [`LEAP_US`] ahead of its wall clock. Below a million grants a second no server has by time t given
@@ -13,7 +13,7 @@ use crate::failpoints::{self, Failpoint};
 /// How far a start or a promotion leaps ahead of the wall clock, and how far RAISE may lift a fence: 60 s.
 pub const LEAP_US: u64 = 60_000_000;
 
-/// A fence: at least 1 and below 2^53, so that a double holds it exactly.
+/// A fencing token: at least 1 and below 2^53, so that a double holds it exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u64);
 
@@ -32,12 +32,12 @@ impl Fence {
     }
 }
 
-/// The source of a server's fences: one for all its keys.
+/// The source of a server's fences. There is one for all its keys.
 #[derive(Clone, Debug)]
 pub struct FenceClock {
     last: u64,
     granted: bool,
-    /// Where the last leap came to: fences of this start or promotion are above it, and all that were known before are not.
+    /// Where the last leap at a start or a promotion came to. Fences given since are above it, earlier ones are not.
     floor: u64,
 }
 
@@ -47,7 +47,7 @@ impl FenceClock {
         FenceClock { last: 0, granted: false, floor: 0 }
     }
 
-    /// The next fence, larger than every one before it. Only a grant draws one (I3 of [`super`]).
+    /// The next fence, larger than every fence before it. Only a grant may take one (I3 of [`super`]).
     pub fn next(&mut self, now: UnixMicros) -> Fence {
         // Wall time reaches 2^53 us in the year 2255; the bound only keeps the type's promise.
         let step = if failpoints::is_on(Failpoint::FenceNotRaised) { 0 } else { 1 };

@@ -1,19 +1,19 @@
-//! Who holds or asks.
+//! The names of owners.
 
 use std::borrow::Borrow;
 use std::fmt;
 
 use smallvec::SmallVec;
 
-/// The longest owner, in bytes.
+/// The longest name of an owner, in bytes.
 pub const OWNER_LEN_MAX: usize = 1024;
 
-/// A byte string of 1 to [`OWNER_LEN_MAX`] bytes that names who holds or asks. An identity, not a password.
-/// Up to 16 bytes it needs no allocation of its own.
+/// The name of an owner: 1 to [`OWNER_LEN_MAX`] bytes. It is an identity, not a password.
+/// A name of up to 16 bytes needs no allocation of its own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(SmallVec<[u8; 16]>);
 
-/// An [`Owner`] that somebody else keeps, such as an argument of a command.
+/// A borrowed [`Owner`], such as an argument of a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct OwnerRef<'a>(&'a [u8]);
 
@@ -28,14 +28,14 @@ impl<'a> OwnerRef<'a> {
         self.0
     }
 
-    /// A copy to keep.
+    /// Copies the name.
     pub fn to_owner(self) -> Owner {
         Owner(SmallVec::from_slice(self.0))
     }
 }
 
 impl Owner {
-    /// Before every other, and nobody's.
+    /// Sorts before every valid name, and is not one itself.
     pub fn first() -> Owner {
         Owner(SmallVec::new())
     }
@@ -45,7 +45,7 @@ impl Owner {
         &self.0
     }
 
-    /// How many bytes it takes beside this value itself.
+    /// How many bytes the name takes beside this value itself.
     pub fn allocated(&self) -> usize {
         if self.0.spilled() {
             self.0.capacity()
@@ -54,7 +54,7 @@ impl Owner {
         }
     }
 
-    /// The same, not kept.
+    /// Borrows the name.
     pub fn borrow(&self) -> OwnerRef<'_> {
         OwnerRef(&self.0)
     }

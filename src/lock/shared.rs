@@ -1,8 +1,9 @@
-//! Shared holders of one lock.
+//! The shared holders of one lock.
 //!
-//! Most locks have few, and a list is all they take. From [`FEW_MAX`] on they are kept in trees, so that whatever happens
-//! to one of a million takes O(log n). When the leases of many holders expire together, [`SharedHolders::exclude_expired`] puts them out of force
-//! at once, and they are taken out one by one while the lock serves others.
+//! Most locks have few, which are kept in a list. More than [`FEW_MAX`] are kept in trees, so that every operation on one of a
+//! million takes O(log n). When the leases of many
+//! holders expire together, [`SharedHolders::exclude_expired`] excludes them at once. They are then taken out one by one
+//! while the lock serves others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -15,27 +16,27 @@ use super::time::Steady;
 /// How many holders are kept in a list. Tests cross this limit all the time.
 const FEW_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 12 };
 
-/// Above every hold that ends at the same moment.
+/// Sorts behind every hold that expires at the same moment.
 const LAST: HoldId = HoldId { fence: Fence::MAX, nth: u32::MAX };
 
 /// One shared holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedHold {
-    /// Its hold.
+    /// The hold.
     pub hold: Hold,
-    /// The LIMIT it asked for; `None`: it minds no number of others.
+    /// The limit that it asked for; `None` if it accepts any number of other holders.
     pub limit: Option<Limit>,
     nth: u32,
 }
 
 impl SharedHold {
-    /// What names it.
+    /// The id of the hold.
     pub fn id(&self) -> HoldId {
         HoldId { fence: self.hold.fence, nth: self.nth }
     }
 }
 
-/// All shared holders of one lock, each owner once, by fence.
+/// All shared holders of one lock, each owner once, in the order of their fences.
 #[derive(Clone, Debug)]
 pub struct SharedHolders(Kept);
 
@@ -46,27 +47,27 @@ enum Kept {
     Many(Box<Trees>),
 }
 
-/// One tree for each question that is asked of many holders.
+/// Many shared holders: one tree for each question that is asked of them.
 #[derive(Clone, Debug, Default)]
 struct Trees {
     holds: BTreeMap<HoldId, SharedHold>,
     by_owner: BTreeMap<Owner, HoldId>,
-    ends: BTreeSet<(Steady, HoldId)>,
-    /// How many of those in force asked for each limit.
+    expiries: BTreeSet<(Steady, HoldId)>,
+    /// How many of the holds in force asked for each limit.
     limits: BTreeMap<Limit, usize>,
-    /// Holds that end by this moment are out of force; `None`: no hold is.
+    /// Holds that expire up to this moment are excluded; `None` if none is.
     excluded_until: Option<Steady>,
-    /// How many are out of force.
+    /// The number of excluded holds.
     excluded: usize,
 }
 
 impl SharedHolders {
-    /// Nobody.
+    /// No holders.
     pub const fn new() -> SharedHolders {
         SharedHolders(Kept::Few(Vec::new()))
     }
 
-    /// How many hold.
+    /// The number of holders, expired or not.
     pub fn len(&self) -> usize {
         match &self.0 {
             Kept::Few(few) => few.len(),
@@ -74,7 +75,7 @@ impl SharedHolders {
         }
     }
 
-    /// How many holds are in force: all but those that [`SharedHolders::exclude_expired`] found over.
+    /// The number of holds in force: all but those that [`SharedHolders::exclude_expired`] excluded.
     pub fn in_force(&self) -> usize {
         match &self.0 {
             Kept::Few(few) => few.len(),
@@ -82,20 +83,20 @@ impl SharedHolders {
         }
     }
 
-    /// Those in force, in no order. Nothing is spent on the others, however many they are.
+    /// The holds in force, in no order. The others cost nothing, however many they are.
     pub fn those_in_force(&self) -> impl Iterator<Item = &SharedHold> {
         let (all, trees) = match &self.0 {
             Kept::Many(trees) if trees.excluded > 0 => (None, Some(trees)),
             Kept::Few(_) | Kept::Many(_) => (Some(self.iter()), None),
         };
         let in_force = trees.into_iter().flat_map(|trees| {
-            let ends = trees.ends.range((trees.still_included(), Bound::Unbounded));
-            ends.filter_map(|(_, id)| trees.holds.get(id))
+            let expiries = trees.expiries.range((trees.still_included(), Bound::Unbounded));
+            expiries.filter_map(|(_, id)| trees.holds.get(id))
         });
         all.into_iter().flatten().chain(in_force)
     }
 
-    /// Whether a hold is in force that ends at this moment.
+    /// Whether a hold that expires at this moment is in force.
     #[cfg(any(test, fuzzing))]
     pub fn is_in_force(&self, end: Steady) -> bool {
         match &self.0 {
@@ -104,9 +105,10 @@ impl SharedHolders {
         }
     }
 
-    /// Puts holds out of force whose lease has run out: they do not count any more, though they are still here. In a list all
-    /// stay in force: a step ends more than fit into one. Linear in those whose lease ran out since it was called last, or in
-    /// those whose lease has not: whichever are fewer. Mostly all leases of many holders expire together.
+    /// Excludes expired holds: they no longer count, though they are still here until a step ends them.
+    ///
+    /// In a list all holds stay in force, because one step ends more than fit into it. Linear in the holds that expired since
+    /// the last call, or in those that did not expire, whichever are fewer. Mostly the leases of many holders expire together.
     pub fn exclude_expired(&mut self, now: Steady) {
         match &mut self.0 {
             Kept::Few(_) => {}
@@ -114,7 +116,7 @@ impl SharedHolders {
         }
     }
 
-    /// Everybody, by fence.
+    /// All holds, in the order of their fences.
     pub fn iter(&self) -> impl Iterator<Item = &SharedHold> {
         let (few, many) = match &self.0 {
             Kept::Few(few) => (Some(few.iter()), None),
@@ -131,7 +133,7 @@ impl SharedHolders {
         }
     }
 
-    /// The holder with this owner.
+    /// The hold of this owner.
     pub fn of(&self, owner: OwnerRef) -> Option<&SharedHold> {
         match &self.0 {
             Kept::Few(few) => few.iter().find(|shared| shared.hold.owner.borrow() == owner),
@@ -139,16 +141,18 @@ impl SharedHolders {
         }
     }
 
-    /// The first whose lease ends, and when.
+    /// The hold that expires first, and when it does.
     pub fn first_expiry(&self) -> Option<(Steady, HoldId)> {
         match &self.0 {
             Kept::Few(few) => few.iter().map(|shared| (shared.hold.expires_at, shared.id())).min(),
-            Kept::Many(trees) => trees.ends.first().copied(),
+            Kept::Many(trees) => trees.expiries.first().copied(),
         }
     }
 
-    /// When the next step is due: as soon as a lease ends. Where some are out of force already nothing depends on it, and it is
-    /// due as if they had been found over only then, so that others whose leases have ended meanwhile have their turn before.
+    /// When the next step is due: as soon as a lease expires.
+    ///
+    /// If some holds are excluded already, nothing depends on the step. Then it is due as if those holds had expired when they
+    /// were excluded, so that other locks, whose leases have expired meanwhile, come first.
     pub fn due(&self) -> Option<Steady> {
         let excluded_until = match &self.0 {
             Kept::Many(trees) if trees.excluded > 0 => trees.excluded_until,
@@ -157,15 +161,15 @@ impl SharedHolders {
         excluded_until.or_else(|| self.first_expiry().map(|(end, _)| end))
     }
 
-    /// How many leases have run out, and nobody acted on it yet.
+    /// The number of holds that have expired and were not ended yet.
     pub fn count_expired(&self, now: Steady) -> usize {
         match &self.0 {
             Kept::Few(few) => few.iter().filter(|shared| shared.hold.is_expired(now)).count(),
-            Kept::Many(trees) => trees.ends.iter().take_while(|(end, _)| *end <= now).count(),
+            Kept::Many(trees) => trees.expiries.iter().take_while(|(end, _)| *end <= now).count(),
         }
     }
 
-    /// How many bytes they take, roughly: trees are two thirds full, and know each owner twice.
+    /// Roughly how many bytes the holds take: trees are two thirds full, and keep each owner twice.
     pub fn allocated(&self) -> usize {
         let owners: usize = self.iter().map(|shared| shared.hold.owner.allocated()).sum();
         match &self.0 {
@@ -178,7 +182,7 @@ impl SharedHolders {
         }
     }
 
-    /// The smallest limit that any of those in force asked for.
+    /// The smallest limit among the holds in force.
     pub fn smallest_limit(&self) -> Option<Limit> {
         match &self.0 {
             Kept::Few(few) => few.iter().filter_map(|shared| shared.limit).min(),
@@ -186,7 +190,7 @@ impl SharedHolders {
         }
     }
 
-    /// Lets an owner in that is not.
+    /// Adds the hold of an owner that has none here.
     pub fn insert(&mut self, hold: Hold, limit: Option<Limit>) -> HoldId {
         let shared = SharedHold { nth: self.next_nth(hold.fence), hold, limit };
         let id = shared.id();
@@ -211,7 +215,7 @@ impl SharedHolders {
         id
     }
 
-    /// Takes a holder out; `None` when there is none of this name.
+    /// Takes out the hold with this id; `None` if there is none.
     pub fn remove(&mut self, id: HoldId) -> Option<SharedHold> {
         match &mut self.0 {
             Kept::Few(few) => {
@@ -222,7 +226,7 @@ impl SharedHolders {
         }
     }
 
-    /// Changes the hold of this name; what it is called afterwards. `None` when there is none.
+    /// Changes the hold with this id, and returns its id afterwards. `None` if there is no such hold.
     pub fn update(&mut self, id: HoldId, change: impl FnOnce(&mut Hold)) -> Option<HoldId> {
         let held = match &mut self.0 {
             Kept::Few(few) => few.iter_mut().find(|shared| shared.id() == id)?,
@@ -232,30 +236,30 @@ impl SharedHolders {
         change(&mut held.hold);
         let (end, fence) = (held.hold.expires_at, held.hold.fence);
         if fence != id.fence {
-            // It has another name now, and another place.
+            // It has another id now, and another place.
             held.hold.fence = id.fence;
-            self.note_end(id, limit, before, end);
+            self.note_expiry(id, limit, before, end);
             let SharedHold { mut hold, limit, .. } = self.remove(id)?;
             hold.fence = fence;
             return Some(self.insert(hold, limit));
         }
-        self.note_end(id, limit, before, end);
+        self.note_expiry(id, limit, before, end);
         Some(id)
     }
 
-    fn note_end(&mut self, id: HoldId, limit: Option<Limit>, before: Steady, end: Steady) {
+    fn note_expiry(&mut self, id: HoldId, limit: Option<Limit>, before: Steady, end: Steady) {
         match &mut self.0 {
             Kept::Few(_) => {}
             Kept::Many(trees) => {
                 if before != end {
-                    trees.forget_end(id, limit, before);
-                    trees.note_end(id, limit, end);
+                    trees.forget_expiry(id, limit, before);
+                    trees.note_expiry(id, limit, end);
                 }
             }
         }
     }
 
-    /// What the next hold with this fence is told from the others by.
+    /// The number that tells the next hold with this fence from the others with the same fence.
     fn next_nth(&self, fence: Fence) -> u32 {
         let last = match &self.0 {
             Kept::Few(few) => few.iter().filter(|shared| shared.hold.fence == fence).map(|shared| shared.nth).max(),
@@ -272,19 +276,19 @@ impl Trees {
     fn insert(&mut self, shared: SharedHold) {
         let id = shared.id();
         self.by_owner.insert(shared.hold.owner.clone(), id);
-        self.note_end(id, shared.limit, shared.hold.expires_at);
+        self.note_expiry(id, shared.limit, shared.hold.expires_at);
         self.holds.insert(id, shared);
     }
 
     fn remove(&mut self, id: HoldId) -> Option<SharedHold> {
         let shared = self.holds.remove(&id)?;
         self.by_owner.remove(shared.hold.owner.as_bytes());
-        self.forget_end(id, shared.limit, shared.hold.expires_at);
+        self.forget_expiry(id, shared.limit, shared.hold.expires_at);
         Some(shared)
     }
 
-    fn note_end(&mut self, id: HoldId, limit: Option<Limit>, end: Steady) {
-        self.ends.insert((end, id));
+    fn note_expiry(&mut self, id: HoldId, limit: Option<Limit>, end: Steady) {
+        self.expiries.insert((end, id));
         if !self.is_in_force(end) {
             self.excluded += 1;
         } else if let Some(limit) = limit {
@@ -292,8 +296,8 @@ impl Trees {
         }
     }
 
-    fn forget_end(&mut self, id: HoldId, limit: Option<Limit>, end: Steady) {
-        self.ends.remove(&(end, id));
+    fn forget_expiry(&mut self, id: HoldId, limit: Option<Limit>, end: Steady) {
+        self.expiries.remove(&(end, id));
         if !self.is_in_force(end) {
             self.excluded = self.excluded.saturating_sub(1);
         } else if let Some(limit) = limit {
@@ -318,7 +322,7 @@ impl Trees {
         self.excluded_until.is_none_or(|by| by < end)
     }
 
-    /// Where those in force begin among the ends.
+    /// Where the holds in force begin in `expiries`.
     fn still_included(&self) -> Bound<(Steady, HoldId)> {
         self.excluded_until.map_or(Bound::Unbounded, |by| Bound::Excluded((by, LAST)))
     }
@@ -328,8 +332,8 @@ impl Trees {
             return;
         }
         let first = self.still_included();
-        let over = || self.ends.range((first, Bound::Included((now, LAST)))).map(|(_, id)| *id);
-        let running = || self.ends.range((Bound::Excluded((now, LAST)), Bound::Unbounded)).map(|(_, id)| *id);
+        let over = || self.expiries.range((first, Bound::Included((now, LAST)))).map(|(_, id)| *id);
+        let running = || self.expiries.range((Bound::Excluded((now, LAST)), Bound::Unbounded)).map(|(_, id)| *id);
         let fewer = over().zip(running()).count();
         if over().nth(fewer).is_none() {
             self.excluded += fewer;
@@ -352,7 +356,7 @@ impl Trees {
 }
 
 impl PartialEq for SharedHolders {
-    /// The same holders, however they are kept.
+    /// Equal if the holders are the same, whether they are kept in a list or in trees.
     fn eq(&self, other: &SharedHolders) -> bool {
         self.iter().eq(other.iter())
     }

@@ -1,4 +1,4 @@
-//! Time as the rules see it: always an argument, never asked for.
+//! Time, which is always an argument of the rules: they never read a clock.
 
 use std::ops::Add;
 
@@ -27,11 +27,11 @@ impl Add<Millis> for Steady {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMicros(pub u64);
 
-/// One reading of both clocks, taken once a turn: within a turn time stands still.
+/// One reading of both clocks. It is taken once for each step, so that time stands still within a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// For leases and waits.
+    /// The monotonic clock, for leases and waits.
     pub steady: Steady,
-    /// For fences and for translating leases to what is saved.
+    /// The wall clock, for fences and for the stored form of leases.
     pub unix: UnixMicros,
 }

@@ -13,8 +13,8 @@ use super::command_info::{self as info, CommandInfo};
 use super::faults;
 use super::key::{OpenKey, ReadKeyspace};
 use super::{caller, replication, reply, state, timer};
-use crate::engine::{self, Asked, Engine, Events, Outcome, Stored, WrongType};
-use crate::lock::{OwnerRef, Session};
+use crate::engine::{self, Engine, Events, Outcome, Stored, WrongType};
+use crate::lock::{OwnerRef, Request, Session};
 use crate::wire::{AcquireRequest, CheckRequest, ExtendRequest, Patience, Refused, ReleaseRequest};
 
 /// One row a command: its name, what it does, its flags for RM_CreateCommand, its ACL categories, and what is told of it.
@@ -140,11 +140,12 @@ fn acquire(call: &Call) -> Answered {
         patience => patience,
     };
     let (session, user) = (session(call, &request)?, caller::user(call.ctx));
-    let asked = Asked { owner, lease: request.lease, patience, mode: request.mode, session, user };
+    let asked = Request { owner, mode: request.mode, lease: request.lease, session, user };
     let now = api::now();
     let mut events = Events::new();
     let outcome = state::with_engine(|engine| {
-        let mut outcome = engine.acquire(call.at, &mut call.open(), now, asked, &mut ReadKeyspace(call.ctx))?;
+        let mut outcome =
+            engine.acquire(call.at, &mut call.open(), now, asked, patience, &mut ReadKeyspace(call.ctx))?;
         if let Outcome::Waits(ticket) = outcome {
             let client = if caller::may_wait(call) { BlockedClient::block(call.ctx) } else { None };
             match client {

@@ -77,7 +77,7 @@ pub struct KeyRights<'a> {
 }
 
 impl Rights for KeyRights<'_> {
-    fn may_ask(&mut self, user: User) -> bool {
+    fn may_acquire(&mut self, user: User) -> bool {
         // SAFETY: the name lives as long as the key is open.
         unsafe { users::may_acquire(user, self.name, self.ctx) }
     }

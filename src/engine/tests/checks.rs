@@ -67,7 +67,7 @@ impl World {
     pub fn assert_served(&mut self) {
         for key in self.engine.waited_for() {
             let Some((_, first)) = self.engine.queues.get(key.borrow()).and_then(WaitQueue::first) else { continue };
-            let (mode, now) = (first.mode, self.fake.now.steady);
+            let (mode, now) = (first.request.mode, self.fake.now.steady);
             assert!(!first.has_timed_out(now), "{first:?} of {key:?} waits too long");
             let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db(), key.name().to_vec())) else {
                 panic!("{key:?} is free and waited for");

@@ -69,7 +69,7 @@ pub struct KeyRights {
 }
 
 impl Rights for KeyRights {
-    fn may_ask(&mut self, user: User) -> bool {
+    fn may_acquire(&mut self, user: User) -> bool {
         !self.denied.borrow().contains(&(user, self.at.clone()))
     }
 }

@@ -26,7 +26,7 @@ mod undelivered;
 mod world;
 
 use super::*;
-use crate::lock::{Hold, Limit, Origin, Rights, UnixMicros};
+use crate::lock::{Hold, Limit, Millis, Mode, Origin, Rights, UnixMicros, User};
 use fake::{show, Client, Did, Fake, Value};
 use world::{ask, at, how, owner, Ask, How, Name, World};
 

@@ -224,9 +224,9 @@ fn an_owner_that_the_server_made_is_named_in_the_answer() {
     world.grant(K, "a", 100);
     let (now, made) = (world.fake.now, owner("made"));
     let (patience, mode) = (Patience::Endless, Mode::Exclusive);
-    let asked = Asked { owner: made, lease: Millis(5), patience, mode, session: None, user: None };
+    let asked = Request { owner: made, mode, lease: Millis(5), session: None, user: None };
     let mut seen = world.fake.seen();
-    let outcome = world.engine.acquire(at(K), &mut world.fake.open(at(K)).unwrap(), now, asked, &mut seen);
+    let outcome = world.engine.acquire(at(K), &mut world.fake.open(at(K)).unwrap(), now, asked, patience, &mut seen);
     let Ok(Outcome::Waits(ticket)) = outcome else { panic!("{outcome:?}") };
     world.engine.park(ticket, Client { id: 7, log: world.fake.log.clone() }, at(K), true);
     world.release(K, "a").unwrap();

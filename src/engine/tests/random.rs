@@ -277,7 +277,7 @@ impl Story {
         let Some(Value::Lock(stored)) = self.world.fake.data.get(&key) else { return };
         let at = KeyRef { db: key.0, name: &key.1 };
         for (_, waiter) in self.world.engine.queues.get(at).into_iter().flat_map(WaitQueue::iter) {
-            assert!(stored.holders.of((*waiter.owner).borrow()).is_none(), "{waiter:?} waits for itself");
+            assert!(stored.holders.of((*waiter.request.owner).borrow()).is_none(), "{waiter:?} waits for itself");
         }
     }
 

@@ -166,10 +166,10 @@ pub fn live(holders: Holders) {
 /// LOCK.ACQUIRE for a year, for readers: whoever holds it has what it asks for.
 fn ask_for(world: &mut World, owner: OwnerRef, patience: Patience) -> Outcome {
     let (lease, mode) = (Millis(LEASE_MAX_MS), Mode::Shared(None));
-    let asked = Asked { owner, lease, patience, mode, session: None, user: None };
+    let asked = Request { owner, mode, lease, session: None, user: None };
     let (now, mut seen) = (world.fake.now, world.fake.seen());
     let mut open = world.fake.open(at(K)).unwrap();
-    let outcome = world.engine.acquire(at(K), &mut open, now, asked, &mut seen).unwrap();
+    let outcome = world.engine.acquire(at(K), &mut open, now, asked, patience, &mut seen).unwrap();
     if let Outcome::Waits(ticket) = outcome {
         world.clients += 1;
         world.engine.park(ticket, Client { id: world.clients, log: world.fake.log.clone() }, at(K), false);

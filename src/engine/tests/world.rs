@@ -170,12 +170,12 @@ impl World {
         let Ask { key, who, lease, patience, mode, connection, user } = ask;
         let session = connection.map(|connection| self.engine.session(connection));
         let user = std::num::NonZeroU32::new(user).map(User);
-        let asked = Asked { owner: owner(who), lease: Millis(lease), patience, mode, session, user };
+        let asked = Request { owner: owner(who), mode, lease: Millis(lease), session, user };
         // Only who waits searches; to show every lock to everybody would take its time.
         let mut seen = if patience == Patience::None { Seen::default() } else { self.fake.seen() };
         let now = self.fake.now;
         let mut open = self.fake.open(at(key)).unwrap().reflected_in(&seen);
-        let outcome = self.engine.acquire(at(key), &mut open, now, asked, &mut seen)?;
+        let outcome = self.engine.acquire(at(key), &mut open, now, asked, patience, &mut seen)?;
         self.publish(key);
         self.looks += seen.looks.get();
         if let Outcome::Waits(ticket) = outcome {

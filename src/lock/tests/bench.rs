@@ -115,12 +115,12 @@ impl Bench {
         flight.session.is_none_or(|session| !self.is_closed(session))
     }
 
-    pub fn is_unserved(&self) -> bool {
+    pub fn has_servable_waiter(&self) -> bool {
         let (mut holders, mut queue, mut fences) = (self.holders.clone(), self.queue.clone(), self.fences.clone());
         let (mut denied, mut effects) = (self.denied.clone(), Vec::new());
         let (holders, queue, fences) = (&mut holders, &mut queue, &mut fences);
         let (rights, effects) = (&mut denied, &mut effects);
-        Step { holders, queue, fences, holders_max: HOLDERS_MAX, now: self.now, rights, effects }.is_unserved()
+        Step { holders, queue, fences, holders_max: HOLDERS_MAX, now: self.now, rights, effects }.has_servable_waiter()
     }
 
     fn fence(&self, who: Who, tag: Tag) -> Option<Fence> {
@@ -152,7 +152,7 @@ impl Bench {
     /// Lets it happen.
     pub fn unchecked(&mut self, event: Event) -> Outcome {
         let mut effects = Vec::new();
-        let sessions: Vec<_> = self.queue.iter().map(|(ticket, waiter)| (ticket, waiter.session)).collect();
+        let sessions: Vec<_> = self.queue.iter().map(|(ticket, waiter)| (ticket, waiter.request.session)).collect();
         let returned = self.happen(event, &mut effects);
         self.close_gone(&mut effects);
         for effect in &effects {
@@ -250,15 +250,15 @@ impl Bench {
         let (who, how, lease, bound) = asked;
         let (owner, session) = (who.owner(), self.session_of(bound));
         let (mode, lease, user) = (how.mode(), Millis(lease), user(lease));
-        let asked = Acquire { owner: owner.borrow(), mode, lease, session, user, wait };
-        Returned::Acquired(self.rules(effects).acquire(asked))
+        let asked = Request { owner: owner.borrow(), mode, lease, session, user };
+        Returned::Acquired(self.rules(effects).acquire(asked, wait))
     }
 
     /// Who waits there is gone, and whoever holds is looked at.
     fn close(&mut self, n: usize, effects: &mut Vec<Effect>) {
         let gone = self.sessions[n];
         reconnect(&mut self.sessions, n);
-        let theirs = |(_, waiter): &(Ticket, &Waiter)| waiter.session == Some(gone);
+        let theirs = |(_, waiter): &(Ticket, &Waiter)| waiter.request.session == Some(gone);
         let leaving: Vec<_> = self.queue.iter().filter(theirs).map(|(ticket, _)| ticket).collect();
         for ticket in leaving {
             self.queue.leave(ticket);

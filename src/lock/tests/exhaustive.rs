@@ -110,8 +110,15 @@ fn look(bench: &Bench, owners: usize) -> Vec<i64> {
     }
     for (_, waiter) in bench.queue.iter() {
         let left = waiter.until.map_or(-1, |until| (until.0 - now).max(0));
-        let who = Who::of(&waiter.owner) as i64;
-        seen.extend([-2, who, mode(waiter.mode), waiter.lease.0 as i64, left, session(waiter.session)]);
+        let who = Who::of(&waiter.request.owner) as i64;
+        seen.extend([
+            -2,
+            who,
+            mode(waiter.request.mode),
+            waiter.request.lease.0 as i64,
+            left,
+            session(waiter.request.session),
+        ]);
     }
     for Flight { ticket, hold, session: on } in &bench.flying {
         // What the queue remembers of it: what its loss would mean, now and once all before it are lost.

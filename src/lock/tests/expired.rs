@@ -18,7 +18,7 @@ fn after(ms: i64) -> Now {
 
 /// What is asked of a lock.
 #[derive(Clone, Copy, Debug)]
-enum Request {
+enum Ask {
     Acquire(Mode, u64, bool),
     Release,
     Downgrade,
@@ -45,13 +45,13 @@ impl Lock {
     fn with_shared_holders() -> Lock {
         let mut lock = Lock::free();
         for n in 0..OWNERS {
-            lock.step(START, n, Request::Acquire(Mode::Shared(None), 1, false));
+            lock.step(START, n, Ask::Acquire(Mode::Shared(None), 1, false));
         }
         lock
     }
 
     /// What is answered, and how many holds this one step ended.
-    fn step(&mut self, now: Now, n: usize, request: Request) -> (Acquired, usize) {
+    fn step(&mut self, now: Now, n: usize, request: Ask) -> (Acquired, usize) {
         let (owner, mut effects) = (owner(n), Vec::new());
         let Lock { holders, queue, fences, .. } = self;
         let rights = &mut BTreeSet::new();
@@ -59,17 +59,17 @@ impl Lock {
         let yes = |done| if done { Acquired::Waits } else { Acquired::Refused };
         let owner = owner.borrow();
         let answer = match request {
-            Request::Acquire(mode, lease, waits) => {
+            Ask::Acquire(mode, lease, waits) => {
                 self.tickets += 1;
                 let wait = if waits { Wait::Join { ticket: Ticket(self.tickets), until: None } } else { Wait::No };
-                step.acquire(Acquire { owner, mode, lease: Millis(lease), session: None, user: None, wait })
+                step.acquire(Request { owner, mode, lease: Millis(lease), session: None, user: None }, wait)
             }
-            Request::Release => yes(step.release(owner, None)),
-            Request::Downgrade => yes(step.downgrade(owner, None)),
-            Request::Extend(lease) => {
+            Ask::Release => yes(step.release(owner, None)),
+            Ask::Downgrade => yes(step.downgrade(owner, None)),
+            Ask::Extend(lease) => {
                 yes(step.extend(Extend { owner, lease: Some(Millis(lease)), fence: None, raise: None }))
             }
-            Request::Nothing => {
+            Ask::Nothing => {
                 step.advance();
                 Acquired::Refused
             }
@@ -92,7 +92,7 @@ impl Lock {
     fn settle(&mut self, now: Now) {
         let mut steps = 0;
         while self.holders.first_expired(now.steady).is_some() {
-            assert!(self.step(now, 0, Request::Nothing).1 > 0, "nothing brings the next step");
+            assert!(self.step(now, 0, Ask::Nothing).1 > 0, "nothing brings the next step");
             steps += 1;
             assert!(steps <= OWNERS, "it never ends");
         }
@@ -117,7 +117,7 @@ impl Lock {
 #[test]
 fn a_step_ends_some_and_in_the_end_all_are_told_of_once() {
     let mut lock = Lock::with_shared_holders();
-    let (_, ended) = lock.step(after(1), 0, Request::Nothing);
+    let (_, ended) = lock.step(after(1), 0, Ask::Nothing);
     assert!((1..OWNERS / 2).contains(&ended), "{ended}");
     lock.settle(after(1));
     assert_eq!(lock.holders, Holders::Free);
@@ -129,7 +129,7 @@ fn requests_meet_a_free_lock_when_all_are_over() {
     for mode in [Mode::Exclusive, Mode::Shared(Limit::new(1)), Mode::Shared(None)] {
         let mut lock = Lock::with_shared_holders();
         // The last of them: no step has come to its old hold yet.
-        let (answer, ended) = lock.step(after(1), OWNERS - 1, Request::Acquire(mode, 5, false));
+        let (answer, ended) = lock.step(after(1), OWNERS - 1, Ask::Acquire(mode, 5, false));
         assert!(matches!(answer, Acquired::Granted(_)), "{mode:?}: {answer:?}");
         assert!(ended < OWNERS / 2, "{ended} in one step");
         assert_eq!(lock.held(after(1)).len(), 1);
@@ -139,18 +139,18 @@ fn requests_meet_a_free_lock_when_all_are_over() {
     }
 }
 
-fn request() -> impl Strategy<Value = Request> {
+fn request() -> impl Strategy<Value = Ask> {
     let mode = prop_oneof![
         2 => Just(Mode::Exclusive),
         4 => Just(Mode::Shared(None)),
         2 => (1..4u64).prop_map(|holders| Mode::Shared(Limit::new(holders))),
     ];
     prop_oneof![
-        6 => (mode, 1..6u64, any::<bool>()).prop_map(|(mode, lease, waits)| Request::Acquire(mode, lease, waits)),
-        2 => Just(Request::Release),
-        1 => Just(Request::Downgrade),
-        2 => (1..6u64).prop_map(Request::Extend),
-        1 => Just(Request::Nothing),
+        6 => (mode, 1..6u64, any::<bool>()).prop_map(|(mode, lease, waits)| Ask::Acquire(mode, lease, waits)),
+        2 => Just(Ask::Release),
+        1 => Just(Ask::Downgrade),
+        2 => (1..6u64).prop_map(Ask::Extend),
+        1 => Just(Ask::Nothing),
     ]
 }
 
@@ -165,7 +165,7 @@ proptest! {
         let (mut lags, mut settled, mut ms) = (Lock::free(), Lock::free(), 0);
         for requests in groups {
             for n in 0..OWNERS {
-                let together = Request::Acquire(Mode::Shared(None), 1 + n as u64 % 3, false);
+                let together = Ask::Acquire(Mode::Shared(None), 1 + n as u64 % 3, false);
                 prop_assert_eq!(lags.step(after(ms), n, together).0, settled.step(after(ms), n, together).0);
             }
             ms += 2;
@@ -174,8 +174,8 @@ proptest! {
                 settled.settle(after(ms));
                 let request = match request {
                     // A step serves no more of a queue than that.
-                    Request::Acquire(mode, lease, waits) => {
-                        Request::Acquire(mode, lease, waits && settled.queue.len() < 2)
+                    Ask::Acquire(mode, lease, waits) => {
+                        Ask::Acquire(mode, lease, waits && settled.queue.len() < 2)
                     }
                     other => other,
                 };

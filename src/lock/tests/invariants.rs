@@ -348,13 +348,14 @@ impl Watch<'_> {
     fn waiters(&mut self) {
         let Watch { before, event, now, after, ref mut record, .. } = *self;
         after.queue.assert_sound();
-        let waiting: Vec<_> = after.queue.iter().map(|(ticket, waiter)| (ticket, Who::of(&waiter.owner))).collect();
+        let waiting: Vec<_> =
+            after.queue.iter().map(|(ticket, waiter)| (ticket, Who::of(&waiter.request.owner))).collect();
         let open: Vec<_> = record.open.iter().map(|(ticket, open)| (*ticket, open.who)).collect();
         assert_eq!(waiting, open, "I5: who is in the queue, and who was not answered");
         let modes: Vec<Mode> = after.holders.iter().map(|(mode, _)| mode).collect();
         let first = record.open.values().next();
         let unserved = first.is_some_and(|first| first.has_timed_out(now) || may_enter(&modes, first.mode));
-        assert_eq!(after.is_unserved(), unserved, "I2: whether {first:?} need not wait any longer");
+        assert_eq!(after.has_servable_waiter(), unserved, "I2: whether {first:?} need not wait any longer");
         let took_a_turn = match event {
             Event::Undelivered(n) => n < before.flying.len(),
             Event::Try(..) | Event::Wait(..) | Event::Release(..) | Event::Extend(..) | Event::Downgrade(..) => true,

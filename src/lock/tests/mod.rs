@@ -54,7 +54,7 @@ impl Who {
 
 /// Users who may not ask any more.
 impl Rights for BTreeSet<User> {
-    fn may_ask(&mut self, user: User) -> bool {
+    fn may_acquire(&mut self, user: User) -> bool {
         !self.contains(&user)
     }
 }

@@ -92,7 +92,7 @@ impl Model {
             Event::Close(n) => {
                 let gone = self.sessions[n];
                 reconnect(&mut self.sessions, n);
-                self.waiting.retain(|(_, waiter)| waiter.session != Some(gone));
+                self.waiting.retain(|(_, waiter)| waiter.request.session != Some(gone));
                 Who::ALL.into_iter().for_each(|who| self.close(who, gone));
             }
             Event::Serve => self.serve(),
@@ -118,7 +118,7 @@ impl Model {
             if first.has_timed_out(now) {
                 self.waiting.remove(0);
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
-            } else if self.may_enter(first.mode) && self.holding.len() < HOLDERS_MAX {
+            } else if self.may_enter(first.request.mode) && self.holding.len() < HOLDERS_MAX {
                 self.let_in(&first);
             } else {
                 return;
@@ -128,7 +128,7 @@ impl Model {
 
     /// Grants what `first` asks for, and with it what else its owner asked for; what this does not satisfy is refused.
     fn let_in(&mut self, first: &Waiter) {
-        let who = Who::of(&first.owner);
+        let who = Who::of(&first.request.owner);
         if let Some(n) = place(&self.holding, who) {
             let theirs = self.take_of(who);
             return self.answer_with(n, theirs);
@@ -142,7 +142,7 @@ impl Model {
         for (ticket, waiter) in theirs {
             if waiter.has_timed_out(self.now.steady) {
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
-            } else if waiter.mode == Mode::Exclusive && first.mode != Mode::Exclusive {
+            } else if waiter.request.mode == Mode::Exclusive && first.request.mode != Mode::Exclusive {
                 self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
             } else if self.is_denied(&waiter) {
                 self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
@@ -150,10 +150,10 @@ impl Model {
                 served.push((ticket, waiter));
             }
         }
-        let lease = served.iter().map(|(_, waiter)| waiter.lease).max().unwrap();
-        let session = served.last().unwrap().1.session;
-        let id = self.grant(who, first.mode, lease, session, first.user, Some(first.since));
-        let reached = served.iter().map(|(t, w)| Reached { ticket: *t, session: w.session, for_sure: false });
+        let lease = served.iter().map(|(_, waiter)| waiter.request.lease).max().unwrap();
+        let session = served.last().unwrap().1.request.session;
+        let id = self.grant(who, first.request.mode, lease, session, first.request.user, Some(first.since));
+        let reached = served.iter().map(|(t, w)| Reached { ticket: *t, session: w.request.session, for_sure: false });
         self.holding.last_mut().unwrap().reached = reached.collect();
         for (ticket, _) in served {
             self.effects.push(Effect::Answer(ticket, Answer::Granted(id)));
@@ -165,12 +165,12 @@ impl Model {
         for (ticket, waiter) in theirs {
             let answer = if waiter.has_timed_out(self.now.steady) {
                 Answer::TimedOut
-            } else if waiter.mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
+            } else if waiter.request.mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
                 Answer::MustRelease
             } else if self.is_denied(&waiter) {
                 Answer::NoPermission
             } else {
-                Answer::Granted(self.reacquire(n, waiter.lease, waiter.session, waiter.user))
+                Answer::Granted(self.reacquire(n, waiter.request.lease, waiter.request.session, waiter.request.user))
             };
             self.effects.push(Effect::Answer(ticket, answer));
         }
@@ -178,12 +178,12 @@ impl Model {
 
     /// A user that may not ask any more is granted nothing that it asked for before.
     fn is_denied(&self, waiter: &Waiter) -> bool {
-        waiter.user.is_some_and(|user| self.denied.contains(&user))
+        waiter.request.user.is_some_and(|user| self.denied.contains(&user))
     }
 
     fn take_of(&mut self, who: Who) -> Vec<(Ticket, Waiter)> {
         let waiting = std::mem::take(&mut self.waiting);
-        let (theirs, others) = waiting.into_iter().partition(|(_, waiter)| Who::of(&waiter.owner) == who);
+        let (theirs, others) = waiting.into_iter().partition(|(_, waiter)| Who::of(&waiter.request.owner) == who);
         self.waiting = others;
         theirs
     }
@@ -250,7 +250,8 @@ impl Model {
         let Some(patience) = patience else { return Acquired::Refused };
         let since = self.now.steady;
         let until = (patience > 0).then(|| since + Millis(patience));
-        let waiter = Waiter { owner: who.owner().into(), mode, lease, since, until, session, user };
+        let waiter =
+            Waiter { request: Request { owner: who.owner().into(), mode, lease, session, user }, since, until };
         self.waiting.push((ticket.unwrap(), waiter));
         Acquired::Waits
     }

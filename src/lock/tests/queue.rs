@@ -4,7 +4,7 @@ use super::*;
 
 fn waiter(who: Who, until: Option<Steady>) -> Waiter {
     let (mode, lease, since) = (Mode::Exclusive, Millis(5), bench::START.steady);
-    Waiter { owner: who.owner().into(), mode, lease, since, until, session: None, user: None }
+    Waiter { request: Request { owner: who.owner().into(), mode, lease, session: None, user: None }, since, until }
 }
 
 /// These wait under tickets from 1 on, B only for 3 ms.

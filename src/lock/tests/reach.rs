@@ -95,7 +95,7 @@ fn holds(bench: &Bench) -> Holds {
 
 fn waits(bench: &Bench) -> Waits {
     let all: Vec<&Waiter> = bench.queue.iter().map(|(_, waiter)| waiter).collect();
-    let owners: BTreeSet<Who> = all.iter().map(|waiter| Who::of(&waiter.owner)).collect();
+    let owners: BTreeSet<Who> = all.iter().map(|waiter| Who::of(&waiter.request.owner)).collect();
     let answers = bench.flying.iter().any(|flight| bench.holders.get(flight.hold).is_some());
     match all[..] {
         [] if answers => Waits::NoButAnswers,
@@ -103,9 +103,9 @@ fn waits(bench: &Bench) -> Waits {
         _ if answers => Waits::Answers,
         _ if owners.iter().any(|who| bench.held(*who).is_some()) => Waits::HolderToo,
         [first, ..] if first.has_timed_out(bench.now.steady) => Waits::FirstRanOut,
-        [first, ..] if first.user.is_some_and(|user| bench.denied.contains(&user)) => Waits::FirstDenied,
+        [first, ..] if first.request.user.is_some_and(|user| bench.denied.contains(&user)) => Waits::FirstDenied,
         _ if owners.len() < all.len() => Waits::OneTwice,
-        [first, ..] => match first.mode {
+        [first, ..] => match first.request.mode {
             Mode::Exclusive => Waits::Writer,
             Mode::Shared(None) => Waits::Reader,
             Mode::Shared(Some(_)) => Waits::ReaderWithLimit,

@@ -134,7 +134,7 @@ fn read_waiter(who: Who, ticket: u64, word: &str) -> Waiter {
     let since = Steady(NOW.steady.0 - if ticket == NEW { 0 } else { ticket as i64 * 1000 });
     let until = left.map(|left| NOW.steady + Millis(number(left)));
     let (lease, session) = (Millis(number(lease)), on.map(|on| session(number(on))));
-    Waiter { owner: who.owner().into(), mode, lease, since, until, session, user: None }
+    Waiter { request: Request { owner: who.owner().into(), mode, lease, session, user: None }, since, until }
 }
 
 /// Lets a request happen: what it was told, and what is done about it.
@@ -173,7 +173,7 @@ fn ask(step: &mut Step, words: &[&str]) -> String {
             let until = option('<').map(|ms| NOW.steady + Millis(ms));
             let wait = if words[0] == "try" { Wait::No } else { Wait::Join { ticket: Ticket(NEW), until } };
             let (mode, lease) = (plain.unwrap().1, lease.unwrap());
-            match step.acquire(Acquire { owner: owner.unwrap(), mode, lease, session, user: None, wait }) {
+            match step.acquire(Request { owner: owner.unwrap(), mode, lease, session, user: None }, wait) {
                 Acquired::Granted(fence) => fence.get().to_string(),
                 Acquired::Refused => "null".to_string(),
                 Acquired::Waits => "waits".to_string(),

@@ -150,7 +150,7 @@ impl Model {
             by_fence.sort();
             by_fence.into_iter().map(|(_, who)| who).collect()
         } else {
-            self.waiting.iter().map(|(_, waiter)| Who::of(&waiter.owner)).collect()
+            self.waiting.iter().map(|(_, waiter)| Who::of(&waiter.request.owner)).collect()
         };
         for who in owners {
             if let Some(n) = place(&self.holding, who) {

@@ -22,7 +22,7 @@
 //! is not started anew. Times are translated to the reader's steady clock at once, and at no time is more than `lease`
 //! left, so clocks that differ can shorten a lease but not lengthen it beyond what was asked.
 
-use super::codec::{put_bytes, put_number, Reader};
+use super::varint::{put_bytes, put_number, Reader};
 use super::LEASE_MAX_MS;
 use crate::lock::{Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, Owner, OwnerRef, Steady};
 
