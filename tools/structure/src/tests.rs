@@ -1,0 +1,1 @@
+//! Tests with small source trees.
