@@ -1,5 +1,6 @@
 //! The configuration, `structure.toml`.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -94,6 +95,20 @@ pub enum Rule {
     /// The configuration itself is wrong. No exception can name this rule.
     #[serde(skip)]
     Config,
+}
+
+impl fmt::Display for Rule {
+    /// The name by which an exception calls the rule.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Rule::Circle => "circle",
+            Rule::Layer => "layer",
+            Rule::Unsafe => "unsafe",
+            Rule::Lines => "lines",
+            Rule::Unreached => "unreached",
+            Rule::Config => "config",
+        })
+    }
 }
 
 impl Config {

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Delimiter, LexError, TokenStream, TokenTree};
 use walkdir::WalkDir;
 
 use crate::config::{Lines, Rule, UnsafeCode};
 use crate::finding::Finding;
 
-/// The Rust files of the repository, relative to its root, sorted. Hidden folders and those named in `skip` are left out.
+/// The Rust files of the repository, relative to its root, sorted. Hidden folders and those named in `skip` are left
+/// out.
 pub fn rust_files(root: &Path, skip: &[String]) -> Result<Vec<String>, String> {
     let walk = WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(|entry| {
         let name = entry.file_name().to_string_lossy();
@@ -54,7 +55,10 @@ pub fn unsafe_code(root: &Path, file: &str, config: &UnsafeCode) -> Result<Vec<F
         return Ok(Vec::new());
     }
     let text = fs::read_to_string(root.join(file)).map_err(|error| format!("{file}: {error}"))?;
-    let tokens: TokenStream = text.parse().map_err(|error| format!("{file}: the file cannot be parsed: {error}"))?;
+    let tokens: TokenStream = text.parse().map_err(|error: LexError| {
+        let line = error.span().start().line;
+        format!("{file}:{line}: the file cannot be parsed: {error}")
+    })?;
     let mut places = Vec::new();
     find_unsafe(tokens, &mut places);
     let allowed = match config.allowed.join(", ") {
@@ -96,7 +100,7 @@ fn mentions_lint(tokens: TokenStream) -> bool {
 /// What the word `unsafe` begins, by the token after it.
 fn kind_of_unsafe(next: Option<&TokenTree>) -> &'static str {
     match next {
-        Some(TokenTree::Group(group)) if group.delimiter() == proc_macro2::Delimiter::Brace => "an unsafe block stands",
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => "an unsafe block stands",
         Some(TokenTree::Group(_)) => "an unsafe attribute stands",
         Some(TokenTree::Ident(word)) => match word.to_string().as_str() {
             "fn" => "an unsafe function stands",

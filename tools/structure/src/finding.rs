@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::{Config, Rule, FILE};
+use crate::config::{Config, Exception, Rule, FILE};
 
 /// A place that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,16 +25,15 @@ impl fmt::Display for Finding {
 
 /// Takes out the findings that exceptions allow, and adds one for each exception that has no reason or is not needed.
 ///
-/// `is_needed_otherwise` tells of an exception, by its index, whether it is needed although no finding names its file.
+/// `is_needed_otherwise` says of an exception, by its index, whether it is needed although no finding names its file.
 pub fn apply_exceptions(
     config: &Config,
     findings: Vec<Finding>,
     is_needed_otherwise: impl Fn(usize) -> bool,
 ) -> Vec<Finding> {
     let is_excepted = |finding: &Finding| {
-        let covers = |exception: &crate::config::Exception| {
-            exception.rule == finding.rule && *exception.file.get_ref() == finding.file
-        };
+        let covers =
+            |exception: &Exception| exception.rule == finding.rule && *exception.file.get_ref() == finding.file;
         config.exceptions.iter().any(covers)
     };
     let (excepted, mut rest): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(is_excepted);
@@ -47,7 +46,7 @@ pub fn apply_exceptions(
         }
         let covers = |finding: &Finding| finding.rule == exception.rule && finding.file == *file;
         if !excepted.iter().any(covers) && !is_needed_otherwise(index) {
-            report(format!("{file} does not break the rule (any more). Remove the exception."));
+            report(format!("{file} does not break the rule `{}`. Remove the exception.", exception.rule));
         }
     }
     rest.sort();

@@ -42,8 +42,12 @@ impl Modules<'_> {
     }
 
     fn circle(&self, graph: &Graph, circle: &[usize]) -> Option<Finding> {
+        // A circle has no beginning: it is told from the file whose name is first.
+        let start = (0..circle.len()).min_by_key(|index| circle.get(*index).map(|file| self.name(*file)))?;
+        let mut circle = circle.to_vec();
+        circle.rotate_left(start);
         let uses: Vec<(usize, usize, &Use)> =
-            arrows(circle).filter_map(|(from, to)| Some((from, to, self.uses.get(&(from, to))?))).collect();
+            arrows(&circle).filter_map(|(from, to)| Some((from, to, self.uses.get(&(from, to))?))).collect();
         let (first, _, Use { line, .. }) = *uses.first()?;
         let steps: Vec<String> = uses
             .iter()
@@ -89,15 +93,26 @@ impl Modules<'_> {
             let text = format!("the layer `{}` has no module. Correct its name, or remove it.", layer.get_ref());
             findings.push(Finding { file: FILE.to_owned(), line: config.line(layer), rule: Rule::Config, text });
         }
-        findings.extend(self.uses.values().filter_map(|it| self.upward(it)));
+        // A path that leads through a re-export uses two files, but is wrong once.
+        let mut places = BTreeSet::new();
+        for it in self.uses.values().filter(|it| self.is_upward(it)) {
+            if places.insert((self.source.file(it.user), it.line, &it.path)) {
+                findings.push(self.upward(it));
+            }
+        }
         findings
     }
 
-    fn upward(&self, it: &Use) -> Option<Finding> {
-        let (from, to) = (self.layer(it.user)?, self.layer(it.used));
-        if it.used != 0 && to.is_none_or(|to| to <= from) {
-            return None;
+    fn is_upward(&self, it: &Use) -> bool {
+        // The root uses all layers. Other modules without a layer are found as such.
+        match (self.layer(it.user), self.layer(it.used)) {
+            (None, _) => false,
+            (Some(_), None) => it.used == 0,
+            (Some(from), Some(to)) => to > from,
         }
+    }
+
+    fn upward(&self, it: &Use) -> Finding {
         let name = |layer: Option<usize>| {
             let layer = layer.and_then(|layer| self.config.layers.get(layer));
             layer.map_or("the crate's root", |layer| layer.get_ref().as_str())
@@ -107,10 +122,10 @@ impl Modules<'_> {
              as an argument or a trait.",
             it.path,
             self.source.file(it.used),
-            name(Some(from)),
-            name(to),
+            name(self.layer(it.user)),
+            name(self.layer(it.used)),
         );
-        Some(Finding { file: self.source.file(it.user).to_owned(), line: it.line, rule: Rule::Layer, text })
+        Finding { file: self.source.file(it.user).to_owned(), line: it.line, rule: Rule::Layer, text }
     }
 
     /// The index of the layer that a module belongs to: the one with the longest path that leads to it.

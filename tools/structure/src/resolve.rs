@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::names::Namespace;
+use crate::names::{Import, Namespace};
 use crate::source::Source;
 
 /// The uses of other files: by the index of the file that uses, and of the file that is used.
@@ -54,22 +54,41 @@ pub fn uses(source: &Source) -> Uses {
                 *first = Use { line, path: path.join("::"), user, used };
             }
         };
-        for import in &module.names.imports {
+        for import in module.names.imports.iter().filter(|import| !shows_inner(source, user, import)) {
             let namespace = if import.name.is_some() { Namespace::Any } else { Namespace::Types };
-            for found in Resolver::new(source).resolve(user, &import.path, namespace) {
-                // A folder that shows an item of its own to others does not use it thereby.
-                if !(import.is_re_export && source.is_inside(found.module(), user)) {
-                    add(found, &import.path, import.line);
-                }
+            for found in used_by_path(source, user, &import.path, namespace) {
+                add(found, &import.path, import.line);
             }
         }
         for reference in &module.names.references {
-            for found in Resolver::new(source).resolve(user, &reference.path, reference.namespace) {
+            for found in used_by_path(source, user, &reference.path, reference.namespace) {
                 add(found, &reference.path, reference.line);
             }
         }
     }
     uses
+}
+
+/// What a path in a module uses: the item that it leads to, and the module that it takes the item from, which may have
+/// re-exported it. A module around the user is not counted for a re-export, so that a child may take items of other
+/// children from its parent.
+fn used_by_path(source: &Source, user: usize, path: &[String], namespace: Namespace) -> BTreeSet<Found> {
+    let mut used = Resolver::new(source).resolve(user, path, namespace);
+    if let [folder @ .., _] = path {
+        let from = Resolver::new(source).resolve(user, folder, Namespace::Types);
+        used.extend(from.into_iter().filter(|from| !source.is_inside(user, from.module())));
+    }
+    used
+}
+
+/// Whether a declaration re-exports something from inside the module itself. The module does not use it thereby.
+fn shows_inner(source: &Source, module: usize, import: &Import) -> bool {
+    let folder = match (&import.name, import.path.as_slice()) {
+        (Some(_), [folder @ .., _]) => folder,
+        (_, path) => path,
+    };
+    let found = Resolver::new(source).resolve(module, folder, Namespace::Types);
+    import.is_re_export && found.iter().any(|found| source.is_inside(found.module(), module))
 }
 
 /// Follows a path.

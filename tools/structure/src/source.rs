@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use syn::{Attribute, Expr, Item, ItemMod, Lit, Meta};
 
-use crate::names::{defined_names, Collector, Names};
+use crate::collector::Collector;
+use crate::names::{defined_names, Names};
 use crate::test_code::is_test_only;
 
 /// A crate: its modules and the files that they stand in.
 pub struct Source {
     /// All modules. The first one is the crate's root.
     pub modules: Vec<Module>,
-    /// The files that `mod` declarations lead to, relative to the repository's root, in the order in which they were read.
+    /// The files that `mod` declarations lead to, relative to the repository's root. Each stands here once.
     pub files: Vec<String>,
 }
 
@@ -93,9 +94,13 @@ impl Reader<'_> {
             let line = error.span().start().line;
             format!("{file}:{line}: the file cannot be parsed: {error}")
         })?;
-        self.source.files.push(file.to_owned());
         let is_test = is_test || is_test_only(&parsed.attrs, self.test_cfgs);
-        let file = self.source.files.len() - 1;
+        // Declarations under different conditions may lead to the same file.
+        let known = self.source.files.iter().position(|known| known == file);
+        let file = known.unwrap_or_else(|| {
+            self.source.files.push(file.to_owned());
+            self.source.files.len() - 1
+        });
         self.add_module(Module { name, parent, file, is_test, names: Names::default() }, &parsed.items, folder)
     }
 
