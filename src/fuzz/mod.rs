@@ -1,6 +1,6 @@
 //! What the fuzzer runs: each target takes any bytes, and panics when a promise does not hold.
 //!
-//! The fuzzer itself is in the folder fuzz/, and docs/fuzzing.md tells how to run it. Here is what is tried, so that the
+//! The fuzzer itself is in the folder fuzz/, and docs/testing.md tells how to run it. Here is what is tried, so that the
 //! unit tests can replay the inputs which it found.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
