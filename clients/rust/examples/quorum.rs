@@ -1,4 +1,4 @@
-//! A lock that most of three independent servers agree on: it outlives the loss of one without replication.
+//! A lock of a quorum: a majority of three independent servers must grant it. It survives the loss of one server.
 //!
 //! ```sh
 //! REDIS_URLS='redis://a:6379 redis://b:6379 redis://c:6379' cargo run -p redis-lock-client --example quorum
@@ -6,29 +6,29 @@
 
 use std::time::Duration;
 
-use redis_lock_client::{Error, Locks, Quorum};
+use redis_lock_client::{Error, Locks};
 
-/// Two grants, one after the other.
+/// Acquires the lock twice, one grant after the other.
 pub async fn run(urls: &[&str]) -> Result<(), Error> {
-    let locks = Quorum::servers(urls.iter().copied())?;
+    let locks = Locks::quorum(urls.iter().copied())?;
     let request = locks.key("nightly-report").lease(Duration::from_secs(10));
 
     let guard = request.acquire(Duration::from_secs(5)).await?;
-    println!("most servers stand at fence {}", guard.fence());
+    println!("a majority of the servers has the fence {}", guard.fence());
     match request.try_acquire().await {
-        Err(Error::NotAcquired) => println!("nobody else gets a majority"),
+        Err(Error::NotAcquired) => println!("no other client gets a majority"),
         other => println!("unexpected: {other:?}"),
     }
     let fence = guard.fence();
     guard.release().await?;
 
-    // Whichever majority comes next, it shares a server with the last one: its fence is larger.
+    // The next majority has a server in common with this one, so its fence is larger.
     let next = request.acquire(Duration::from_secs(5)).await?;
     println!("the next fence is larger by {}", next.fence() - fence);
     next.release().await
 }
 
-#[allow(dead_code)] // The tests call `run`.
+#[allow(dead_code)] // The tests call only `run`.
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let urls = std::env::var("REDIS_URLS").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A hold: renewed while it lives, released when it is dropped.
+//! Guards: a hold that is renewed while its guard lives, and released when the guard is dropped.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,128 +8,135 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::back::{Back, Grant, Released, Withdrawal};
+use crate::backend::{Backend, Grant};
 use crate::error::Error;
-use crate::node::Line;
-use crate::request::{Asked, Mode};
+use crate::reply::Released;
+use crate::spec::{Mode, Spec};
+use crate::withdrawal::Withdrawal;
 
-/// How soon a renewal that failed is tried again, at the latest.
-const RETRY_MAX: Duration = Duration::from_millis(200);
-/// After how long a server is asked to tell of changes: shorter holds are not worth a question.
-const WATCHED_AFTER: Duration = Duration::from_millis(50);
+/// The longest pause after a renewal that failed.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// The age from which a hold is watched. A shorter hold is not worth the command.
+const WATCH_DELAY: Duration = Duration::from_millis(50);
 
-/// A hold. It is renewed in the background, and released when the last clone of it is dropped.
+/// A hold on a lock. It is renewed in the background, and released when its last clone is dropped.
 ///
-/// **Loss.** The fence protects the resource; [`Guard::lost`] lets the holder stop early. It returns
-/// * within milliseconds when the server says that an exclusive hold has gone (an operator removed the key). The client
-///   watches it by `LOCK.CHECK` under `CLIENT TRACKING`, once it is 50 ms old;
-/// * at the next renewal, after a third of the lease, for a shared hold, or if the user may not use those two commands;
-/// * at the end of the lease when nothing can be asked: before the server may give it to others.
+/// **Loss.** The fence protects the resource. [`Guard::lost`] lets the holder stop early. It returns
+/// * within milliseconds if the server reports that an exclusive hold has ended, for example because an operator
+///   removed the key. From an age of 50 ms on, the client watches the lock with `LOCK.CHECK` under `CLIENT TRACKING`;
+/// * at the next renewal, after a third of the lease, for a shared hold, or if the user may not run those two commands;
+/// * at the end of the lease if no server can be reached. The server does not grant the lock to others before that.
 ///
-/// **Re-entrant use.** Whoever holds hands a clone on to what is called deeper down; the hold ends with the last one, and
-/// [`Guard::depth`] tells how many there are. Asking for the key again is a request of its own, and waits.
-/// Why not let the same task in by itself? A task is no owner: the branches of a `join!` are one task, and what it spawns is
-/// another; a lock that cannot tell them apart would let in two who must exclude one another. A clone says what is meant.
+/// **Re-entrant use.** The holder passes clones of the guard to the functions it calls. The hold ends with the last
+/// clone, and [`Guard::depth`] returns their number. To ask for the same key again is a separate request, which waits.
+/// The client does not let a task in because the task already holds the lock, since a task is not an owner: all
+/// branches of a `join!` are one task, and a spawned task is another. A clone says which code belongs to the hold.
 ///
-/// **Dropping.** The release is sent in the background by the runtime in which it was acquired, from whatever thread it is
-/// dropped. If that runtime has ended, the lease ends the hold; await [`Guard::release`] to be sure. Measured is by
-/// [`Instant`], which stands still on some systems while the machine sleeps: there the fence is all that protects.
+/// **Dropping.** The runtime in which the lock was acquired sends the release in the background, from whatever thread
+/// the guard is dropped. If that runtime has ended, the hold ends with its lease; await [`Guard::release`] to be sure.
+/// The client measures time with [`Instant`], which on some systems stands still while the machine sleeps. There only
+/// the fence protects the resource.
 #[derive(Clone)]
 #[must_use = "the lock is released when the guard is dropped"]
-pub struct Guard(Arc<Held>);
+pub struct Guard(Arc<Inner>);
 
-/// What all clones share.
-struct Held {
+/// What all clones of a guard share.
+struct Inner {
     hold: Arc<Hold>,
     renewal: Renewal,
-    /// Gives it back when it is dropped.
+    /// Releases the hold when it is dropped.
     withdrawal: Withdrawal,
 }
 
-/// The task that renews it, as long as this lives.
+/// The task that renews the hold. Dropping this ends the task.
 struct Renewal(AbortHandle);
 
-/// The hold itself, known to its renewal too.
+/// The hold itself, which the guard shares with the task that renews it.
 struct Hold {
-    back: Arc<Back>,
-    asked: Asked,
+    backend: Arc<dyn Backend>,
+    spec: Spec,
     owner: String,
     fence: u64,
     state: watch::Sender<State>,
 }
 
-/// How it stands with the hold.
+/// Whether the hold is still valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Until then it is surely held.
-    Until(Instant),
+    /// Surely valid up to this moment.
+    ValidUntil(Instant),
     Lost,
 }
 
 impl Guard {
-    pub(crate) fn new(back: Arc<Back>, asked: Asked, grant: Grant, runtime: Handle) -> Guard {
-        let withdrawal = Withdrawal::new(&back, &asked, &grant.owner, Line::default(), &runtime);
-        let state = watch::Sender::new(State::Until(grant.until));
-        let hold = Arc::new(Hold { back, asked, owner: grant.owner, fence: grant.fence, state });
-        let renewal = Renewal(runtime.spawn(renew(Arc::clone(&hold))).abort_handle());
-        Guard(Arc::new(Held { hold, renewal, withdrawal }))
+    pub(crate) fn new(backend: Arc<dyn Backend>, spec: Spec, grant: Grant, runtime: Handle) -> Guard {
+        let withdrawal = Withdrawal::new(Arc::clone(&backend), &spec, &grant.owner, None, &runtime);
+        let state = watch::Sender::new(State::ValidUntil(grant.valid_until));
+        let hold = Arc::new(Hold { backend, spec, owner: grant.owner, fence: grant.fence, state });
+        let renewal = Renewal(runtime.spawn(renew_until_lost(Arc::clone(&hold))).abort_handle());
+        Guard(Arc::new(Inner { hold, renewal, withdrawal }))
     }
 
-    /// The number of this grant, larger than that of every grant of this key before, and below 2^53: for the resource to
-    /// compare.
+    /// The fence (fencing token) of this grant: larger than the fence of every earlier grant of the key, and below
+    /// 2^53. Pass it to the resource, which rejects smaller fences than the largest it has seen.
     pub fn fence(&self) -> u64 {
         self.0.hold.fence
     }
 
-    /// The name under which it is held, made anew for each acquisition: as `LOCK.INFO` shows it.
+    /// The owner name under which the lock is held, as `LOCK.INFO` shows it. Every acquisition generates a new one.
     pub fn owner(&self) -> &str {
         &self.0.hold.owner
     }
 
-    /// How many clones of this guard there are, this one counted: how deep it was entered.
+    /// The number of clones of this guard, this one included. This is the depth of re-entrant use.
     pub fn depth(&self) -> usize {
         Arc::strong_count(&self.0)
     }
 
-    /// Until when it is surely held unless an operator ends it, by this process's monotonic clock; `None`: it is lost. It moves
-    /// on with each renewal. Clocks may run apart by a hundredth of the lease and 2 ms, which are taken off already.
+    /// The moment up to which the lock is surely held unless an operator removes it; `None` if it is lost.
+    ///
+    /// The moment is one of this process's monotonic clock, and moves with each renewal. A hundredth of the lease and 2
+    /// ms are already taken off, because the clocks of client and server may drift apart.
     pub fn held_until(&self) -> Option<Instant> {
-        self.0.hold.until().filter(|until| *until > Instant::now())
+        self.0.hold.valid_until().filter(|valid_until| *valid_until > Instant::now())
     }
 
-    /// Returns when the hold is lost. May be asked by several at the same time, and be dropped and asked anew.
+    /// Returns when the hold is lost. Any number of tasks can await it, and it may be dropped and called again.
     pub async fn lost(&self) {
-        // Cannot fail: the sender is in the hold.
+        // This cannot fail, because the hold keeps the sender.
         let _ = self.0.hold.state.subscribe().wait_for(|state| *state == State::Lost).await;
     }
 
-    /// Renews it now, besides the renewals in the background: until when it is surely held.
+    /// Renews the hold now, in addition to the renewals in the background. Returns the moment up to which the lock is
+    /// surely held, as [`Guard::held_until`] does.
     ///
     /// # Errors
-    /// [`Error::NotHeld`] if it is lost. After [`Error::NoQuorum`] or [`Error::Server`] it may still be held, until
-    /// [`Guard::held_until`].
+    /// [`Error::NotHeld`] if the hold is lost. After [`Error::NoQuorum`] or [`Error::Server`] the lock may still be
+    /// held, until [`Guard::held_until`].
     pub async fn extend(&self) -> Result<Instant, Error> {
         self.held_until().ok_or(Error::NotHeld)?;
         self.0.hold.extend().await
     }
 
-    /// Gives it back, if this is the last clone. Should the future be dropped, or fail, it is given back in the background.
+    /// Releases the lock if this is the last clone. If the future is dropped or fails, the lock is released in the
+    /// background.
     ///
     /// # Errors
-    /// [`Error::NotHeld`] if it had ended before, so that others may have held the lock meanwhile: for a clone that is not the
-    /// last, as far as is known. [`Error::NoQuorum`] or [`Error::Server`] if that could not be found out in 2 s.
+    /// [`Error::NotHeld`] if the hold had ended before, so that others may have held the lock since. A clone that is
+    /// not the last asks no server and answers from what the client knows. [`Error::NoQuorum`] or [`Error::Server`] if
+    /// no server could confirm the release within 2 s.
     pub async fn release(self) -> Result<(), Error> {
         let was_held = self.held_until().is_some();
         let was_held = match Arc::into_inner(self.0) {
             None => was_held,
-            Some(held) => {
-                drop(held.renewal);
-                let released = held.hold.back.release(&held.hold.asked, &held.hold.owner).await?;
-                held.withdrawal.settle();
+            Some(inner) => {
+                drop(inner.renewal);
+                let released = inner.hold.backend.release(&inner.hold.spec, &inner.hold.owner).await?;
+                inner.withdrawal.cancel();
                 match released {
                     Released::Held => true,
                     Released::NotHeld => false,
-                    // It was surely held when the first release was sent, so that one ended it.
+                    // If the lock was surely held when the first release was sent, that release ended the hold.
                     Released::Unsure => was_held,
                 }
             }
@@ -140,8 +147,8 @@ impl Guard {
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hold { asked, owner, fence, state, .. } = &*self.0.hold;
-        let key = String::from_utf8_lossy(&asked.key);
+        let Hold { spec, owner, fence, state, .. } = &*self.0.hold;
+        let key = String::from_utf8_lossy(&spec.key);
         f.debug_struct("Guard")
             .field("key", &key)
             .field("owner", owner)
@@ -152,47 +159,47 @@ impl fmt::Debug for Guard {
 }
 
 impl Hold {
-    /// `None`: it is lost.
-    fn until(&self) -> Option<Instant> {
+    /// The moment up to which the hold is surely valid, even if it has passed; `None` if the hold is known to be lost.
+    fn valid_until(&self) -> Option<Instant> {
         match *self.state.borrow() {
-            State::Until(until) => Some(until),
+            State::ValidUntil(valid_until) => Some(valid_until),
             State::Lost => None,
         }
     }
 
-    /// For how long it is surely held.
-    fn left(&self) -> Duration {
-        self.until().map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    /// How long the hold is surely valid from now on.
+    fn remaining(&self) -> Duration {
+        self.valid_until().map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
-    /// Sets the lease anew and tells what came of it.
+    /// Starts the lease anew and records the outcome.
     async fn extend(&self) -> Result<Instant, Error> {
-        let until = self.until().ok_or(Error::NotHeld)?;
-        let grant = Grant { owner: self.owner.clone(), fence: self.fence, until };
-        let extended = self.back.extend(&self.asked, &grant).await;
+        let valid_until = self.valid_until().ok_or(Error::NotHeld)?;
+        let grant = Grant { owner: self.owner.clone(), fence: self.fence, valid_until };
+        let extended = self.backend.extend(&self.spec, &grant).await;
         if let Err(Error::NotHeld) = extended {
             self.state.send_replace(State::Lost);
         }
-        let longer = extended?;
+        let extended_until = extended?;
         self.state.send_if_modified(|state| match state {
-            State::Until(until) => {
-                *until = longer.max(*until);
+            State::ValidUntil(valid_until) => {
+                *valid_until = extended_until.max(*valid_until);
                 true
             }
-            // Whoever was told that it is lost does not get it back.
+            // A loss that was reported stays.
             State::Lost => false,
         });
-        self.until().ok_or(Error::NotHeld)
+        self.valid_until().ok_or(Error::NotHeld)
     }
 
-    /// Returns when the server says that it may have ended. Shared holds are not watched: their lock changes with everyone who
-    /// comes and goes.
-    async fn change(&self) {
-        if self.asked.mode != Mode::Exclusive {
+    /// Returns when a server reports that the hold may have ended. A shared hold is not watched, because its lock
+    /// changes whenever any holder comes or goes.
+    async fn reported_change(&self) {
+        if self.spec.mode != Mode::Exclusive {
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(WATCHED_AFTER).await;
-        self.back.watch(&self.asked, &self.owner).await;
+        tokio::time::sleep(WATCH_DELAY).await;
+        self.backend.watch(&self.spec, &self.owner).await;
     }
 }
 
@@ -202,24 +209,25 @@ impl Drop for Renewal {
     }
 }
 
-/// Renews the hold after every third of its lease, and when its server says that it changed, until it is lost.
-async fn renew(hold: Arc<Hold>) {
-    let third = hold.asked.lease / 3;
+/// Renews the hold after every third of its lease, and whenever a server reports a change of the lock, until it is
+/// lost.
+async fn renew_until_lost(hold: Arc<Hold>) {
+    let third = hold.spec.lease / 3;
     let mut pause = third;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(pause.min(hold.left())) => {}
-            () = hold.change() => {}
+            () = tokio::time::sleep(pause.min(hold.remaining())) => {}
+            () = hold.reported_change() => {}
         }
-        if hold.left().is_zero() {
+        if hold.remaining().is_zero() {
             break;
         }
-        // Whatever the network does, the end of the lease is told in time.
-        match tokio::time::timeout(hold.left(), hold.extend()).await {
+        // The time limit reports the end of the lease in time, whatever the network does.
+        match tokio::time::timeout(hold.remaining(), hold.extend()).await {
             Ok(Ok(_)) => pause = third,
             Ok(Err(Error::NotHeld)) => break,
-            // It may still be held; there may be time to ask again.
-            Ok(Err(_)) | Err(_) => pause = (third / 4).min(RETRY_MAX),
+            // The lock may still be held, and there may be time for another attempt.
+            Ok(Err(_)) | Err(_) => pause = (third / 4).min(RETRY_PAUSE_MAX),
         }
     }
     hold.state.send_replace(State::Lost);

@@ -2,179 +2,167 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use redis_lock_client::{Lock, Locks};
+//! use redis_lock_client::Locks;
 //!
 //! # async fn example() -> Result<(), redis_lock_client::Error> {
-//! let locks = Lock::server("redis://127.0.0.1:6379")?;
+//! let locks = Locks::server("redis://127.0.0.1:6379")?;
 //! let guard = locks.key("orders:42").lease(Duration::from_secs(10)).acquire(Duration::from_secs(5)).await?;
-//! println!("write it down with fence {}", guard.fence());
+//! println!("send this fence with every write: {}", guard.fence());
 //! tokio::select! {
-//!     () = guard.lost() => println!("somebody else may hold it now: stop"),
+//!     () = guard.lost() => println!("another client may hold the lock now: stop"),
 //!     () = async { /* the work */ } => {}
 //! }
 //! guard.release().await
 //! # }
 //! ```
 //!
-//! * [`Lock`] asks one server, the primary that Sentinels name, or a Redis Cluster. [`Quorum`] asks n independent servers
-//!   and needs most of them. Both are [`Locks`].
-//! * A [`Request`] says what is asked: the lease, shared or counted; then it is tried or waited for.
-//! * A [`Guard`] is the hold. It is renewed while it lives, tells when it is lost, and is released when dropped.
-//! * [`Error`] says why there is no hold.
+//! * [`Locks`] are the locks of one server, of the primary that Sentinels name, of a Redis Cluster, or of a quorum of
+//!   independent servers.
+//! * A [`Request`] names the lock, its lease and its mode: exclusive, shared or counted.
+//! * A [`Guard`] is a hold. It is renewed while it lives, reports when it is lost, and is released when dropped.
+//! * An [`Error`] says why a lock was not acquired or is no longer held.
 //!
-//! **The lock orders the work, the fence protects the resource**: a process that was stopped, or cut off, can outlive its
-//! hold whatever the client does. Hand [`Guard::fence`] to the resource, and let it remember the largest one it saw and
-//! reject smaller ones.
+//! **The lock puts the work in order; the fence protects the resource.** A process that was suspended, or cut off from
+//! the network, can outlive its hold whatever the client does. Pass the fencing token ([`Guard::fence`]) to the
+//! resource. The resource remembers the largest one it has seen and rejects smaller ones.
 //!
-//! Each acquisition has an owner of its own, so that a request whose reply was lost is simply sent again. A wait has a
-//! connection of its own; dropping the future of [`Request::acquire`] withdraws it.
+//! Every acquisition has an owner name of its own, so the client can safely send a request again if the reply was lost.
+//! A wait has a connection of its own. Dropping the future of [`Request::acquire`] withdraws the request.
 //!
 //! All futures need a tokio runtime with time and I/O enabled.
 //!
-//! Feature `tls-rustls`: `rediss://` URLs (the redis crate's `tokio-rustls-comp`). The program installs a crypto provider of
-//! rustls first.
+//! The feature `tls-rustls` enables `rediss://` URLs (`tokio-rustls-comp` of the redis crate). The program must first
+//! install a crypto provider of rustls.
 
-mod back;
-mod changes;
+mod backend;
+mod discovery;
+mod endpoint;
 mod error;
-mod find;
 mod guard;
-mod node;
+mod invalidations;
 mod quorum;
+mod reply;
 mod request;
+mod single;
+mod spec;
+mod sync;
+mod withdrawal;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use back::Back;
-use find::Finder;
-use node::Node;
+use backend::Backend;
+use discovery::Discovery;
+use endpoint::Endpoint;
+use quorum::QuorumBackend;
+use single::SingleBackend;
 
 pub use error::Error;
 pub use guard::Guard;
 pub use request::Request;
 
-/// Where locks are asked for: a [`Lock`] or a [`Quorum`].
-pub trait Locks: private::Sealed {
-    /// The lock of that name, to be asked for: a Redis key, which may be any bytes.
-    fn key(&self, key: impl Into<Vec<u8>>) -> Request;
-}
-
-/// Locks of one server, of the primary that Sentinels name, or of a cluster.
+/// The locks of one deployment, or of a quorum of independent servers.
 ///
-/// Make one and clone it: clones share their connections. Nothing is connected before the first request. URLs are those of the
-/// redis crate: `redis://[user:password@]host[:port][/db]`, `rediss://` with the feature `tls-rustls`.
+/// Create one value and clone it: clones share their connections. Nothing connects before the first request.
+///
+/// URLs are those of the redis crate: `redis://[user:password@]host[:port][/db]`, and `rediss://` with the feature
+/// `tls-rustls`.
 #[derive(Clone)]
-pub struct Lock(Arc<Back>);
+pub struct Locks(Arc<dyn Backend>);
 
-impl Lock {
-    /// Locks of one server.
+impl Locks {
+    /// The locks of one server.
     ///
     /// # Errors
-    /// [`Error::Server`] if that is no URL of a server.
-    pub fn server(url: &str) -> Result<Lock, Error> {
-        Ok(Lock::of(Finder::server(url)?))
+    /// [`Error::Server`] if the URL is invalid.
+    pub fn server(url: &str) -> Result<Locks, Error> {
+        Ok(Locks::single(Discovery::server(url)?))
     }
 
-    /// Locks of the primary that these Sentinels know by this name; after a failover of the new one. It is asked without a
-    /// password, in database 0. Passwords in the URLs are the Sentinels' own.
+    /// The locks of the primary that these Sentinels know by this name. After a failover they are those of the new
+    /// primary.
+    ///
+    /// The client uses no password and database 0 at the primary; see [`Locks::sentinel_with`]. A password in one of
+    /// the URLs is that of the Sentinel.
     ///
     /// # Errors
-    /// [`Error::Server`] if one is no URL of a server, [`Error::Invalid`] if there is none.
-    pub fn sentinel<'a>(urls: impl IntoIterator<Item = &'a str>, name: &str) -> Result<Lock, Error> {
-        Lock::sentinel_with(urls, name, "redis://primary")
+    /// [`Error::Server`] if a URL is invalid, [`Error::Invalid`] if there is no URL.
+    pub fn sentinel<'a>(urls: impl IntoIterator<Item = &'a str>, name: &str) -> Result<Locks, Error> {
+        Locks::sentinel_with(urls, name, "redis://primary")
     }
 
-    /// The same for a primary that wants a password, a database or TLS: as in `primary`, the URL of a server, of which host and
-    /// port are ignored: `redis://user:password@primary/2`.
+    /// The locks of the primary that these Sentinels know by this name, if it needs a password, a database or TLS.
+    ///
+    /// `primary` is a URL that gives them, for example `redis://user:password@primary/2`. Its host and port are
+    /// ignored. A password in one of `urls` is that of the Sentinel.
     ///
     /// # Errors
-    /// As of [`Lock::sentinel`].
+    /// [`Error::Server`] if a URL is invalid, [`Error::Invalid`] if `urls` is empty.
     pub fn sentinel_with<'a>(
         urls: impl IntoIterator<Item = &'a str>,
         name: &str,
         primary: &str,
-    ) -> Result<Lock, Error> {
-        Ok(Lock::of(Finder::sentinel(urls, name, primary)?))
+    ) -> Result<Locks, Error> {
+        Ok(Locks::single(Discovery::sentinel(urls, name, primary)?))
     }
 
-    /// Locks of a Redis Cluster, of which some nodes are given. Other nodes are asked as the first of them: the same user,
-    /// password and TLS.
+    /// The locks of a Redis Cluster. The URLs name some of its nodes; the client finds the others.
+    ///
+    /// The client uses the user, the password and the TLS settings of the first URL at every node that it finds.
     ///
     /// # Errors
-    /// [`Error::Server`] if one is no URL of a server, [`Error::Invalid`] if there is none.
-    pub fn cluster<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Lock, Error> {
-        Ok(Lock::of(Finder::cluster(urls)?))
+    /// [`Error::Server`] if a URL is invalid, [`Error::Invalid`] if there is no URL.
+    pub fn cluster<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Locks, Error> {
+        Ok(Locks::single(Discovery::cluster(urls)?))
     }
 
-    fn of(finder: Finder) -> Lock {
-        Lock(Arc::new(Back::One(Box::new(Node::new(finder)))))
-    }
-}
-
-impl Locks for Lock {
-    fn key(&self, key: impl Into<Vec<u8>>) -> Request {
-        Request::new(Arc::clone(&self.0), key.into())
-    }
-}
-
-impl fmt::Debug for Lock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the URLs: there are passwords in them.
-        f.debug_struct("Lock").finish_non_exhaustive()
-    }
-}
-
-/// Locks that most of n independent servers agree on (Redlock), with fences that rise from one grant to the next.
-///
-/// It survives the loss of a minority of them. A server that may have lost data must stay out for the longest lease in use,
-/// or run with `appendonly yes` and `appendfsync always`: else a majority could be found twice.
-///
-/// A server has a tenth of the lease to answer, 20 to 500 ms: the lease should be much longer than the way to the servers.
-/// Nobody stands in a line: who waits asks again after a random pause of up to 50 ms, so the order is that of chance.
-#[derive(Clone)]
-pub struct Quorum(Arc<Back>);
-
-impl Quorum {
-    /// Locks of these servers, which know nothing of one another: an odd number of them, at least 3, each named once.
+    /// The locks of a quorum (Redlock): a majority of independent servers must grant a lock, and fences rise with every
+    /// grant.
+    ///
+    /// The URLs name an odd number of servers, at least 3, each once. The servers must not replicate one another. The
+    /// locks survive the loss of a minority of them. A server that may have lost data must stay out for the longest
+    /// lease in use, or run with `appendonly yes` and `appendfsync always`. Otherwise two majorities could grant the
+    /// same lock.
+    ///
+    /// A server has a tenth of the lease to answer, but at least 20 ms and at most 500 ms. The lease should be much
+    /// longer than the round trip to the servers. There is no queue: a client that waits tries again after a random
+    /// pause of up to 50 ms, so waiters are not served in order.
     ///
     /// # Errors
-    /// [`Error::Server`] if one is no URL of a server, [`Error::Invalid`] for another number of them or one that is named twice.
-    pub fn servers<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Quorum, Error> {
-        let finders = urls.into_iter().map(Finder::server).collect::<Result<Vec<_>, _>>()?;
-        if finders.len() < 3 || finders.len() % 2 == 0 {
+    /// [`Error::Server`] if a URL is invalid. [`Error::Invalid`] if the number of servers is even or below 3, or if two
+    /// URLs name the same server.
+    pub fn quorum<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Locks, Error> {
+        let servers = urls.into_iter().map(Discovery::server).collect::<Result<Vec<_>, _>>()?;
+        if servers.len() < 3 || servers.len() % 2 == 0 {
             return Err(Error::Invalid("a quorum needs an odd number of servers, at least 3"));
         }
-        // It would have two votes.
-        let places: HashSet<_> = finders.iter().filter_map(Finder::named).collect();
-        if places.len() < finders.len() {
+        // A server that is named twice would have two votes.
+        let addresses: HashSet<_> = servers.iter().filter_map(Discovery::server_address).collect();
+        if addresses.len() < servers.len() {
             return Err(Error::Invalid("a quorum needs servers that differ"));
         }
-        Ok(Quorum(Arc::new(Back::Many(finders.into_iter().map(|finder| Arc::new(Node::new(finder))).collect()))))
+        Ok(Locks(Arc::new(QuorumBackend::new(servers.into_iter().map(Endpoint::new)))))
     }
-}
 
-impl Locks for Quorum {
-    fn key(&self, key: impl Into<Vec<u8>>) -> Request {
+    /// A request for the lock of this name, which is a Redis key and may be any bytes. Nothing is sent yet.
+    pub fn key(&self, key: impl Into<Vec<u8>>) -> Request {
         Request::new(Arc::clone(&self.0), key.into())
     }
-}
 
-impl fmt::Debug for Quorum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Quorum").finish_non_exhaustive()
+    fn single(discovery: Discovery) -> Locks {
+        Locks(Arc::new(SingleBackend::new(Endpoint::new(discovery))))
     }
 }
 
-mod private {
-    /// Only this crate's types are asked for locks.
-    pub trait Sealed {}
-    impl Sealed for super::Lock {}
-    impl Sealed for super::Quorum {}
+impl fmt::Debug for Locks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URLs are left out because they can contain passwords.
+        f.debug_struct("Locks").finish_non_exhaustive()
+    }
 }
 
-/// The example in the README compiles.
+/// Compiles the example in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -184,19 +172,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_may_go_from_thread_to_thread() {
+    fn public_types_can_be_sent_to_other_threads() {
         fn check<T: Send + Sync + Clone + fmt::Debug + 'static>() {}
-        check::<Lock>();
-        check::<Quorum>();
+        check::<Locks>();
         check::<Request>();
         check::<Guard>();
     }
 
     #[test]
-    fn passwords_are_not_shown() {
+    fn debug_output_shows_no_password() {
         let url = "redis://user:secret@host";
-        let lock = Lock::sentinel_with([url], "locks", url).unwrap();
-        let shown = format!("{lock:?} {:?}", lock.key("k"));
+        let locks = Locks::sentinel_with([url], "locks", url).unwrap();
+        let shown = format!("{locks:?} {:?}", locks.key("k"));
         assert!(shown.contains('k') && !shown.contains("secret"), "{shown}");
     }
 }

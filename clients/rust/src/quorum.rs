@@ -1,12 +1,14 @@
-//! Redlock with fences: a lock that most of n independent servers agree on.
+//! Redlock with fences: a lock that a majority of independent servers grants.
 //!
-//! 1. All are asked for the lock under one fresh owner. Without a majority all is given back, and tried again after a while
-//!    that chance decides, so that two who split the votes do not split them again.
-//! 2. The largest fence got is raised at all others; a majority must stand at it ([`agree`]). Every later majority shares a
-//!    server with this one, whose next fence is larger: so fences rise from grant to grant.
-//! 3. What is left of the lease since before step 1, less a share for clocks that run apart, must be more than nothing.
+//! 1. The client asks every server for the lock under one new owner name. Without a majority it releases everything and
+//!    tries again after a random pause, so that two clients that split the votes do not split them again.
+//! 2. The client raises the largest fence it got at all other servers ([`QuorumBackend::agree_on_fence`]). A majority
+//!    must have that fence. Every later majority has a server in common with this one, and the next fence of that
+//!    server is larger. So fences rise from grant to grant.
+//! 3. The validity is reckoned from before step 1, less a share for clocks that drift apart. It must not be over yet.
 //!
-//! A server that is slow, or gone, holds nobody up: once a majority has said yes, the others get as long again ([`count`]).
+//! No server that is slow or dead holds up the others: when a majority has agreed, the client gives the rest as much
+//! time again ([`collect_votes`]).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,262 +19,313 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
-use crate::back::{new_owner, release as release_at, valid_until, yes, Back, Grant, Released, Withdrawal};
+use crate::backend::{generate_owner, Backend, Grant};
+use crate::endpoint::{Endpoint, WatchEvent};
 use crate::error::Error;
-use crate::node::{fence, Line, Node, Seen};
-use crate::request::{Asked, Mode};
+use crate::reply::{is_one, parse_fence, Released};
+use crate::spec::{Mode, Spec};
+use crate::withdrawal::Withdrawal;
 
-/// The pause before the next attempt is a random time up to this.
+/// The longest pause before the next attempt. Each pause is a random part of it.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// How long a server may take to answer: a tenth of the lease, within these bounds.
-const ANSWER_MIN: Duration = Duration::from_millis(20);
-const ANSWER_MAX: Duration = Duration::from_millis(500);
-/// How long the others get at least when a majority has said yes.
+/// A server has a tenth of the lease to answer, within these bounds.
+const REPLY_TIMEOUT_MIN: Duration = Duration::from_millis(20);
+const REPLY_TIMEOUT_MAX: Duration = Duration::from_millis(500);
+/// How long the other servers have at least once a majority has agreed.
 const GRACE_MIN: Duration = Duration::from_millis(20);
 
-fn answer_within(asked: &Asked) -> Duration {
-    (asked.lease / 10).clamp(ANSWER_MIN, ANSWER_MAX)
+/// The locks of independent servers, of which a majority must agree.
+pub(crate) struct QuorumBackend(Vec<Arc<Endpoint>>);
+
+impl QuorumBackend {
+    pub fn new(servers: impl IntoIterator<Item = Endpoint>) -> QuorumBackend {
+        QuorumBackend(servers.into_iter().map(Arc::new).collect())
+    }
+
+    fn majority(&self) -> usize {
+        majority(self.0.len())
+    }
+
+    async fn acquire_at_majority(
+        self: Arc<Self>,
+        spec: &Spec,
+        deadline: Option<Instant>,
+        runtime: &Handle,
+    ) -> Result<Grant, Error> {
+        let spec = spec_per_server(spec, self.0.len());
+        loop {
+            let owner = generate_owner();
+            let backend: Arc<dyn Backend> = Arc::<Self>::clone(&self);
+            let withdrawal = Withdrawal::new(backend, &spec, &owner, None, runtime);
+            let error = match self.attempt(&spec, &owner).await {
+                Ok((fence, valid_until)) => {
+                    withdrawal.cancel();
+                    return Ok(Grant { owner, fence, valid_until });
+                }
+                Err(error) => error,
+            };
+            // Release before anybody tries again, which includes the next attempt of this request.
+            let _ = self.release(&spec, &owner).await;
+            withdrawal.cancel();
+            let pause = PAUSE_MAX.mul_f64(rand::random());
+            let is_late = deadline.is_some_and(|deadline| Instant::now() + pause >= deadline);
+            if is_late || matches!(error, Error::Server(_)) {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks every server once. Returns the fence, and the moment up to which the hold is surely valid.
+    async fn attempt(&self, spec: &Spec, owner: &str) -> Result<(u64, Instant), Error> {
+        let begun = Instant::now();
+        let deadline = begun + reply_timeout(spec);
+        let mut requests = send_each(self.0.iter().enumerate(), move |server| {
+            let (key, acquire) = (spec.key.clone(), spec.acquire(owner, None));
+            async move { Ok(parse_fence(&server.call_fail_fast(&key, &acquire, deadline).await?)?) }
+        });
+        let (mut granted, mut errors) = (Vec::new(), Vec::new());
+        for (index, reply) in collect_votes(&mut requests, self.majority(), Option::is_some).await {
+            match reply {
+                Ok(Some(fence)) => granted.push((index, fence)),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        // No request may be sent after a release that follows.
+        drop(requests);
+        if granted.len() < self.majority() {
+            return Err(refusal_error(errors, self.0.len()));
+        }
+        let fence = self.agree_on_fence(spec, owner, granted).await.ok_or(Error::NoQuorum)?;
+        let valid_until = spec.valid_until(begun);
+        if valid_until > Instant::now() {
+            Ok((fence, valid_until))
+        } else {
+            Err(Error::NoQuorum)
+        }
+    }
+
+    /// Raises the fences of the hold until a majority of servers has the same one, and returns it. `granted` pairs the
+    /// index of each server that granted the lock with its fence.
+    ///
+    /// The first try is the largest fence. Servers refuse it if the clock of its server is too far ahead of theirs, and
+    /// the next try is the largest fence without it. Any majority will do: it has a server in common with the majority
+    /// of the grant before, and the fence of that server is larger than the fence of that grant.
+    async fn agree_on_fence(&self, spec: &Spec, owner: &str, mut granted: Vec<(usize, u64)>) -> Option<u64> {
+        while granted.len() >= self.majority() {
+            let largest = granted.iter().map(|(_, fence)| *fence).max()?;
+            let deadline = Instant::now() + reply_timeout(spec);
+            let (at_largest, below): (Vec<_>, Vec<_>) = granted.into_iter().partition(|(_, fence)| *fence == largest);
+            let servers_below = below.iter().filter_map(|(index, _)| Some((*index, self.0.get(*index)?)));
+            let mut raises = send_each(servers_below, move |server| {
+                let (key, raise) = (spec.key.clone(), spec.raise(owner, largest));
+                async move { server.call_fail_fast(&key, &raise, deadline).await }
+            });
+            let needed = self.majority().saturating_sub(at_largest.len());
+            let replies = collect_votes(&mut raises, needed, is_one).await;
+            let is_raised = |index: usize| {
+                replies.iter().any(|(server, reply)| *server == index && reply.as_ref().is_ok_and(is_one))
+            };
+            let (raised, refused): (Vec<_>, Vec<_>) = below.into_iter().partition(|(index, _)| is_raised(*index));
+            if at_largest.len() + raised.len() >= self.majority() {
+                return Some(largest);
+            }
+            // The fences of the other servers are too large now to agree on a smaller one.
+            granted = refused;
+        }
+        None
+    }
+
+    /// Extends the lease at every server. A majority must still hold the lock with the fence of the grant.
+    async fn extend_at_majority(&self, spec: &Spec, grant: &Grant) -> Result<Instant, Error> {
+        let begun = Instant::now();
+        let deadline = begun + reply_timeout(spec);
+        let mut extensions = send_each(self.0.iter().enumerate(), move |server| {
+            let key = spec.key.clone();
+            let (extend, raise) = (spec.extend(&grant.owner, grant.fence), spec.raise(&grant.owner, grant.fence));
+            async move {
+                let is_held = is_one(&server.call_fail_fast(&key, &extend, deadline).await?);
+                // A server that was late when the others agreed on the fence may still have a smaller one.
+                Ok(is_held || is_one(&server.call_fail_fast(&key, &raise, deadline).await?))
+            }
+        });
+        let replies = collect_votes(&mut extensions, self.majority(), |is_held| *is_held).await;
+        let held = replies.iter().filter(|(_, reply)| matches!(reply, Ok(true))).count();
+        let lost = replies.iter().filter(|(_, reply)| matches!(reply, Ok(false))).count();
+        let valid_until = spec.valid_until(begun);
+        if lost >= self.majority() {
+            Err(Error::NotHeld)
+        } else if held >= self.majority() && valid_until > Instant::now() {
+            Ok(valid_until)
+        } else {
+            Err(Error::NoQuorum)
+        }
+    }
+
+    /// Releases the hold at every server, and reports whether a majority held it. Servers that are late get their
+    /// release in the background.
+    async fn release_at_all(&self, spec: &Spec, owner: &str) -> Result<Released, Error> {
+        let deadline = Instant::now() + reply_timeout(spec);
+        let mut releases = send_each(self.0.iter().enumerate(), move |server| {
+            let (spec, owner) = (spec.clone(), owner.to_owned());
+            async move {
+                let released = timeout_at(deadline.into(), server.release(&spec, &owner)).await;
+                released.unwrap_or(Err(Error::NoQuorum))
+            }
+        });
+        let votes = collect_votes(&mut releases, self.majority(), |released| *released != Released::NotHeld).await;
+        if !releases.is_empty() {
+            tokio::spawn(async move { while releases.next().await.is_some() {} });
+        }
+        let count = |vote| votes.iter().filter(|(_, reply)| matches!(reply, Ok(released) if *released == vote)).count();
+        let (held, unsure, not_held) = (count(Released::Held), count(Released::Unsure), count(Released::NotHeld));
+        if held >= self.majority() {
+            Ok(Released::Held)
+        } else if not_held >= self.majority() {
+            Ok(Released::NotHeld)
+        } else if held + unsure >= self.majority() {
+            Ok(Released::Unsure)
+        } else {
+            Err(Error::NoQuorum)
+        }
+    }
+
+    /// Returns when any server reports a change of the hold, or a majority never had it.
+    async fn watch_all(&self, spec: &Spec, owner: &str) {
+        let mut watches: FuturesUnordered<_> = self.0.iter().map(|server| server.watch(spec, owner)).collect();
+        let mut without_hold = 0;
+        while let Some(event) = watches.next().await {
+            match event {
+                WatchEvent::Changed => return,
+                // A server without the hold will report no change of it.
+                WatchEvent::NotHeld => without_hold += 1,
+            }
+            if without_hold >= self.majority() {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
 }
 
-fn majority(of: usize) -> usize {
-    of / 2 + 1
+impl Backend for QuorumBackend {
+    fn acquire<'a>(
+        self: Arc<Self>,
+        spec: &'a Spec,
+        deadline: Option<Instant>,
+        runtime: &'a Handle,
+    ) -> BoxFuture<'a, Result<Grant, Error>> {
+        self.acquire_at_majority(spec, deadline, runtime).boxed()
+    }
+
+    fn extend<'a>(&'a self, spec: &'a Spec, grant: &'a Grant) -> BoxFuture<'a, Result<Instant, Error>> {
+        self.extend_at_majority(spec, grant).boxed()
+    }
+
+    fn release<'a>(&'a self, spec: &'a Spec, owner: &'a str) -> BoxFuture<'a, Result<Released, Error>> {
+        self.release_at_all(spec, owner).boxed()
+    }
+
+    fn watch<'a>(&'a self, spec: &'a Spec, owner: &'a str) -> BoxFuture<'a, ()> {
+        self.watch_all(spec, owner).boxed()
+    }
 }
 
-/// How many shared holders each server may let in so that no more than `limit` have a majority. As long as n servers let in
-/// L each, there are n L places, and every holder takes a majority m of them: at most n L / m holders.
-fn limit_of_each(limit: u32, servers: usize) -> u32 {
+/// How long a server may take to answer.
+fn reply_timeout(spec: &Spec) -> Duration {
+    (spec.lease / 10).clamp(REPLY_TIMEOUT_MIN, REPLY_TIMEOUT_MAX)
+}
+
+fn majority(servers: usize) -> usize {
+    servers / 2 + 1
+}
+
+/// How many shared holders each server may let in, so that at most `limit` of them have a majority. If each of n
+/// servers lets in L, there are n L places. Every holder takes a majority m of them, so there are at most n L / m
+/// holders.
+fn limit_per_server(limit: u32, servers: usize) -> u32 {
     let (limit, n, m) = (u64::from(limit), servers as u64, majority(servers) as u64);
     u32::try_from((m * (limit + 1)).div_ceil(n) - 1).unwrap_or(u32::MAX)
 }
 
-/// What each server is asked for.
-fn asked_of_each(asked: &Asked, servers: usize) -> Asked {
-    let mode = match asked.mode {
-        Mode::Counted(limit) => Mode::Counted(limit_of_each(limit, servers)),
+/// What the client asks each server for, so that the quorum grants what `spec` asks for.
+fn spec_per_server(spec: &Spec, servers: usize) -> Spec {
+    let mode = match spec.mode {
+        Mode::Counted(limit) => Mode::Counted(limit_per_server(limit, servers)),
         mode @ (Mode::Exclusive | Mode::Shared) => mode,
     };
-    Asked { mode, ..asked.clone() }
+    Spec { mode, ..spec.clone() }
 }
 
-/// Gets the lock, trying again until then.
-pub(crate) async fn acquire(
-    back: &Arc<Back>,
-    nodes: &[Arc<Node>],
-    asked: &Asked,
-    until: Option<Instant>,
-    runtime: &Handle,
-) -> Result<Grant, Error> {
-    let asked = asked_of_each(asked, nodes.len());
-    loop {
-        let owner = new_owner();
-        let withdrawal = Withdrawal::new(back, &asked, &owner, Line::default(), runtime);
-        let error = match attempt(nodes, &asked, &owner).await {
-            Ok((fence, until)) => {
-                withdrawal.settle();
-                return Ok(Grant { owner, fence, until });
-            }
-            Err(error) => error,
-        };
-        // Before anybody tries again, the next attempt of this one among them.
-        let _ = release(nodes, &asked, &owner).await;
-        withdrawal.settle();
-        let pause = PAUSE_MAX.mul_f64(rand::random());
-        let is_over = until.is_some_and(|until| Instant::now() + pause >= until);
-        if is_over || matches!(error, Error::Server(_)) {
-            return Err(error);
-        }
-        tokio::time::sleep(pause).await;
-    }
-}
-
-/// Asks everybody once: the fence, and until when it is surely held.
-async fn attempt(nodes: &[Arc<Node>], asked: &Asked, owner: &str) -> Result<(u64, Instant), Error> {
-    let begun = Instant::now();
-    let limit = begun + answer_within(asked);
-    let most = majority(nodes.len());
-    let mut asks = ask(nodes.iter().enumerate(), move |node| {
-        let (key, acquire) = (asked.key.clone(), asked.acquire(owner, None));
-        async move { Ok(fence(&node.vote(&key, &acquire, limit).await?)?) }
-    });
-    let (mut granted, mut errors) = (Vec::new(), Vec::new());
-    for (node, answer) in count(&mut asks, most, Option::is_some).await {
-        match answer {
-            Ok(Some(fence)) => granted.push((node, fence)),
-            Ok(None) => {}
-            Err(error) => errors.push(error),
-        }
-    }
-    // No more requests come after the releases that may follow.
-    drop(asks);
-    if granted.len() < most {
-        return Err(refusal(errors, nodes.len()));
-    }
-    let fence = agree(nodes, asked, owner, granted).await.ok_or(Error::NoQuorum)?;
-    let until = valid_until(begun, asked);
-    if until > Instant::now() {
-        Ok((fence, until))
-    } else {
-        Err(Error::NoQuorum)
-    }
-}
-
-/// Why there was no majority: most said the same error (a key of another type, no right), too few answered, or others have it.
-fn refusal(errors: Vec<Error>, servers: usize) -> Error {
-    let can_have_most = servers - errors.len() >= majority(servers);
-    let said = |error: &Error| matches!(error, Error::Server(error) if !error.is_io_error());
-    let mut said: Vec<Error> = errors.into_iter().filter(said).collect();
-    match said.pop() {
-        Some(error) if said.len() + 1 >= majority(servers) => error,
-        Some(_) | None if can_have_most => Error::NotAcquired,
+/// Why an attempt found no majority: most servers replied with an error (a key of another type, no permission), too few
+/// answered, or other owners hold the lock.
+fn refusal_error(errors: Vec<Error>, servers: usize) -> Error {
+    let enough_answered = servers - errors.len() >= majority(servers);
+    let is_error_reply = |error: &Error| matches!(error, Error::Server(error) if !error.is_io_error());
+    let mut error_replies: Vec<Error> = errors.into_iter().filter(is_error_reply).collect();
+    match error_replies.pop() {
+        Some(error) if error_replies.len() + 1 >= majority(servers) => error,
+        Some(_) | None if enough_answered => Error::NotAcquired,
         Some(_) | None => Error::NoQuorum,
     }
 }
 
-/// Brings most servers to one fence: the largest that was given, or if others refuse to follow it (its server's clock is too
-/// far ahead of theirs) the largest without that. Every majority will do: it shares a server with the one before, which
-/// gave a larger fence than it stood at then.
-async fn agree(nodes: &[Arc<Node>], asked: &Asked, owner: &str, mut granted: Vec<(usize, u64)>) -> Option<u64> {
-    let most = majority(nodes.len());
-    while granted.len() >= most {
-        let largest = granted.iter().map(|(_, fence)| *fence).max()?;
-        let limit = Instant::now() + answer_within(asked);
-        let (there, lower): (Vec<_>, Vec<_>) = granted.into_iter().partition(|(_, fence)| *fence == largest);
-        let below = lower.iter().filter_map(|(at, _)| Some((*at, nodes.get(*at)?)));
-        let mut raises = ask(below, move |node| {
-            let (key, raise) = (asked.key.clone(), asked.raise(owner, largest));
-            async move { node.vote(&key, &raise, limit).await }
-        });
-        let answers = count(&mut raises, most.saturating_sub(there.len()), yes).await;
-        let raised = |at: usize| answers.iter().any(|(node, answer)| *node == at && answer.as_ref().is_ok_and(yes));
-        let (follow, refuse): (Vec<_>, Vec<_>) = lower.into_iter().partition(|(at, _)| raised(*at));
-        if there.len() + follow.len() >= most {
-            return Some(largest);
-        }
-        // Who stands there now stands too high for a smaller one.
-        granted = refuse;
-    }
-    None
-}
+/// Commands under way. Each yields the index of its server and the reply.
+type PendingReplies<T> = FuturesUnordered<BoxFuture<'static, (usize, Result<T, Error>)>>;
 
-/// Sets the lease anew at all; most must still stand at the quorum's fence.
-pub(crate) async fn extend(nodes: &[Arc<Node>], asked: &Asked, grant: &Grant) -> Result<Instant, Error> {
-    let begun = Instant::now();
-    let limit = begun + answer_within(asked);
-    let most = majority(nodes.len());
-    let mut extensions = ask(nodes.iter().enumerate(), move |node| {
-        let key = asked.key.clone();
-        let (extend, raise) = (asked.extend(&grant.owner, grant.fence), asked.raise(&grant.owner, grant.fence));
-        async move {
-            let held = yes(&node.vote(&key, &extend, limit).await?);
-            // One that was late when the fence was agreed on follows now.
-            Ok(held || yes(&node.vote(&key, &raise, limit).await?))
-        }
-    });
-    let answers = count(&mut extensions, most, |held| *held).await;
-    let held = answers.iter().filter(|(_, answer)| matches!(answer, Ok(true))).count();
-    let lost = answers.iter().filter(|(_, answer)| matches!(answer, Ok(false))).count();
-    let until = valid_until(begun, asked);
-    if lost >= most {
-        Err(Error::NotHeld)
-    } else if held >= most && until > Instant::now() {
-        Ok(until)
-    } else {
-        Err(Error::NoQuorum)
-    }
-}
-
-/// Gives it back at all: whether most held it. Those that are late are seen to in the background.
-pub(crate) async fn release(nodes: &[Arc<Node>], asked: &Asked, owner: &str) -> Result<Released, Error> {
-    let most = majority(nodes.len());
-    let limit = Instant::now() + answer_within(asked);
-    let mut releases = ask(nodes.iter().enumerate(), move |node| {
-        let (asked, owner) = (asked.clone(), owner.to_owned());
-        async move {
-            let released = timeout_at(limit.into(), release_at(&node, &asked, &owner)).await;
-            released.unwrap_or(Err(Error::NoQuorum))
-        }
-    });
-    let answers = count(&mut releases, most, |released| *released != Released::NotHeld).await;
-    if !releases.is_empty() {
-        tokio::spawn(async move { while releases.next().await.is_some() {} });
-    }
-    let told = |what| answers.iter().filter(|(_, answer)| matches!(answer, Ok(released) if *released == what)).count();
-    let (held, unsure, not_held) = (told(Released::Held), told(Released::Unsure), told(Released::NotHeld));
-    if held >= most {
-        Ok(Released::Held)
-    } else if not_held >= most {
-        Ok(Released::NotHeld)
-    } else if held + unsure >= most {
-        Ok(Released::Unsure)
-    } else {
-        Err(Error::NoQuorum)
-    }
-}
-
-/// Returns when a server says that its hold may have ended; never if none can be asked.
-pub(crate) async fn watch(nodes: &[Arc<Node>], asked: &Asked, owner: &str) {
-    let mut watches: FuturesUnordered<_> = nodes.iter().map(|node| node.watch(asked, owner)).collect();
-    let mut gone = 0;
-    while let Some(seen) = watches.next().await {
-        match seen {
-            Seen::Changed => return,
-            // One that has no hold will hear of none.
-            Seen::Gone => gone += 1,
-        }
-        if gone >= majority(nodes.len()) {
-            return;
-        }
-    }
-    std::future::pending::<()>().await;
-}
-
-/// Questions under way, each to the server with that number.
-type Asks<T> = FuturesUnordered<BoxFuture<'static, (usize, Result<T, Error>)>>;
-
-/// A question to each of these servers.
-fn ask<'a, T, F>(nodes: impl Iterator<Item = (usize, &'a Arc<Node>)>, ask: impl Fn(Arc<Node>) -> F) -> Asks<T>
+/// Runs `command` for each of these servers, which are given with their indexes.
+fn send_each<'a, T, F>(
+    servers: impl Iterator<Item = (usize, &'a Arc<Endpoint>)>,
+    command: impl Fn(Arc<Endpoint>) -> F,
+) -> PendingReplies<T>
 where
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    nodes.map(|(at, node)| ask(Arc::clone(node)).map(move |answer| (at, answer)).boxed()).collect()
+    servers.map(|(index, server)| command(Arc::clone(server)).map(move |reply| (index, reply)).boxed()).collect()
 }
 
-/// The answers, until so many have said yes and the others had as long again, or so many have answered and cannot all say yes.
-async fn count<T>(asks: &mut Asks<T>, most: usize, is_yes: impl Fn(&T) -> bool) -> Vec<(usize, Result<T, Error>)> {
+/// Collects replies until the outcome is known. That is when `needed` servers have agreed and the rest had as much time
+/// again, or when `needed` servers have answered and too few can still agree.
+async fn collect_votes<T>(
+    pending: &mut PendingReplies<T>,
+    needed: usize,
+    agrees: impl Fn(&T) -> bool,
+) -> Vec<(usize, Result<T, Error>)> {
     let begun = Instant::now();
-    let mut answers = Vec::new();
-    let (mut agreed, mut answered, mut end) = (0, 0, None);
-    while agreed + asks.len() >= most || answered < most {
-        if agreed >= most {
-            end.get_or_insert_with(|| Instant::now() + begun.elapsed().max(GRACE_MIN));
+    let mut votes = Vec::new();
+    let (mut agreed, mut answered, mut deadline) = (0, 0, None);
+    while agreed + pending.len() >= needed || answered < needed {
+        if agreed >= needed {
+            deadline.get_or_insert_with(|| Instant::now() + begun.elapsed().max(GRACE_MIN));
         }
-        let next = match end {
-            None => asks.next().await,
-            Some(end) => timeout_at(tokio::time::Instant::from_std(end), asks.next()).await.unwrap_or(None),
+        let next = match deadline {
+            None => pending.next().await,
+            Some(deadline) => timeout_at(deadline.into(), pending.next()).await.unwrap_or(None),
         };
-        let Some((at, answer)) = next else { break };
-        agreed += usize::from(answer.as_ref().is_ok_and(&is_yes));
-        answered += usize::from(answer.is_ok());
-        answers.push((at, answer));
+        let Some((index, reply)) = next else { break };
+        agreed += usize::from(reply.as_ref().is_ok_and(&agrees));
+        answered += usize::from(reply.is_ok());
+        votes.push((index, reply));
     }
-    answers
+    votes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// No more than `limit` can have a majority, and one more at each server would let in more than that.
+    /// No more than `limit` owners can have a majority, and one more place at each server would let in more than that.
     #[test]
-    fn limits_of_servers_keep_the_limit_of_the_quorum() {
+    fn limits_of_the_servers_keep_the_limit_of_the_quorum() {
         for servers in [3, 5, 7, 9] {
             for limit in (1..100).chain([999_999, 1_000_000]) {
                 let most = |each: u32| u64::from(each) * servers as u64 / majority(servers) as u64;
-                let each = limit_of_each(limit, servers);
+                let each = limit_per_server(limit, servers);
                 assert!(each >= 1 && most(each) <= u64::from(limit), "{limit} over {servers}: {each}");
                 assert!(most(each + 1) > u64::from(limit), "{limit} over {servers}: {each}");
             }
         }
-        assert_eq!([2, 3, 10].map(|limit| limit_of_each(limit, 3)), [1, 2, 7]);
+        assert_eq!([2, 3, 10].map(|limit| limit_per_server(limit, 3)), [1, 2, 7]);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use redis_lock_client::{Error, Lock, Locks};
+use redis_lock_client::{Error, Locks};
 use support::{until, Server, PRIMARY};
 use tokio::time::timeout;
 
@@ -27,15 +27,15 @@ fn allow(server: &Server, rights: &str) {
     assert_eq!(server.cmd(&rule.collect::<Vec<_>>()), "OK");
 }
 
-fn app(server: &Server) -> Lock {
-    Lock::server(&format!("redis://app:word@127.0.0.1:{}", server.port())).unwrap()
+fn app(server: &Server) -> Locks {
+    Locks::server(&format!("redis://app:word@127.0.0.1:{}", server.port())).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_or_missing_password_is_told_at_once() {
     let server = with_password();
     for (before_host, code) in [("", "NOAUTH"), (":wrong@", "WRONGPASS"), ("app:wrong@", "WRONGPASS")] {
-        let lock = Lock::server(&format!("redis://{before_host}127.0.0.1:{}", server.port())).unwrap();
+        let lock = Locks::server(&format!("redis://{before_host}127.0.0.1:{}", server.port())).unwrap();
         let refused = timeout(SOON, lock.key("k").acquire(LONG)).await.expect("not tried again");
         match refused.map(|_| ()) {
             Err(Error::Server(error)) => {
@@ -44,7 +44,7 @@ async fn wrong_or_missing_password_is_told_at_once() {
             other => panic!("{other:?}"),
         }
     }
-    let lock = Lock::server(&format!("redis://:secret@127.0.0.1:{}/3", server.port())).unwrap();
+    let lock = Locks::server(&format!("redis://:secret@127.0.0.1:{}/3", server.port())).unwrap();
     let guard = lock.key("k").acquire(SOON).await.unwrap();
     assert!(server.info_field("keyspace", "db3").starts_with("keys=1"), "in the database that the URL names");
     guard.release().await.unwrap();
@@ -102,10 +102,10 @@ async fn primary_is_asked_with_its_own_user_and_in_its_database() {
         format!("redis://:watchword@127.0.0.1:{}", sentinel.port()),
     ];
     let urls = || urls.iter().map(String::as_str);
-    let locks = Lock::sentinel_with(urls(), PRIMARY, "redis://app:word@primary/2").unwrap();
+    let locks = Locks::sentinel_with(urls(), PRIMARY, "redis://app:word@primary/2").unwrap();
     let guard = timeout(SOON, locks.key("k").lease(LONG).acquire(SOON)).await.unwrap().unwrap();
     assert!(server.info_field("keyspace", "db2").starts_with("keys=1"));
     guard.release().await.unwrap();
-    let without = Lock::sentinel(urls(), PRIMARY).unwrap();
+    let without = Locks::sentinel(urls(), PRIMARY).unwrap();
     assert!(matches!(timeout(SOON, without.key("k").acquire(LONG)).await.unwrap(), Err(Error::Server(_))));
 }

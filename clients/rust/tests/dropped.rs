@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_lock_client::{Lock, Locks, Quorum, Request};
+use redis_lock_client::{Locks, Request};
 use relay::Relay;
 use support::{until, Server, Value};
 use tokio::runtime::Runtime;
@@ -20,7 +20,7 @@ const SHORT: Duration = Duration::from_millis(600);
 const ROUNDS: u32 = 300;
 
 fn k(port: u16) -> Request {
-    Lock::server(&format!("redis://127.0.0.1:{port}")).unwrap().key("k").lease(LONG)
+    Locks::server(&format!("redis://127.0.0.1:{port}")).unwrap().key("k").lease(LONG)
 }
 
 fn is_free(server: &Server) -> bool {
@@ -105,7 +105,7 @@ async fn request_may_be_dropped_at_any_point() {
 async fn request_to_a_quorum_may_be_dropped_at_any_point() {
     let servers = [(); 3].map(|()| Server::start());
     let urls = servers.each_ref().map(|server| format!("redis://127.0.0.1:{}", server.port()));
-    let quorum = Quorum::servers(urls.iter().map(String::as_str)).unwrap();
+    let quorum = Locks::quorum(urls.iter().map(String::as_str)).unwrap();
     drop_at_random_points(quorum.key("k").lease(LONG), &servers).await;
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use redis_lock_client::{Error, Lock, Locks};
+use redis_lock_client::{Error, Locks};
 use support::{until, Cluster, Server, Watched, PRIMARY};
 use tokio::time::timeout;
 
@@ -22,7 +22,7 @@ fn waiters(server: &Server) -> i64 {
 async fn waiter_follows_the_sentinels_to_the_new_primary() {
     let watched = Watched::start(2);
     let urls = watched.urls();
-    let locks = Lock::sentinel(urls.iter().map(String::as_str), PRIMARY).unwrap();
+    let locks = Locks::sentinel(urls.iter().map(String::as_str), PRIMARY).unwrap();
     let held = locks.key("k").lease(LONG).acquire(SOON).await.unwrap();
     assert_eq!(watched.server(0).cmd(&["WAIT", "2", "10000"]), 2);
     let request = locks.key("k").lease(LONG);
@@ -45,7 +45,7 @@ async fn waiter_follows_the_sentinels_to_the_new_primary() {
 async fn hold_is_renewed_at_the_new_primary_when_the_old_one_stands_still() {
     let watched = Watched::start(1);
     let urls = watched.urls();
-    let locks = Lock::sentinel(urls.iter().map(String::as_str), PRIMARY).unwrap();
+    let locks = Locks::sentinel(urls.iter().map(String::as_str), PRIMARY).unwrap();
     let held = locks.key("k").lease(Duration::from_secs(12)).acquire(SOON).await.unwrap();
     assert_eq!(watched.server(0).cmd(&["WAIT", "1", "10000"]), 1);
     watched.server(0).sigstop();
@@ -70,10 +70,10 @@ async fn waiter_in_a_cluster_follows_a_slot_that_moves_and_a_replica_that_takes_
     let to = (from + 1) % 3;
     // It starts at a node that has not the slot.
     let seed = format!("redis://127.0.0.1:{}", cluster.node(to).port());
-    let locks = Lock::cluster([seed.as_str()]).unwrap();
+    let locks = Locks::cluster([seed.as_str()]).unwrap();
     let held = locks.key(key).lease(LONG).acquire(SOON).await.unwrap();
     // Who asked for one server is told, and not kept waiting.
-    match timeout(SOON, Lock::server(&seed).unwrap().key(key).acquire(LONG)).await.unwrap().map(|_| ()) {
+    match timeout(SOON, Locks::server(&seed).unwrap().key(key).acquire(LONG)).await.unwrap().map(|_| ()) {
         Err(Error::Server(error)) => assert_eq!(error.code(), Some("MOVED")),
         other => panic!("{other:?}"),
     }

@@ -8,7 +8,7 @@ mod relay;
 use std::time::{Duration, Instant};
 
 use independent::{of_ports, quorum, servers, with_clocks};
-use redis_lock_client::{Error, Locks, Quorum, Request};
+use redis_lock_client::{Error, Locks, Request};
 use relay::Relay;
 use support::{until, Server, Value};
 use tokio::time::timeout;
@@ -41,9 +41,9 @@ fn put_ahead(server: &Server) {
 #[test]
 fn quorum_needs_an_odd_number_of_servers_from_three_on() {
     for urls in [vec![], vec!["redis://a"], vec!["redis://a"; 2], vec!["redis://a"; 4]] {
-        assert!(matches!(Quorum::servers(urls), Err(Error::Invalid(_))));
+        assert!(matches!(Locks::quorum(urls), Err(Error::Invalid(_))));
     }
-    assert!(matches!(Quorum::servers(["redis://a", "redis://b", "redis://a/1"]), Err(Error::Invalid(_))));
+    assert!(matches!(Locks::quorum(["redis://a", "redis://b", "redis://a/1"]), Err(Error::Invalid(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +208,7 @@ async fn limit_is_kept_by_clients_that_reach_different_majorities() {
             }
             let urls = servers.iter().map(|server| format!("redis://{user}:word@127.0.0.1:{}", server.port()));
             let urls: Vec<String> = urls.collect();
-            let quorum = Quorum::servers(urls.iter().map(String::as_str)).unwrap();
+            let quorum = Locks::quorum(urls.iter().map(String::as_str)).unwrap();
             match quorum.key("k").lease(LONG).counted(limit).acquire(Duration::from_millis(300)).await {
                 Ok(guard) => guards.push(guard),
                 Err(Error::NotAcquired) => {}

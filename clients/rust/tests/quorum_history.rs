@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use independent::{quorum, servers};
-use redis_lock_client::{Guard, Locks, Request};
+use redis_lock_client::{Guard, Request};
 use support::{judge, until, Grant, Server};
 
 const LEASE: Duration = Duration::from_millis(1000);

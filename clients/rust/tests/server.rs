@@ -6,7 +6,7 @@ mod relay;
 
 use std::time::{Duration, Instant};
 
-use redis_lock_client::{Error, Lock, Locks, Request};
+use redis_lock_client::{Error, Locks, Request};
 use relay::Relay;
 use support::{until, Server, Value};
 use tokio::time::timeout;
@@ -17,8 +17,8 @@ const LONG: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(600);
 
-fn lock(port: u16) -> Lock {
-    Lock::server(&format!("redis://127.0.0.1:{port}")).unwrap()
+fn lock(port: u16) -> Locks {
+    Locks::server(&format!("redis://127.0.0.1:{port}")).unwrap()
 }
 
 fn k(server: &Server) -> Request {

@@ -3,7 +3,7 @@
 // Each test file needs a part of it.
 #![allow(dead_code)]
 
-use redis_lock_client::Quorum;
+use redis_lock_client::Locks;
 use support::{skip, Server};
 
 pub fn servers(count: usize) -> Vec<Server> {
@@ -11,13 +11,13 @@ pub fn servers(count: usize) -> Vec<Server> {
 }
 
 /// A client of its own: it shares connections with nobody.
-pub fn quorum(servers: &[Server]) -> Quorum {
+pub fn quorum(servers: &[Server]) -> Locks {
     of_ports(servers.iter().map(Server::port))
 }
 
-pub fn of_ports(ports: impl IntoIterator<Item = u16>) -> Quorum {
+pub fn of_ports(ports: impl IntoIterator<Item = u16>) -> Locks {
     let urls: Vec<String> = ports.into_iter().map(|port| format!("redis://127.0.0.1:{port}")).collect();
-    Quorum::servers(urls.iter().map(String::as_str)).unwrap()
+    Locks::quorum(urls.iter().map(String::as_str)).unwrap()
 }
 
 /// Servers with clocks that are off by so many seconds; `None` (and said so) where the module does not see it.
