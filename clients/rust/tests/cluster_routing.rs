@@ -1,4 +1,4 @@
-//! The cluster client of the `redis` crate sends LOCK.* commands to the node that has the key, without being told of them.
+//! The cluster client of the `redis` crate routes LOCK.* commands by their key without any configuration.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,8 +6,8 @@ use redis::cluster::{ClusterClient, ClusterConnection};
 use redis::{cmd, Value};
 use support::Cluster;
 
-/// How often the nodes sent a client elsewhere.
-fn redirects(cluster: &Cluster) -> usize {
+/// The number of redirections that the nodes have sent.
+fn redirections(cluster: &Cluster) -> usize {
     let count = |n: usize| {
         let errors = cluster.node(n).info("errorstats");
         let of = |name: &str| errors.get(name)?.strip_prefix("count=")?.parse::<usize>().ok();
@@ -22,7 +22,7 @@ fn connect(cluster: &Cluster) -> ClusterConnection {
 }
 
 #[test]
-fn every_command_goes_straight_to_the_node_of_its_key() {
+fn every_command_goes_directly_to_the_node_of_its_key() {
     let cluster = Cluster::start(3, 0);
     let mut client = connect(&cluster);
     for n in 0..30 {
@@ -38,15 +38,15 @@ fn every_command_goes_straight_to_the_node_of_its_key() {
         assert!(matches!(ask("LOCK.INFO"), Value::Array(_)));
         assert_eq!(ask("LOCK.RELEASE a"), Value::Int(1));
     }
-    assert_eq!(redirects(&cluster), 0);
+    assert_eq!(redirections(&cluster), 0);
     for n in 0..3 {
-        assert!(cluster.node(n).info_number("redislock", "redislock_grants_at_once") > 0, "node {n} has its share");
+        assert!(cluster.node(n).info_number("redislock", "redislock_grants_at_once") > 0, "node {n} has granted locks");
     }
 }
 
-/// It follows a redirect once, and knows the new node from then on.
+/// The client follows one redirection, and knows the new node from then on.
 #[test]
-fn it_follows_a_lock_whose_slot_moved() {
+fn client_follows_a_lock_whose_slot_has_moved() {
     let cluster = Cluster::start(3, 0);
     let mut client = connect(&cluster);
     let fence: i64 = cmd("LOCK.ACQUIRE").arg("k").arg("a").query(&mut client).unwrap();
@@ -56,5 +56,5 @@ fn it_follows_a_lock_whose_slot_moved() {
         let (still, _): (i64, i64) = cmd("LOCK.CHECK").arg("k").arg("a").query(&mut client).unwrap();
         assert_eq!(still, fence);
     }
-    assert_eq!(redirects(&cluster), 1);
+    assert_eq!(redirections(&cluster), 1);
 }

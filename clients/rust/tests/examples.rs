@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! The examples run without errors and leave nothing behind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
