@@ -70,7 +70,7 @@ fn finds_files_that_are_too_long() {
     assert_eq!(with_a(&fits), [""; 0]);
     assert_eq!(with_a(&long), [start("src/a.rs")]);
     let base = [LIB, ("src/a.rs", ""), ("src/redis.rs", "")];
-    for file in ["benches/b.rs", "tools/x/src/y.rs", "client/src/z.rs", "build.rs", "src/redis/latest.rs"] {
+    for file in ["benches/b.rs", "tools/x/src/y.rs", "clients/rust/src/z.rs", "build.rs", "src/redis/latest.rs"] {
         let mut files = base.to_vec();
         if file.starts_with("src/") {
             files[2].1 = "mod latest;";
@@ -78,7 +78,7 @@ fn finds_files_that_are_too_long() {
         assert_eq!(findings(&[files.clone(), vec![(file, fits.as_str())]].concat()), [""; 0]);
         assert_eq!(findings(&[files, vec![(file, long.as_str())]].concat()), [start(file)]);
     }
-    for file in ["tests/t.rs", "tests/soak/deep/t.rs", "client/tests/t.rs", "benches/tests.rs", "x/some_tests.rs"] {
+    for file in ["tests/t.rs", "tests/soak/deep/t.rs", "clients/rust/tests/t.rs", "benches/tests.rs", "x/some_tests.rs"] {
         let files = |text| [base.to_vec(), vec![(file, text)]].concat();
         assert_eq!(findings(&files(fits_tests.as_str())), [""; 0]);
         assert_one(
