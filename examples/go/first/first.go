@@ -17,6 +17,6 @@ func withLock(ctx context.Context, client *redis.Client, key string, write func(
 	} else if err != nil {
 		return err
 	}
-	defer client.Do(ctx, "LOCK.RELEASE", key, owner, "FENCE", fence)
+	defer client.Do(context.WithoutCancel(ctx), "LOCK.RELEASE", key, owner, "FENCE", fence)
 	return write(fence) // the resource rejects an older fence than it has seen
 }

@@ -1,6 +1,7 @@
 package first
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -51,5 +52,24 @@ func TestLockIsHeldDuringTheWriteAndFreeAfterIt(t *testing.T) {
 	}
 	if fences[0] >= fences[1] || fences[1] >= fences[2] {
 		t.Errorf("fences do not rise: %v", fences)
+	}
+}
+
+func TestLockIsReleasedAlthoughTheContextWasCancelled(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Minute})
+	defer client.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := withLock(ctx, client, "door", func(int64) error {
+		cancel()
+		return ctx.Err()
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if client.Exists(t.Context(), "door").Val() != 0 {
+		t.Error("the lock is held after the write")
 	}
 }
