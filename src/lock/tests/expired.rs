@@ -152,7 +152,7 @@ fn requests_find_a_free_lock_when_all_leases_have_expired() {
     }
 }
 
-/// Any input.
+/// Generates any input.
 fn input() -> impl Strategy<Value = Input> {
     let mode = prop_oneof![
         2 => Just(Mode::Exclusive),

@@ -34,16 +34,22 @@ fn raise_option() -> impl Strategy<Value = RaiseOption> {
     prop_oneof![2 => Just(NoRaise), 1 => Just(RaiseBelow), 3 => Just(RaiseToLargest), 2 => Just(RaiseAbove)]
 }
 
-/// Any event.
+/// The arguments of a LOCK.ACQUIRE: client, mode, lease in milliseconds, session.
+fn acquire() -> impl Strategy<Value = (Client, ModeOption, u64, SessionOption)> {
+    (client(), mode_option(), 1..6u64, session_option())
+}
+
+/// Generates any event. Those that matter most are the most frequent ones.
 pub fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        5 => (client(), mode_option(), 1..6u64, session_option()).prop_map(|(client, mode_option, lease, session_option)| Try(client, mode_option, lease, session_option)),
-        4 => (client(), mode_option(), 1..6u64, session_option()).prop_map(|(client, mode_option, lease, session_option)| Wait(client, mode_option, lease, session_option, 0)),
-        6 => (client(), mode_option(), 1..6u64, session_option(), 1..6u64)
-            .prop_map(|(client, mode_option, lease, session_option, timeout)| Wait(client, mode_option, lease, session_option, timeout)),
-        4 => (client(), fence_option()).prop_map(|(client, fence_option)| Release(client, fence_option)),
-        3 => (client(), fence_option()).prop_map(|(client, fence_option)| Downgrade(client, fence_option)),
-        5 => (client(), 0..6u64, fence_option(), raise_option()).prop_map(|(client, lease, fence_option, raise_option)| Extend(client, lease, fence_option, raise_option)),
+        5 => acquire().prop_map(|(client, mode, lease, session)| Try(client, mode, lease, session)),
+        4 => acquire().prop_map(|(client, mode, lease, session)| Wait(client, mode, lease, session, 0)),
+        6 => (acquire(), 1..6u64)
+            .prop_map(|((client, mode, lease, session), timeout)| Wait(client, mode, lease, session, timeout)),
+        4 => (client(), fence_option()).prop_map(|(client, fence)| Release(client, fence)),
+        3 => (client(), fence_option()).prop_map(|(client, fence)| Downgrade(client, fence)),
+        5 => (client(), 0..6u64, fence_option(), raise_option())
+            .prop_map(|(client, lease, fence, raise)| Extend(client, lease, fence, raise)),
         2 => (0..3usize).prop_map(Leave),
         5 => (0..3usize).prop_map(Delivered),
         4 => (0..3usize).prop_map(Undelivered),
@@ -55,7 +61,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         2 => Just(Advance),
         2 => Just(RunTimer),
         1 => Just(Remove),
-        2 => (client(), mode_option(), 1..6u64).prop_map(|(client, mode_option, lease)| Restore(client, mode_option, lease)),
+        2 => (client(), mode_option(), 1..6u64).prop_map(|(client, mode, lease)| Restore(client, mode, lease)),
     ]
 }
 

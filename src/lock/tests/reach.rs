@@ -36,7 +36,7 @@ enum HoldState {
     SharedSameFence,
 }
 
-/// All of them.
+/// Every [`HoldState`].
 const HOLD_STATES: [HoldState; 10] = [
     HoldState::Free,
     HoldState::Exclusive,
@@ -75,7 +75,7 @@ enum QueueState {
     OwnerTwice,
 }
 
-/// All of them.
+/// Every [`QueueState`].
 const QUEUE_STATES: [QueueState; 10] = [
     QueueState::Empty,
     QueueState::EmptyInFlight,

@@ -23,7 +23,7 @@ enum Operation {
     NotHeld(u64, u32),
 }
 
-/// Any operation.
+/// Generates any operation.
 fn operation() -> impl Strategy<Value = Operation> {
     let client = prop::sample::select(Client::ALL.to_vec());
     prop_oneof![
