@@ -14,6 +14,6 @@ mod lock;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 
-mod proportion;
+mod memory;
 
-pub use proportion::in_proportion;
+pub use memory::with_memory_limit;

@@ -1,7 +1,7 @@
 //! The target `arguments`: a command and its arguments, as any client may send them.
 //!
-//! The bytes are lines. The first letter of the first line chooses the command (A: LOCK.ACQUIRE, R: LOCK.RELEASE, E:
-//! LOCK.EXTEND, all others: LOCK.CHECK), and every other line is an argument.
+//! The bytes are lines, and every line but the first is an argument. The first letter of the first line chooses the
+//! command. A stands for LOCK.ACQUIRE, R for LOCK.RELEASE, E for LOCK.EXTEND, and any other byte for LOCK.CHECK.
 
 use super::NOW;
 use crate::lock::{Fence, FenceClock, Millis, Mode, OwnerRef};

@@ -41,7 +41,7 @@ pub fn decode(bytes: &[u8]) {
             bytes.get(1..).is_some_and(|bytes| bytes.starts_with(&count)),
             "the number of holders is not the one in the bytes"
         );
-        assert_comes_back(&holders);
+        assert_round_trip(&holders);
         holders.iter().for_each(|(_, hold)| assert_inherited(hold));
     }
     if let Ok(holders) = payload {
@@ -71,7 +71,7 @@ fn encoded(holders: &Holders, now: Now) -> Vec<u8> {
 
 /// Panics unless the holders can be written and read again as they are. Only one difference is allowed: if a grant
 /// seems to be later than the beginning of its lease, it is read as having happened then.
-fn assert_comes_back(holders: &Holders) {
+fn assert_round_trip(holders: &Holders) {
     let bytes = encoded(holders, NOW);
     let again = decode_lock(&bytes, NOW, Trust::OwnData).expect("a stored form that was written can be read");
     assert_eq!(encoded(&again, NOW), bytes, "the same lock has different bytes");

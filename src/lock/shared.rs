@@ -1,10 +1,10 @@
 //! The shared holders of one lock.
 //!
-//! Most locks have few, which are kept in a list. More than [`FEW_MAX`] are kept in trees, so that every operation on one of a
-//! million takes O(log n).
+//! Most locks have few, which are kept in a list. More than [`FEW_MAX`] are kept in trees, so that every operation on
+//! one of a million takes O(log n).
 //!
-//! When the leases of many holders expire together, [`SharedHolders::exclude_expired`] excludes them at once. They are then taken
-//! out a few at a time, while the lock serves others.
+//! When the leases of many holders expire together, [`SharedHolders::exclude_expired`] excludes them at once. They are
+//! then taken out a few at a time, while the lock serves others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -114,8 +114,9 @@ impl SharedHolders {
 
     /// Excludes expired holds: they no longer count, though they are still here until a step ends them.
     ///
-    /// In a list all holds stay in force, because one step ends more than fit into it. Linear in the holds that expired since
-    /// the last call, or in those that did not expire, whichever are fewer. Mostly the leases of many holders expire together.
+    /// In a list all holds stay in force, because one step ends more than fit into it. Linear in the holds that expired
+    /// since the last call, or in those that did not expire, whichever are fewer. Mostly the leases of many holders
+    /// expire together.
     pub fn exclude_expired(&mut self, now: Steady) {
         match &mut self.0 {
             Kept::Few(_) => {}
@@ -158,8 +159,8 @@ impl SharedHolders {
 
     /// When the next step is due: as soon as a lease expires.
     ///
-    /// If some holds are excluded already, nothing depends on the step. Then it is due as if those holds had expired when they
-    /// were excluded, so that other locks, whose leases have expired meanwhile, come first.
+    /// If some holds are excluded already, nothing depends on the step. Then it is due as if those holds had expired
+    /// when they were excluded, so that other locks, whose leases have expired meanwhile, come first.
     pub fn due(&self) -> Option<Steady> {
         let excluded_until = match &self.0 {
             Kept::Many(trees) if trees.excluded > 0 => trees.excluded_until,

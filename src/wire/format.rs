@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_lock_is_read_as_it_was_written_and_an_effect_has_a_change() {
+    fn a_freed_lock_is_read_as_it_was_written_and_an_empty_effect_is_refused() {
         let mut effect = Vec::new();
         EffectWriter::begin(&mut effect, NOW).freed();
         assert_eq!(decode_effect(&effect, NOW), Ok(vec![Change::Freed]));

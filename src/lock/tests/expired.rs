@@ -39,6 +39,7 @@ struct Lock {
     holders: Holders,
     queue: WaitQueue,
     fences: FenceClock,
+    /// The number of tickets that were given.
     tickets: u64,
     effects_so_far: Vec<Effect>,
 }

@@ -63,11 +63,17 @@ pub struct Record {
 
 /// The check of one step. It applies the effects to `record` one by one.
 struct Observer<'a> {
+    /// The lock before the step.
     before: &'a Harness,
+    /// What happened.
     event: Event,
+    /// The reply and the effects.
     step: &'a Outcome,
+    /// The time after the event.
     now: Steady,
+    /// The lock after the step.
     after: &'a Harness,
+    /// The record before the step, and once all effects are applied, the one after it.
     record: Record,
     /// The clients whose holds the step changed. The holds of all others must stay as they were.
     affected: Vec<Client>,
@@ -406,7 +412,7 @@ impl Observer<'_> {
         }
     }
 
-    /// The queue has the waiters of the record, and nobody in it could be served, except if the step reached its limit.
+    /// The queue has the waiters of the record, and no waiter in it could be served unless the step reached its limit.
     fn waiters(&mut self) {
         let Observer { before, event, now, after, ref mut record, .. } = *self;
         after.queue.assert_sound();

@@ -25,7 +25,7 @@
 //!           wait B 7 <3         ask for the lock and wait up to 3 ms
 //!           release A #10       with a fence; `downgrade A #10` likewise
 //!           extend A 7 #10 >500 set the lease to 7 ms if the fence is 10, and raise the fence to 500
-//!           close A @1          session 1 closes; does A's hold end?
+//!           close A @1          end A's hold if it is bound to session 1, which has closed
 //!           delivered 10 1      the answer with hold 10 to ticket 1 has arrived; `undelivered 10 1`: it is lost
 //!           advance             a step without a request; `reconcile`: a step after a change from outside
 //!
@@ -54,6 +54,7 @@ pub struct Lock {
     holders: Holders,
     queue: WaitQueue,
     fences: FenceClock,
+    /// How many owners may hold the lock together.
     holders_max: usize,
 }
 

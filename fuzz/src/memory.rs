@@ -10,15 +10,15 @@ use crate::fuzz::Target;
 const PER_BYTE: usize = 512;
 /// How many bytes of memory a target may take for any input: 128 KiB for simulated servers, wait queues and error
 /// texts.
-const AT_LEAST: usize = 128 << 10;
+const PER_INPUT: usize = 128 << 10;
 
 /// Runs a target. Panics if it held more memory at any time than its input allows.
-pub fn in_proportion(target: Target, bytes: &[u8]) {
+pub fn with_memory_limit(target: Target, bytes: &[u8]) {
     let before = LIVE.load(Relaxed);
     MOST.store(before, Relaxed);
     target(bytes);
     let taken = MOST.load(Relaxed) - before;
-    assert!(taken <= AT_LEAST + PER_BYTE * bytes.len(), "{taken} bytes of memory for {} bytes of input", bytes.len());
+    assert!(taken <= PER_INPUT + PER_BYTE * bytes.len(), "{taken} bytes of memory for {} bytes of input", bytes.len());
 }
 
 /// The number of bytes that are allocated now.
