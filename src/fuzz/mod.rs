@@ -1,6 +1,6 @@
 //! The targets of the fuzzer. A target takes any bytes, and panics if the module breaks a promise.
 //!
-//! The fuzzer itself is in the folder `fuzz`, and docs/fuzzing.md explains how to run it. The targets are here, so that
+//! The fuzzer itself is in the folder `fuzz`, and docs/testing.md explains how to run it. The targets are here, so that
 //! the unit tests can replay the inputs that the fuzzer found.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
