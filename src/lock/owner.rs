@@ -18,12 +18,12 @@ pub struct Owner(SmallVec<[u8; 16]>);
 pub struct OwnerRef<'a>(&'a [u8]);
 
 impl<'a> OwnerRef<'a> {
-    /// `None` for an empty name or one of more than [`OWNER_LEN_MAX`] bytes.
+    /// An owner with this name; `None` if the name is empty or longer than [`OWNER_LEN_MAX`] bytes.
     pub fn new(name: &'a [u8]) -> Option<OwnerRef<'a>> {
         (1..=OWNER_LEN_MAX).contains(&name.len()).then_some(OwnerRef(name))
     }
 
-    /// The name.
+    /// The bytes of the name.
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
     }
@@ -35,12 +35,12 @@ impl<'a> OwnerRef<'a> {
 }
 
 impl Owner {
-    /// Sorts before every valid name, and is not one itself.
+    /// An empty name. It is not a valid one, and sorts before all that are.
     pub fn first() -> Owner {
         Owner(SmallVec::new())
     }
 
-    /// The name.
+    /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

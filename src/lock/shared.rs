@@ -1,9 +1,10 @@
 //! The shared holders of one lock.
 //!
-//! Most locks have few, which are kept in a list. More than [`FEW_MAX`] are kept in trees, so that every operation on one of a
-//! million takes O(log n). When the leases of many
-//! holders expire together, [`SharedHolders::exclude_expired`] excludes them at once. They are then taken out one by one
-//! while the lock serves others.
+//! Most locks have few, which are kept in a list. More than [`FEW_MAX`] are kept in trees, so that every operation on
+//! one of a million takes O(log n).
+//!
+//! When the leases of many holders expire together, [`SharedHolders::exclude_expired`] excludes them at once. They are
+//! then taken out a few at a time, while the lock serves others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -16,7 +17,7 @@ use super::time::Steady;
 /// How many holders are kept in a list. Tests cross this limit all the time.
 const FEW_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 12 };
 
-/// Sorts behind every hold that expires at the same moment.
+/// An id that is larger than that of every hold, to mark the end of a range of `(expiry, id)`.
 const LAST: HoldId = HoldId { fence: Fence::MAX, nth: u32::MAX };
 
 /// One shared holder.
@@ -26,6 +27,7 @@ pub struct SharedHold {
     pub hold: Hold,
     /// The limit that it asked for; `None` if it accepts any number of other holders.
     pub limit: Option<Limit>,
+    /// Tells the hold from others with the same fence, see [`HoldId::nth`].
     nth: u32,
 }
 
@@ -40,18 +42,23 @@ impl SharedHold {
 #[derive(Clone, Debug)]
 pub struct SharedHolders(Kept);
 
+/// How the holders are kept.
 #[derive(Clone, Debug)]
 enum Kept {
-    /// Sorted by id.
+    /// In a list, sorted by id.
     Few(Vec<SharedHold>),
+    /// In trees.
     Many(Box<Trees>),
 }
 
-/// Many shared holders: one tree for each question that is asked of them.
+/// Many shared holders: one tree for each way to look them up.
 #[derive(Clone, Debug, Default)]
 struct Trees {
+    /// The holds by id.
     holds: BTreeMap<HoldId, SharedHold>,
+    /// The id of each owner's hold.
     by_owner: BTreeMap<Owner, HoldId>,
+    /// The holds in the order in which they expire.
     expiries: BTreeSet<(Steady, HoldId)>,
     /// How many of the holds in force asked for each limit.
     limits: BTreeMap<Limit, usize>,
@@ -83,7 +90,7 @@ impl SharedHolders {
         }
     }
 
-    /// The holds in force, in no order. The others cost nothing, however many they are.
+    /// The holds in force, in no particular order. The time does not depend on the number of excluded holds.
     pub fn those_in_force(&self) -> impl Iterator<Item = &SharedHold> {
         let (all, trees) = match &self.0 {
             Kept::Many(trees) if trees.excluded > 0 => (None, Some(trees)),
@@ -107,8 +114,9 @@ impl SharedHolders {
 
     /// Excludes expired holds: they no longer count, though they are still here until a step ends them.
     ///
-    /// In a list all holds stay in force, because one step ends more than fit into it. Linear in the holds that expired since
-    /// the last call, or in those that did not expire, whichever are fewer. Mostly the leases of many holders expire together.
+    /// In a list all holds stay in force, because one step ends more than fit into it. Linear in the holds that expired
+    /// since the last call, or in those that did not expire, whichever are fewer. Mostly the leases of many holders
+    /// expire together.
     pub fn exclude_expired(&mut self, now: Steady) {
         match &mut self.0 {
             Kept::Few(_) => {}
@@ -125,7 +133,7 @@ impl SharedHolders {
         few.into_iter().flatten().chain(many.into_iter().flatten())
     }
 
-    /// The holder of this name.
+    /// The hold with this id.
     pub fn get(&self, id: HoldId) -> Option<&SharedHold> {
         match &self.0 {
             Kept::Few(few) => few.iter().find(|shared| shared.id() == id),
@@ -151,8 +159,8 @@ impl SharedHolders {
 
     /// When the next step is due: as soon as a lease expires.
     ///
-    /// If some holds are excluded already, nothing depends on the step. Then it is due as if those holds had expired when they
-    /// were excluded, so that other locks, whose leases have expired meanwhile, come first.
+    /// If some holds are excluded already, nothing depends on the step. Then it is due as if those holds had expired
+    /// when they were excluded, so that other locks, whose leases have expired meanwhile, come first.
     pub fn due(&self) -> Option<Steady> {
         let excluded_until = match &self.0 {
             Kept::Many(trees) if trees.excluded > 0 => trees.excluded_until,
@@ -322,7 +330,7 @@ impl Trees {
         self.excluded_until.is_none_or(|by| by < end)
     }
 
-    /// Where the holds in force begin in `expiries`.
+    /// The bound at which the holds in force begin in `expiries`.
     fn still_included(&self) -> Bound<(Steady, HoldId)> {
         self.excluded_until.map_or(Bound::Unbounded, |by| Bound::Excluded((by, LAST)))
     }

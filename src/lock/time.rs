@@ -1,22 +1,22 @@
-//! Time, which is always an argument of the rules: they never read a clock.
+//! Moments and lengths of time. The rules never read a clock: time is always an argument.
 
 use std::ops::Add;
 
-/// A length of time in whole milliseconds: a lease, a wait.
+/// A length of time in whole milliseconds, such as that of a lease or a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
 /// A moment on the server's steady (monotonic) clock, in microseconds.
 ///
-/// Its zero means nothing and it does not outlive the process: what is saved or replicated is translated to unix time
-/// at the edge. It is signed because a hold that came from a file may have begun before the clock's zero.
+/// Its zero has no meaning outside this process, so times are saved and replicated as unix time. It is signed, because
+/// a hold that was read from a file may have begun before the zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Steady(pub i64);
 
 impl Add<Millis> for Steady {
     type Output = Steady;
 
-    /// The moment that much later; a length beyond the clock's range ends at its far end.
+    /// The moment that much later, or the last moment of the clock if it is beyond the clock's range.
     fn add(self, length: Millis) -> Steady {
         let us = i64::try_from(length.0.saturating_mul(1000)).unwrap_or(i64::MAX);
         Steady(self.0.saturating_add(us))

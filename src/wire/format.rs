@@ -1,26 +1,35 @@
 //! The stored form (RDB, DUMP) and the replicated form (replicas, AOF) of a lock, version 1.
 //!
 //! ```text
-//! number   unsigned LEB128, shortest spelling
-//! owner    length (number), bytes
-//! hold     0 (byte: exclusive)                              | owner | fence | end | lease | grown
-//!        | 1 (byte: shared), limit (number, 0 = none)       | owner | fence | end | lease | grown
-//! stored   version (byte, 1) | how many holds (number) | hold ...
+//! number   unsigned LEB128 of at most 64 bits, in its shortest form
+//! owner    length (number, 1 to 1024) | bytes
+//! hold     0 (byte: exclusive)                       | owner | fence | end | lease | grown
+//!        | 1 (byte: shared) | limit (0: no limit)    | owner | fence | end | lease | grown
+//!          (limit, fence, end, lease and grown are numbers)
+//! stored   version (byte, 1) | count of holds (number) | hold ...
 //! effect   version (byte, 1) | change ...
 //! change   1 (byte: granted) | hold
 //!        | 2 (byte: changed) | hold
 //!        | 3 (byte: freed)
 //!        | 4 (byte: ended) | owner
 //! ```
-//! A change says that this hold runs now, and whether it began or goes on with another end, fence or mode. An exclusive hold
-//! replaces whatever was held, a shared one what its owner held. Or it says that an owner holds no more, or that nobody does.
-//! So an effect is as long as what changed, however many hold the lock. That the lock is free a plain DEL would say as well:
-//! but a DEL in the stream is an operator's, and tells a replica to look where the value went.
 //!
-//! `end` is unix time in milliseconds, `lease` the length last given in milliseconds, and `grown` says how long before
-//! `end - lease` the grant was. What travels is what was decided, never a request: a lease goes on where it is read and
-//! is not started anew. Times are translated to the reader's steady clock at once, and at no time is more than `lease`
-//! left, so clocks that differ can shorten a lease but not lengthen it beyond what was asked.
+//! # Changes
+//! An effect tells a replica what one step changed, so its length does not depend on the number of holders.
+//!
+//! * *granted* and *changed* carry a hold that the lock has from now on. Either the hold began, or it goes on with
+//!   another end, fence or mode. An exclusive hold replaces all holds, and a shared one replaces that of its owner.
+//! * *ended* names an owner that no longer holds the lock.
+//! * *freed* says that nobody holds the lock. A DEL would say that too, but a DEL in the replication stream is an
+//!   operator's: it makes a replica look for the key to which the value may have moved.
+//!
+//! # Times
+//! `end` is the moment at which the lease expires, in unix time in milliseconds. `lease` is the length that was last
+//! given to the lease, in milliseconds. `grown` is how many milliseconds before `end - lease` the hold was granted.
+//!
+//! A form holds what was decided, never a request: the lease goes on where it is read, and does not begin anew. The
+//! reader translates times to its own steady clock at once, and never lets more time be left than `lease`. So a clock
+//! that differs can shorten a lease, but cannot make it longer than what was asked for.
 
 use super::varint::{put_bytes, put_number, Reader};
 use super::LEASE_MAX_MS;
@@ -34,27 +43,31 @@ const KIND_CHANGED: u8 = 2;
 const KIND_FREED: u8 = 3;
 const KIND_ENDED: u8 = 4;
 
-/// How far ahead of the clock a fence may lie in a payload that somebody hands to RESTORE, in microseconds: one hour.
+/// How far a fence may be ahead of the wall clock in a payload of RESTORE: one hour, in microseconds.
 const PAYLOAD_FENCE_AHEAD_US: u64 = 60 * 60 * 1_000_000;
-/// The same on a replica, which must not refuse what its primary accepted: one day.
+/// How far a fence may be ahead of the wall clock in a RESTORE that a replica receives: one day, in microseconds. It is
+/// more than [`PAYLOAD_FENCE_AHEAD_US`], because a replica must not refuse what its primary accepted by another clock.
 const STREAM_FENCE_AHEAD_US: u64 = 24 * PAYLOAD_FENCE_AHEAD_US;
 
-/// Where bytes come from.
+/// Where a stored form comes from. That decides how strictly it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// This data set's own RDB or AOF, or the primary's: taken as it is, whatever the clock says.
+    /// The RDB file or the AOF of this server, or what its primary sends: a full synchronization, or an effect. It is
+    /// accepted whatever the clock shows.
     OwnData,
-    /// RESTORE on a replica: the primary let it in, by a clock that may differ; or somebody who may write here did.
+    /// A RESTORE that this replica receives from its primary, which accepted it by a clock that may differ, or from a
+    /// client of a writable replica.
     Stream,
-    /// RESTORE or MIGRATE: anybody may have made it.
+    /// A RESTORE from a client, or from a MIGRATE. Anybody may have made the bytes.
     Payload,
 }
 
-/// Bytes that are no lock, or none that may be let in.
+/// The bytes are malformed, or describe a lock that may not be accepted from where they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt;
 
-/// Appends the stored form of a held lock.
+/// Appends the stored form of a lock to `out`. The lock must have at least one holder, because a free lock is not
+/// stored.
 pub fn encode_lock(holders: &Holders, now: Now, out: &mut Vec<u8>) {
     out.push(VERSION);
     put_number(out, holders.len() as u64);
@@ -63,7 +76,10 @@ pub fn encode_lock(holders: &Holders, now: Now, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads a stored form. Holds whose leases have run out are read too; the rules end them.
+/// Reads a stored form. It may contain expired holds, which the next step of the lock ends.
+///
+/// An error is returned if the bytes are malformed, if an owner holds twice, if an exclusive hold is not alone, or if
+/// the lock breaks a limit that applies to bytes of this [`Trust`].
 pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corrupt> {
     let mut reader = Reader::new(bytes);
     if reader.byte() != Some(VERSION) {
@@ -72,8 +88,8 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
     let count = reader.number().ok_or(Corrupt)?;
     let mut holders = Holders::Free;
     for _ in 0..count {
-        let (mode, hold) = hold(&mut reader, now, trust).ok_or(Corrupt)?;
-        // Each owner once, and nobody beside an exclusive holder.
+        let (mode, hold) = read_hold(&mut reader, now, trust).ok_or(Corrupt)?;
+        // An owner may hold once, and an exclusive hold must be the only one.
         let has_place = match (&holders, mode) {
             (Holders::Free, _) => true,
             (Holders::Exclusive(_), _) | (Holders::Shared(_), Mode::Exclusive) => false,
@@ -91,40 +107,40 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
     (is_sound && count > 0 && reader.is_done()).then_some(holders).ok_or(Corrupt)
 }
 
-/// What an effect tells of a hold.
+/// What happened to the hold of a [`Change::Runs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// It began.
+    /// The hold began.
     Granted,
-    /// It goes on with another end, fence or mode.
+    /// The hold goes on with another end of its lease, another fence or another mode.
     Changed,
 }
 
-/// One change of a lock.
+/// One change of a lock, as an effect tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This hold runs now.
+    /// The lock has this hold now, which is held in this mode.
     Runs(ChangeKind, Mode, Hold),
-    /// This owner holds it no more.
+    /// This owner no longer holds the lock. Others may.
     Ended(Owner),
-    /// Nobody holds it.
+    /// Nobody holds the lock.
     Freed,
 }
 
-/// Writes an effect, change by change.
+/// Writes an effect, one change after the other. At least one must be written.
 pub struct EffectWriter<'a> {
     out: &'a mut Vec<u8>,
     now: Now,
 }
 
 impl EffectWriter<'_> {
-    /// Begins an effect at the end of `out`.
+    /// Begins an effect at the end of `out`. `now` is the time at which it happens.
     pub fn begin(out: &mut Vec<u8>, now: Now) -> EffectWriter<'_> {
         out.push(VERSION);
         EffectWriter { out, now }
     }
 
-    /// This hold runs now.
+    /// Writes that the lock has this hold now.
     pub fn runs(&mut self, kind: ChangeKind, mode: Mode, hold: &Hold) {
         self.out.push(match kind {
             ChangeKind::Granted => KIND_GRANTED,
@@ -133,19 +149,19 @@ impl EffectWriter<'_> {
         put_hold(self.out, mode, hold, self.now);
     }
 
-    /// This owner holds the lock no more; others do.
+    /// Writes that this owner no longer holds the lock, while others do.
     pub fn ended(&mut self, owner: OwnerRef) {
         self.out.push(KIND_ENDED);
         put_bytes(self.out, owner.as_bytes());
     }
 
-    /// Nobody holds the lock.
+    /// Writes that nobody holds the lock.
     pub fn freed(&mut self) {
         self.out.push(KIND_FREED);
     }
 }
 
-/// Reads an effect: at least one change.
+/// Reads an effect. An error is returned if the bytes are malformed or contain no change.
 pub fn decode_effect(bytes: &[u8], now: Now) -> Result<Vec<Change>, Corrupt> {
     let mut reader = Reader::new(bytes);
     if reader.byte() != Some(VERSION) || reader.is_done() {
@@ -153,14 +169,15 @@ pub fn decode_effect(bytes: &[u8], now: Now) -> Result<Vec<Change>, Corrupt> {
     }
     let mut changes = Vec::with_capacity(1);
     while !reader.is_done() {
-        changes.push(change(&mut reader, now).ok_or(Corrupt)?);
+        changes.push(read_change(&mut reader, now).ok_or(Corrupt)?);
     }
     Ok(changes)
 }
 
-fn change(reader: &mut Reader, now: Now) -> Option<Change> {
+/// Reads one change. `None` if the bytes are malformed.
+fn read_change(reader: &mut Reader, now: Now) -> Option<Change> {
     let runs = |reader: &mut Reader, kind| {
-        hold(reader, now, Trust::OwnData).map(|(mode, hold)| Change::Runs(kind, mode, hold))
+        read_hold(reader, now, Trust::OwnData).map(|(mode, hold)| Change::Runs(kind, mode, hold))
     };
     match reader.byte()? {
         KIND_GRANTED => runs(reader, ChangeKind::Granted),
@@ -171,8 +188,9 @@ fn change(reader: &mut Reader, now: Now) -> Option<Change> {
     }
 }
 
+/// Appends a hold.
 fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
-    let end = unix_ms(hold.expires_at, now);
+    let end = to_unix_ms(hold.expires_at, now);
     let begun = end.saturating_sub(hold.lease.0);
     match mode {
         Mode::Exclusive => out.push(MODE_EXCLUSIVE),
@@ -185,10 +203,11 @@ fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
     put_number(out, hold.fence.get());
     put_number(out, end);
     put_number(out, hold.lease.0);
-    put_number(out, begun.saturating_sub(unix_ms(hold.since, now)));
+    put_number(out, begun.saturating_sub(to_unix_ms(hold.since, now)));
 }
 
-fn hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
+/// Reads a hold. `None` if the bytes are malformed, or if a time or the fence is too far ahead of the clock.
+fn read_hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
     let mode = match reader.byte()? {
         MODE_EXCLUSIVE => Mode::Exclusive,
         MODE_SHARED => match reader.number()? {
@@ -202,7 +221,7 @@ fn hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
     let end_ms = reader.number()?;
     let lease = Millis(reader.number().filter(|ms| (1..=LEASE_MAX_MS).contains(ms))?);
     let since_ms = end_ms.saturating_sub(lease.0).saturating_sub(reader.number()?);
-    let end = steady(end_ms, now);
+    let end = from_unix_ms(end_ms, now);
     let ahead_us = match trust {
         Trust::OwnData => None,
         Trust::Stream => Some(STREAM_FENCE_AHEAD_US),
@@ -212,20 +231,21 @@ fn hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
     if ahead_us.is_some_and(|ahead_us| fence.get() > now.unix.0.saturating_add(ahead_us)) {
         return None;
     }
-    let (expires_at, since) = (end.min(now.steady + lease), steady(since_ms, now));
+    let (expires_at, since) = (end.min(now.steady + lease), from_unix_ms(since_ms, now));
     let hold = Hold { owner, fence, expires_at, lease, since, origin: Origin::Inherited, session: None, user: None };
     Some((mode, hold))
 }
 
-/// A moment of this process as unix time in milliseconds, rounded up; never before 1970.
-fn unix_ms(moment: Steady, now: Now) -> u64 {
+/// Translates a moment on the steady clock to unix time in milliseconds. It is rounded up, so that no lease is stored
+/// as ending early. Moments before 1970 become 0.
+fn to_unix_ms(moment: Steady, now: Now) -> u64 {
     let unix = i64::try_from(now.unix.0).unwrap_or(i64::MAX);
     let us = unix.saturating_add(moment.0.saturating_sub(now.steady.0));
     u64::try_from(us).unwrap_or(0).div_ceil(1000)
 }
 
-/// The same back.
-fn steady(unix_ms: u64, now: Now) -> Steady {
+/// Translates unix time in milliseconds to a moment on the steady clock.
+fn from_unix_ms(unix_ms: u64, now: Now) -> Steady {
     let us = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Steady(now.steady.0.saturating_add(us(unix_ms.saturating_mul(1000)).saturating_sub(us(now.unix.0))))
 }
@@ -236,8 +256,10 @@ mod tests {
     use crate::lock::UnixMicros;
     use proptest::prelude::*;
 
+    /// The time at which everything is written and read. The wall clock shows a moment in the year 2027.
     const NOW: Now = Now { steady: Steady(5_000_000), unix: UnixMicros(1_800_000_000_000_000) };
 
+    /// An exclusive hold whose lease expires `left_ms` after [`NOW`].
     fn held(owner: &[u8], fence: u64, left_ms: u64, lease_ms: u64) -> Hold {
         Hold {
             owner: OwnerRef::new(owner).unwrap().to_owner(),
@@ -251,6 +273,7 @@ mod tests {
         }
     }
 
+    /// The stored form of a lock that has this exclusive hold.
     fn stored(hold: Hold) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode_lock(&Holders::Exclusive(hold), NOW, &mut bytes);
@@ -259,7 +282,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_lock_comes_back_as_it_was(
+        fn a_lock_is_read_as_it_was_written(
             owner in prop::collection::vec(any::<u8>(), 1..1024), fence in 1..1u64 << 53, lease in 1..LEASE_MAX_MS, part in 0.0..1.0f64,
         ) {
             let left = (lease as f64 * part) as u64;
@@ -279,14 +302,14 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn any_bytes_are_read_or_refused_without_a_panic(bytes: Vec<u8>) {
             let _ = decode_lock(&bytes, NOW, Trust::Payload);
             let _ = decode_lock(&bytes, NOW, Trust::OwnData);
             let _ = decode_effect(&bytes, NOW);
         }
 
         #[test]
-        fn a_damaged_lock_is_read_or_refused(at: prop::sample::Index, to: u8) {
+        fn a_damaged_lock_is_read_or_refused_without_a_panic(at: prop::sample::Index, to: u8) {
             let mut bytes = stored(held(b"owner", 77, 10, 10));
             let at = at.index(bytes.len());
             bytes[at] = to;
@@ -305,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_lock_comes_back() {
+    fn a_freed_lock_is_read_as_it_was_written_and_an_empty_effect_is_refused() {
         let mut effect = Vec::new();
         EffectWriter::begin(&mut effect, NOW).freed();
         assert_eq!(decode_effect(&effect, NOW), Ok(vec![Change::Freed]));
@@ -314,6 +337,7 @@ mod tests {
         assert_eq!(decode_effect(&[VERSION], NOW), Err(Corrupt));
     }
 
+    /// The holders of a lock with these shared holds.
     fn shared(holds: impl IntoIterator<Item = (Hold, Option<Limit>)>) -> Holders {
         let mut holders = Holders::Free;
         for (hold, limit) in holds {
@@ -322,6 +346,7 @@ mod tests {
         holders
     }
 
+    /// The stored form of these holders.
     fn encoded(holders: &Holders) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode_lock(holders, NOW, &mut bytes);
@@ -329,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_holders_come_back_with_their_limits_also_under_one_fence() {
+    fn shared_holders_are_read_with_their_limits_even_if_two_have_the_same_fence() {
         let holders = shared([
             (held(b"a", 7, 10, 10), None),
             (held(b"b", 8, 20, 20), Limit::new(5)),
@@ -339,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn holders_that_cannot_be_together_are_refused() {
+    fn holders_that_could_not_hold_the_lock_together_are_refused() {
         let one = encoded(&shared([(held(b"a", 7, 10, 10), None)]));
         let other = encoded(&shared([(held(b"b", 8, 10, 10), Limit::new(1))]));
         let alone = stored(held(b"c", 9, 10, 10));
@@ -354,12 +379,16 @@ mod tests {
                 assert_eq!(decode_lock(&together(&parts), NOW, trust), Err(Corrupt), "{parts:?}");
             }
         }
-        assert_eq!(decode_lock(&together(&[&one, &other]), NOW, Trust::Payload), Err(Corrupt), "beyond the limit");
+        assert_eq!(
+            decode_lock(&together(&[&one, &other]), NOW, Trust::Payload),
+            Err(Corrupt),
+            "more holders than a limit allows"
+        );
     }
 
-    /// A lock may be dumped when the leases of many holders have expired and one was let in who asked for a smaller limit.
+    /// A lock may be dumped while it still has expired holds, and has let in another owner with a smaller limit since.
     #[test]
-    fn holders_whose_leases_have_run_out_do_not_count_for_limits() {
+    fn expired_holds_do_not_count_towards_limits() {
         let holders = |left| shared([(held(b"a", 7, left, 10), Limit::new(2)), (held(b"b", 8, 10, 10), Limit::new(1))]);
         assert_eq!(decode_lock(&encoded(&holders(0)), NOW, Trust::Payload), Ok(holders(0)));
         assert_eq!(decode_lock(&encoded(&holders(1)), NOW, Trust::Payload), Err(Corrupt));
@@ -373,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_lease_is_left_when_clocks_differ() {
+    fn no_more_time_than_the_lease_is_left_if_clocks_differ() {
         let behind = Now { unix: UnixMicros(NOW.unix.0 - 50_000_000), ..NOW };
         let Ok(Holders::Exclusive(hold)) = decode_lock(&stored(held(b"a", 7, 900, 1000)), behind, Trust::OwnData)
         else {
@@ -383,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_held_to_the_clock_and_own_data_is_not() {
+    fn a_payload_is_checked_against_the_clock_and_own_data_is_not() {
         let hour = 3_600_000_000;
         for (hold, payload_is_fine) in [
             (held(b"a", NOW.unix.0 + hour, 10, 10), true),

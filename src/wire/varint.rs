@@ -1,22 +1,24 @@
-//! The primitives of the stored form: unsigned LEB128 numbers and byte strings with their length before them.
+//! The primitives of the stored and the replicated form: numbers in unsigned LEB128, and byte strings behind their
+//! length.
 
-/// Appends a number in 1 to 10 bytes, small ones in fewer.
+/// Appends a number. It takes 1 to 10 bytes, one for every 7 bits.
 pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        // The low seven bits; the cast cannot lose any of them.
+        // Only the low seven bits are kept, so the cast loses nothing.
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
     }
     out.push(number as u8);
 }
 
-/// Appends a byte string and its length.
+/// Appends the length of a byte string, and the bytes.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Reads what the functions above wrote. Every method gives `None` when the bytes end early or make no sense.
+/// Reads what [`put_number`] and [`put_bytes`] wrote. Every method returns `None` if the bytes end early or are
+/// malformed.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a>(&'a [u8]);
 
@@ -26,19 +28,19 @@ impl<'a> Reader<'a> {
         Reader(bytes)
     }
 
-    /// Whether all was read.
+    /// Whether all bytes were read.
     pub fn is_done(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The next byte.
+    /// Reads a byte.
     pub fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    /// The next number; its shortest spelling only, so that equal values have equal bytes.
+    /// Reads a number. Only its shortest form is accepted, so that equal values have equal bytes.
     pub fn number(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
@@ -55,7 +57,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The next byte string, borrowed: its length is checked against what is there before anything is copied.
+    /// Reads a byte string. It is borrowed, so a length that is larger than what is left allocates nothing.
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.number()?).ok()?;
         let (bytes, rest) = self.0.split_at_checked(len)?;
@@ -71,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_and_bytes_come_back(number: u64, bytes: Vec<u8>) {
+        fn numbers_and_bytes_are_read_as_they_were_written(number: u64, bytes: Vec<u8>) {
             let mut out = Vec::new();
             put_number(&mut out, number);
             put_bytes(&mut out, &bytes);
@@ -82,13 +84,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn any_bytes_are_read_or_refused_without_a_panic(bytes: Vec<u8>) {
             let mut reader = Reader::new(&bytes);
             while reader.number().is_some() || reader.bytes().is_some() {}
         }
 
         #[test]
-        fn a_number_has_one_spelling(bytes in prop::collection::vec(any::<u8>(), 1..12)) {
+        fn a_number_is_accepted_in_its_shortest_form_only(bytes in prop::collection::vec(any::<u8>(), 1..12)) {
             let mut reader = Reader::new(&bytes);
             if let Some(number) = reader.number() {
                 let mut again = Vec::new();

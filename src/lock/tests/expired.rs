@@ -1,75 +1,85 @@
-//! More leases that have run out than one step ends: what is left over counts for nobody.
+//! More holds expire together than one step ends. Those that are left over must keep nobody out.
 
 use proptest::prelude::*;
 
 use super::*;
 
+/// The time at which every test begins.
 const START: Now = Now { steady: Steady(1_000_000), unix: UnixMicros(1_000_000) };
-/// More than a step ends, several times over.
+/// The number of owners: several times as many as one step ends.
 const OWNERS: usize = 20;
 
+/// The n-th owner.
 fn owner(n: usize) -> Owner {
     OwnerRef::new(format!("owner {n}").as_bytes()).unwrap().to_owner()
 }
 
-fn after(ms: i64) -> Now {
+/// The time so many milliseconds after the start.
+fn at(ms: i64) -> Now {
     Now { steady: Steady(START.steady.0 + 1000 * ms), unix: UnixMicros(START.unix.0 + 1000 * ms as u64) }
 }
 
-/// What is asked of a lock.
+/// An input to a lock. Times are in milliseconds.
 #[derive(Clone, Copy, Debug)]
-enum Ask {
+enum Input {
+    /// Asks for the lock: mode, lease, and whether to wait.
     Acquire(Mode, u64, bool),
+    /// Releases it.
     Release,
+    /// Makes an exclusive hold shared.
     Downgrade,
+    /// Sets the lease.
     Extend(u64),
-    Nothing,
+    /// A step of the timer.
+    Timer,
 }
 
-/// A lock, and what it told.
+/// A lock, and the effects of all its steps so far.
 struct Lock {
     holders: Holders,
     queue: WaitQueue,
     fences: FenceClock,
+    /// The number of tickets that were given.
     tickets: u64,
-    returned: Vec<Effect>,
+    effects_so_far: Vec<Effect>,
 }
 
 impl Lock {
+    /// A free lock.
     fn free() -> Lock {
         let (holders, queue, fences) = (Holders::Free, WaitQueue::default(), FenceClock::new());
-        Lock { holders, queue, fences, tickets: 0, returned: Vec::new() }
+        Lock { holders, queue, fences, tickets: 0, effects_so_far: Vec::new() }
     }
 
-    /// A lock that all hold together for a millisecond from the start on.
+    /// A lock that all owners hold together from the start on, for one millisecond.
     fn with_shared_holders() -> Lock {
         let mut lock = Lock::free();
         for n in 0..OWNERS {
-            lock.step(START, n, Ask::Acquire(Mode::Shared(None), 1, false));
+            lock.step(START, n, Input::Acquire(Mode::Shared(None), 1, false));
         }
         lock
     }
 
-    /// What is answered, and how many holds this one step ended.
-    fn step(&mut self, now: Now, n: usize, request: Ask) -> (Acquired, usize) {
+    /// Applies an input of the n-th owner. Returns the result, and how many expired holds this step ended.
+    fn step(&mut self, now: Now, n: usize, input: Input) -> (Acquired, usize) {
         let (owner, mut effects) = (owner(n), Vec::new());
         let Lock { holders, queue, fences, .. } = self;
         let rights = &mut BTreeSet::new();
         let mut step = Step { holders, queue, fences, holders_max: OWNERS, now, rights, effects: &mut effects };
-        let yes = |done| if done { Acquired::Waits } else { Acquired::Refused };
+        let as_acquired = |done| if done { Acquired::Waits } else { Acquired::Refused };
         let owner = owner.borrow();
-        let answer = match request {
-            Ask::Acquire(mode, lease, waits) => {
+        let result = match input {
+            Input::Acquire(mode, lease, waits) => {
                 self.tickets += 1;
                 let wait = if waits { Wait::Join { ticket: Ticket(self.tickets), until: None } } else { Wait::No };
                 step.acquire(Request { owner, mode, lease: Millis(lease), session: None, user: None }, wait)
             }
-            Ask::Release => yes(step.release(owner, None)),
-            Ask::Downgrade => yes(step.downgrade(owner, None)),
-            Ask::Extend(lease) => {
-                yes(step.extend(Extend { owner, lease: Some(Millis(lease)), fence: None, raise: None }))
+            Input::Release => as_acquired(step.release(owner, None)),
+            Input::Downgrade => as_acquired(step.downgrade(owner, None)),
+            Input::Extend(lease) => {
+                as_acquired(step.extend(Extend { owner, lease: Some(Millis(lease)), fence: None, raise: None }))
             }
-            Ask::Nothing => {
+            Input::Timer => {
                 step.advance();
                 Acquired::Refused
             }
@@ -77,37 +87,41 @@ impl Lock {
         let ended = effects.iter().filter(|effect| matches!(effect, Effect::Ended(_, End::Expired))).count();
         for effect in effects {
             match effect {
-                // They are told of later, one by one.
+                // The engine reports these later, one by one.
                 Effect::Expired(holders) => {
                     let ends = holders.iter().map(|shared| Effect::Ended(shared.hold.clone(), End::Expired));
-                    self.returned.extend(ends);
+                    self.effects_so_far.extend(ends);
                 }
-                effect => self.returned.push(effect),
+                effect => self.effects_so_far.push(effect),
             }
         }
-        (answer, ended)
+        (result, ended)
     }
 
-    /// Lets the timer ring until nothing is over.
-    fn settle(&mut self, now: Now) {
+    /// Lets the timer run until no expired hold is left.
+    fn end_all_expired(&mut self, now: Now) {
         let mut steps = 0;
         while self.holders.first_expired(now.steady).is_some() {
-            assert!(self.step(now, 0, Ask::Nothing).1 > 0, "nothing brings the next step");
+            assert!(
+                self.step(now, 0, Input::Timer).1 > 0,
+                "a step of the timer ended nothing, so no other would follow"
+            );
             steps += 1;
-            assert!(steps <= OWNERS, "it never ends");
+            assert!(steps <= OWNERS, "the timer needs too many steps");
         }
     }
 
-    /// Who holds, how, and until when.
+    /// The holds that have not expired: owner, mode, fence, and when the lease expires.
     fn held(&self, now: Now) -> Vec<(Owner, Mode, Fence, Steady)> {
         let running = self.holders.iter().filter(|(_, hold)| !hold.is_expired(now.steady));
         running.map(|(mode, hold)| (hold.owner.clone(), mode, hold.fence, hold.expires_at)).collect()
     }
 
-    /// What it told: the ends of leases, in no order, and the rest.
-    fn sorted(&self) -> (Vec<String>, Vec<String>) {
+    /// The effects so far, as text: first those that tell of expired holds, sorted, because their order does not
+    /// matter; then all others.
+    fn sorted_effects(&self) -> (Vec<String>, Vec<String>) {
         let is_end = |effect: &&Effect| matches!(effect, Effect::Ended(_, End::Expired));
-        let (mut ends, others): (Vec<&Effect>, Vec<&Effect>) = self.returned.iter().partition(is_end);
+        let (mut ends, others): (Vec<&Effect>, Vec<&Effect>) = self.effects_so_far.iter().partition(is_end);
         let show = |effects: &[&Effect]| effects.iter().map(|effect| format!("{effect:?}")).collect::<Vec<_>>();
         ends.sort_by_key(|effect| format!("{effect:?}"));
         (show(&ends), show(&others))
@@ -115,81 +129,82 @@ impl Lock {
 }
 
 #[test]
-fn a_step_ends_some_and_in_the_end_all_are_told_of_once() {
+fn one_step_ends_some_expired_holds_and_later_steps_report_every_other_one_once() {
     let mut lock = Lock::with_shared_holders();
-    let (_, ended) = lock.step(after(1), 0, Ask::Nothing);
+    let (_, ended) = lock.step(at(1), 0, Input::Timer);
     assert!((1..OWNERS / 2).contains(&ended), "{ended}");
-    lock.settle(after(1));
+    lock.end_all_expired(at(1));
     assert_eq!(lock.holders, Holders::Free);
-    assert_eq!(lock.sorted().0.len(), OWNERS);
+    assert_eq!(lock.sorted_effects().0.len(), OWNERS);
 }
 
 #[test]
-fn requests_meet_a_free_lock_when_all_are_over() {
+fn requests_find_a_free_lock_when_all_leases_have_expired() {
     for mode in [Mode::Exclusive, Mode::Shared(Limit::new(1)), Mode::Shared(None)] {
         let mut lock = Lock::with_shared_holders();
-        // The last of them: no step has come to its old hold yet.
-        let (answer, ended) = lock.step(after(1), OWNERS - 1, Ask::Acquire(mode, 5, false));
+        // The owner whose expired hold is ended last, so that it is still there.
+        let (answer, ended) = lock.step(at(1), OWNERS - 1, Input::Acquire(mode, 5, false));
         assert!(matches!(answer, Acquired::Granted(_)), "{mode:?}: {answer:?}");
-        assert!(ended < OWNERS / 2, "{ended} in one step");
-        assert_eq!(lock.held(after(1)).len(), 1);
-        lock.settle(after(1));
-        assert_eq!(lock.sorted().0.len(), OWNERS);
+        assert!(ended < OWNERS / 2, "{ended} holds ended in one step");
+        assert_eq!(lock.held(at(1)).len(), 1);
+        lock.end_all_expired(at(1));
+        assert_eq!(lock.sorted_effects().0.len(), OWNERS);
         assert_eq!(lock.holders.len(), 1);
     }
 }
 
-fn request() -> impl Strategy<Value = Ask> {
+/// Generates any input.
+fn input() -> impl Strategy<Value = Input> {
     let mode = prop_oneof![
         2 => Just(Mode::Exclusive),
         4 => Just(Mode::Shared(None)),
         2 => (1..4u64).prop_map(|holders| Mode::Shared(Limit::new(holders))),
     ];
     prop_oneof![
-        6 => (mode, 1..6u64, any::<bool>()).prop_map(|(mode, lease, waits)| Ask::Acquire(mode, lease, waits)),
-        2 => Just(Ask::Release),
-        1 => Just(Ask::Downgrade),
-        2 => (1..6u64).prop_map(Ask::Extend),
-        1 => Just(Ask::Nothing),
+        6 => (mode, 1..6u64, any::<bool>()).prop_map(|(mode, lease, waits)| Input::Acquire(mode, lease, waits)),
+        2 => Just(Input::Release),
+        1 => Just(Input::Downgrade),
+        2 => (1..6u64).prop_map(Input::Extend),
+        1 => Just(Input::Timer),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whether the timer came in time or not, everybody is answered the same.
+    /// Compares a lock whose timer never runs in time with one whose timer ends every expired hold at once.
     #[test]
-    fn a_lock_that_lags_behind_answers_as_one_that_does_not(
-        groups in prop::collection::vec(prop::collection::vec((0..OWNERS, request(), 0..2i64), 0..12), 1..4),
+    fn a_lock_whose_timer_is_late_answers_like_one_whose_timer_is_punctual(
+        groups in prop::collection::vec(prop::collection::vec((0..OWNERS, input(), 0..2i64), 0..12), 1..4),
     ) {
-        let (mut lags, mut settled, mut ms) = (Lock::free(), Lock::free(), 0);
-        for requests in groups {
+        let (mut late, mut punctual, mut ms) = (Lock::free(), Lock::free(), 0);
+        for inputs in groups {
             for n in 0..OWNERS {
-                let together = Ask::Acquire(Mode::Shared(None), 1 + n as u64 % 3, false);
-                prop_assert_eq!(lags.step(after(ms), n, together).0, settled.step(after(ms), n, together).0);
+                let together = Input::Acquire(Mode::Shared(None), 1 + n as u64 % 3, false);
+                prop_assert_eq!(late.step(at(ms), n, together).0, punctual.step(at(ms), n, together).0);
             }
             ms += 2;
-            for (n, request, passed) in requests {
+            for (n, input, passed) in inputs {
                 ms += passed;
-                settled.settle(after(ms));
-                let request = match request {
-                    // A step serves no more of a queue than that.
-                    Ask::Acquire(mode, lease, waits) => {
-                        Ask::Acquire(mode, lease, waits && settled.queue.len() < 2)
+                punctual.end_all_expired(at(ms));
+                let input = match input {
+                    // One step serves at most two waiters.
+                    Input::Acquire(mode, lease, waits) => {
+                        Input::Acquire(mode, lease, waits && punctual.queue.len() < 2)
                     }
                     other => other,
                 };
-                let (theirs, expected) = (lags.step(after(ms), n, request), settled.step(after(ms), n, request));
-                prop_assert_eq!(theirs.0, expected.0, "{:?} of {}", request, n);
-                prop_assert!(theirs.1 <= OWNERS / 2, "{} ends in one step", theirs.1);
-                prop_assert_eq!(lags.held(after(ms)), settled.held(after(ms)));
-                prop_assert_eq!(lags.queue.len(), settled.queue.len());
-                lags.queue.assert_sound();
+                let (result, expected) = (late.step(at(ms), n, input), punctual.step(at(ms), n, input));
+                prop_assert_eq!(result.0, expected.0, "{:?} of owner {}", input, n);
+                prop_assert!(result.1 <= OWNERS / 2, "{} holds ended in one step", result.1);
+                prop_assert_eq!(late.held(at(ms)), punctual.held(at(ms)));
+                prop_assert_eq!(late.queue.len(), punctual.queue.len());
+                late.queue.assert_sound();
             }
         }
-        lags.settle(after(ms));
-        settled.settle(after(ms));
-        prop_assert_eq!(lags.sorted(), settled.sorted());
-        prop_assert_eq!(lags.holders, settled.holders);
+        late.end_all_expired(at(ms));
+        punctual.end_all_expired(at(ms));
+        prop_assert_eq!(late.sorted_effects(), punctual.sorted_effects());
+        prop_assert_eq!(late.holders, punctual.holders);
     }
 }
