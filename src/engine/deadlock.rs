@@ -12,84 +12,18 @@
 //! * Leases and waits that have run out are over, whether or not the timer has come to them.
 //!
 //! # What it costs
-//! Nobody waits for an owner that holds no lock with a queue and waits nowhere else; [`Contended`] tells that in O(log n), and
+//! Nobody waits for an owner that holds no lock with a queue and waits nowhere else; [`Contended`](super::wait_table::Contended) tells that in O(log n), and
 //! then there is nothing to search. Otherwise every holder and waiter that is looked at is an edge; after
 //! `deadlock-search-max` of them the client simply waits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::names::{KeyId, KeyRef};
 use super::server::{Keyspace, Waiting};
-use super::waiters::{WaitQueues, Waiters};
-use crate::lock::{Hold, Holders, Mode, Owner, Steady, Ticket, User};
+use super::wait_table::{takes_part, WaitTable};
+use crate::lock::{Hold, Mode, Owner, Steady, Ticket, User};
 use crate::wire::Link;
-
-/// Who holds the locks that have a queue.
-#[derive(Debug, Default)]
-pub struct Contended {
-    held: BTreeMap<KeyId, Held>,
-    alone: BTreeSet<(Owner, KeyId)>,
-    /// How many are held together.
-    together: usize,
-}
-
-/// How a lock with a queue is held.
-#[derive(Debug, PartialEq, Eq)]
-enum Held {
-    Alone(Owner),
-    Together,
-}
-
-impl Contended {
-    /// Takes note of how a lock is held that has a queue, or has none any more.
-    pub fn note(&mut self, at: KeyRef, holders: Option<&Holders>, has_queue: bool) {
-        let key = at.to_id();
-        let held = match holders.filter(|_| has_queue) {
-            Some(Holders::Exclusive(hold)) => Some(Held::Alone(hold.owner.clone())),
-            Some(Holders::Shared(_)) => Some(Held::Together),
-            Some(Holders::Free) | None => None,
-        };
-        if self.held.get(&key) == held.as_ref() {
-            return;
-        }
-        match self.held.remove(&key) {
-            Some(Held::Alone(owner)) => {
-                self.alone.remove(&(owner, key.clone()));
-            }
-            Some(Held::Together) => self.together -= 1,
-            None => {}
-        }
-        match &held {
-            Some(Held::Alone(owner)) => {
-                self.alone.insert((owner.clone(), key.clone()));
-            }
-            Some(Held::Together) => self.together += 1,
-            None => {}
-        }
-        if let Some(held) = held {
-            self.held.insert(key, held);
-        }
-    }
-
-    fn is_held_together(&self, key: KeyRef) -> bool {
-        self.held.get(&key.to_id()) == Some(&Held::Together)
-    }
-
-    /// Whether this owner alone holds a lock that has a queue.
-    fn is_held_alone_by(&self, owner: &Owner) -> bool {
-        let from = (owner.clone(), KeyId::first());
-        self.alone.range(from..).next().is_some_and(|(first, _)| first == owner)
-    }
-}
-
-/// Whether whom a request in this mode waits for can be told.
-pub fn takes_part(mode: Mode) -> bool {
-    match mode {
-        Mode::Exclusive | Mode::Shared(None) => true,
-        Mode::Shared(Some(limit)) => limit.get() == 1,
-    }
-}
 
 /// An owner that is waited for.
 struct Node {
@@ -110,9 +44,7 @@ struct Request {
 
 /// A search from one request.
 pub struct Search<'a, W: Waiting> {
-    queues: &'a WaitQueues,
-    waiters: &'a Waiters<W>,
-    contended: &'a Contended,
+    waits: &'a WaitTable<W>,
     now: Steady,
     edges_left: usize,
     /// A cycle has no more requests than edges; requests that wait for nobody must not make the search longer.
@@ -132,19 +64,13 @@ struct Found {
 
 impl<'a, W: Waiting> Search<'a, W> {
     /// A search that follows so many edges at most.
-    pub fn new(
-        queues: &'a WaitQueues,
-        waiters: &'a Waiters<W>,
-        contended: &'a Contended,
-        now: Steady,
-        edges_max: usize,
-    ) -> Search<'a, W> {
-        Search { queues, waiters, contended, now, edges_left: edges_max, requests_left: edges_max }
+    pub fn new(waits: &'a WaitTable<W>, now: Steady, edges_max: usize) -> Search<'a, W> {
+        Search { waits, now, edges_left: edges_max, requests_left: edges_max }
     }
 
     /// The shortest cycle that this request, which waits in the queue but has not been parked, would close.
     pub fn cycle(mut self, at: KeyRef, ticket: Ticket, keyspace: &mut impl Keyspace) -> Option<Vec<Link>> {
-        let asks = self.queues.get(at)?.get(ticket)?;
+        let asks = self.waits.queue(at)?.get(ticket)?;
         let (asker, user) = (Rc::clone(&asks.request.owner), asks.request.user?);
         if !self.may_be_waited_for(&asker, user, keyspace) {
             return None;
@@ -170,15 +96,17 @@ impl<'a, W: Waiting> Search<'a, W> {
         if self.edges_left == 0 {
             return false;
         }
-        if self.contended.is_held_alone_by(owner) || self.waiters.requests_of(user, owner).next().is_some() {
+        if self.waits.contended().is_exclusive_holder(owner)
+            || self.waits.clients().requests_of(user, owner).next().is_some()
+        {
             return true;
         }
         // Who holds a lock together with others is asked of the lock; beyond so many of them the search may find out.
-        let mut locks_left = if self.contended.together > 0 { self.edges_left } else { 0 };
-        self.waiters.queues_of(user).take_while(|_| self.contended.together > 0).any(|key| {
+        let mut locks_left = if self.waits.contended().has_shared() { self.edges_left } else { 0 };
+        self.waits.clients().queues_of(user).take_while(|_| self.waits.contended().has_shared()).any(|key| {
             let is_left = take_edge(&mut locks_left);
             let mut holds = !is_left;
-            if is_left && self.contended.is_held_together(key) {
+            if is_left && self.waits.contended().is_shared(key) {
                 keyspace.with_holders(key, &mut |holders| holds = holders.of(owner.borrow()).is_some());
             }
             holds
@@ -188,7 +116,7 @@ impl<'a, W: Waiting> Search<'a, W> {
     /// Looks at all that a request waits for. True if the owner that asks is among them.
     fn follow(&mut self, request: &Request, found: &mut Found, keyspace: &mut impl Keyspace) -> bool {
         let at = request.key.borrow();
-        let Some(queue) = self.queues.get(at) else { return false };
+        let Some(queue) = self.waits.queue(at) else { return false };
         let Some(waiter) = queue.get(request.ticket).filter(|waiter| takes_part(waiter.request.mode)) else {
             return false;
         };
@@ -215,7 +143,7 @@ impl<'a, W: Waiting> Search<'a, W> {
                 return true;
             }
             // Where else it waits; mostly nobody waits twice.
-            if self.waiters.some_wait_twice() {
+            if self.waits.clients().has_repeated_owner() {
                 self.reach(&other.request.owner, request, found);
             }
         }
@@ -242,7 +170,7 @@ impl<'a, W: Waiting> Search<'a, W> {
         }
         let node = found.nodes.len();
         found.nodes.push(Node { owner: owner.clone(), key: by.key.clone(), by: by.of });
-        let theirs = self.waiters.requests_of(found.user, owner).take(self.requests_left);
+        let theirs = self.waits.clients().requests_of(found.user, owner).take(self.requests_left);
         found.requests.extend(theirs.map(|(key, ticket)| Request { key, ticket, of: Some(node) }));
     }
 }

@@ -4,15 +4,15 @@
 //! a script, a pause. Writing there replicates in the wrong order or aborts the server. So events only put a note here
 //! and ask for a tick of the timer, which is the sole writer outside commands.
 
+use super::entries::EntryId;
 use super::names::KeyId;
-use super::slots::Slot;
 use crate::lock::{HoldId, Session, Ticket};
 
 /// Notes for the next turn.
 #[derive(Debug, Default)]
 pub struct Inbox {
     /// Keys a lock's value was taken out of while somebody waited there, or while the engine was busy; with its deadline.
-    pub unlinked: Vec<(KeyId, Slot)>,
+    pub unlinked: Vec<(KeyId, EntryId)>,
     /// Keys to look at: something put a value there.
     pub changed: Vec<KeyId>,
     /// The same where the server does not tell the database: all are looked at.

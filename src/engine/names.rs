@@ -118,6 +118,15 @@ impl fmt::Debug for KeyId {
     }
 }
 
+/// The databases that a server event such as FLUSHALL concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All databases.
+    All,
+    /// The database with this number.
+    Db(i32),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use super::names::KeyRef;
 use super::server::Waiting;
-use super::Engine;
+use super::state::Engine;
 use crate::lock::{Hold, Holders, Mode, Now, OwnerRef, Steady};
 
 /// How many holders LOCK.INFO names.
@@ -71,7 +71,7 @@ impl<W: Waiting> Engine<W> {
     ) -> Option<Report<'a>> {
         let running = || holders.iter().filter(|(_, hold)| !hold.is_expired(now.steady));
         let (mode, _) = running().next()?;
-        let queue = self.queues.get(at);
+        let queue = self.waits.queue(at);
         let first = queue.into_iter().flat_map(|queue| queue.iter()).take(QUEUE_SHOWN);
         let first = first.map(|(_, waiter)| WaiterReport {
             owner: waiter.request.owner.as_bytes().to_vec(),

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
+use super::entries::EntryId;
 use super::names::KeyRef;
-use super::slots::Slot;
 use crate::lock::{Fence, HoldId, Holders, Now, Owner, Rights, Ticket};
 use crate::wire::OwnSlots;
 
@@ -13,7 +13,7 @@ pub struct Stored {
     /// What is saved.
     pub holders: Holders,
     /// Where its next end stands among the engine's deadlines.
-    pub lease: Slot,
+    pub lease: EntryId,
 }
 
 /// What a key holds.
@@ -26,6 +26,10 @@ pub enum Found {
     /// A value of another type.
     Other,
 }
+
+/// The key holds a value of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
 
 /// An open key, for one turn.
 pub trait Key {

@@ -8,8 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
-use super::names::{KeyId, KeyRef};
-use super::Scope;
+use super::names::{KeyId, KeyRef, Scope};
 use crate::lock::{Owner, Session};
 
 /// A hold, by the name of its lock and its owner.
@@ -17,7 +16,7 @@ pub type HoldName = (KeyId, Owner);
 
 /// What a session is, seen from a hold that is bound to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerState {
+pub enum SessionState {
     /// Its connection is open.
     Open,
     /// Its connection has closed.
@@ -53,7 +52,7 @@ impl Sessions {
     }
 
     /// The session of this client, which is connected.
-    pub fn of(&mut self, client: u64) -> Session {
+    pub fn of_client(&mut self, client: u64) -> Session {
         if let Some(session) = self.by_client.get(&client) {
             return *session;
         }
@@ -70,15 +69,15 @@ impl Sessions {
     }
 
     /// Takes note of a hold. If its connection has closed meanwhile, somebody must see to the hold.
-    pub fn bind(&mut self, session: Session, key: KeyRef, owner: &Owner) -> ServerState {
+    pub fn bind(&mut self, session: Session, key: KeyRef, owner: &Owner) -> SessionState {
         if session.0 < self.first {
-            return ServerState::Forgotten;
+            return SessionState::Forgotten;
         }
         if !self.open.contains_key(&session) {
-            return ServerState::Closed;
+            return SessionState::Closed;
         }
         self.holds.insert((session, key.to_id(), owner.clone()));
-        ServerState::Open
+        SessionState::Open
     }
 
     /// Forgets a hold that ended, or follows another connection.

@@ -1,4 +1,4 @@
-//! SettledSlots that move from server to server in a cluster, and what that means for fences.
+//! Slots that move from server to server in a cluster, and what that means for fences.
 //!
 //! The server that had a slot before may have given numbers above this one's clock: it started, or was promoted, within the
 //! last minute and had leapt, or its wall clock is ahead. Nothing tells this server of that for a lock that is free, because
@@ -15,8 +15,6 @@
 //!
 //! A lock that is held needs none of this: its value brings its fence along.
 
-use super::server::{Server, ServerState, Waiting};
-use super::Engine;
 use crate::lock::{FenceClock, Millis, Now, Steady};
 use crate::wire::{key_slot, OwnSlots, SlotSet};
 
@@ -34,9 +32,24 @@ pub struct SettledSlots {
 }
 
 impl SettledSlots {
-    /// None is settled, and the server is asked at once.
+    /// No slot is settled, and the server is asked at once.
     pub fn new() -> SettledSlots {
         SettledSlots { settled: SlotSet::new(), due: Steady(i64::MIN), epoch: 0 }
+    }
+
+    /// When the server is to be asked next which slots are its own.
+    pub fn due(&self) -> Steady {
+        self.due
+    }
+
+    /// The server is to be asked at this moment.
+    pub fn ask_at(&mut self, due: Steady) {
+        self.due = due;
+    }
+
+    /// The server is being asked.
+    pub fn asked(&mut self, now: Steady) {
+        self.due = now + EVERY;
     }
 
     /// A free lock of this name may be granted now: the clock is brought above whatever was granted elsewhere before.
@@ -51,52 +64,11 @@ impl SettledSlots {
     }
 
     /// The server says that these are its own slots, and no others.
-    fn learn(&mut self, own: OwnSlots, fences: &mut FenceClock, now: Now) {
+    pub fn learn(&mut self, own: OwnSlots, fences: &mut FenceClock, now: Now) {
         let OwnSlots { slots, epoch } = own;
         if epoch > self.epoch || !slots.is_subset(&self.settled) {
             fences.leap_for_slots(now.unix);
         }
         (self.settled, self.epoch) = (slots, epoch);
-    }
-}
-
-impl<W: Waiting> Engine<W> {
-    /// This server starts to decide, at its start or promoted: it leaps above every fence that it may not know of.
-    pub fn begin_term(&mut self, now: Now) {
-        self.fences.leap(now.unix);
-        if let Some(slots) = &mut self.settled_slots {
-            **slots = SettledSlots::new();
-        }
-    }
-
-    /// The server's configuration has changed: it is asked at once which slots are its own.
-    pub fn recheck_slots<S: Server>(&mut self, server: &mut S) {
-        if let Some(slots) = &mut self.settled_slots {
-            slots.due = server.now().steady;
-        }
-        let state = server.state();
-        self.check_slots(server, state);
-    }
-
-    /// When the server is to be asked next which slots are its own.
-    pub(super) fn next_slot_check(&self) -> Option<Steady> {
-        self.settled_slots.as_ref().map(|slots| slots.due)
-    }
-
-    /// Asks the server, if that is due and it may grant, which slots are its own.
-    pub(super) fn check_slots<S: Server>(&mut self, server: &mut S, state: ServerState) {
-        let Some(slots) = &mut self.settled_slots else { return };
-        let now = server.now();
-        if slots.due > now.steady {
-            return;
-        }
-        slots.due = now.steady + EVERY;
-        let own = match state {
-            ServerState::Writable | ServerState::Halted => server.own_slots(),
-            ServerState::Replica | ServerState::Loading => None,
-        };
-        if let Some(own) = own {
-            slots.learn(own, &mut self.fences, now);
-        }
     }
 }

@@ -66,7 +66,7 @@ impl World {
     /// Panics if anybody is first in the queue who need not wait. The server may write.
     pub fn assert_served(&mut self) {
         for key in self.engine.waited_for() {
-            let Some((_, first)) = self.engine.queues.get(key.borrow()).and_then(WaitQueue::first) else { continue };
+            let Some((_, first)) = self.engine.waits.queue(key.borrow()).and_then(WaitQueue::first) else { continue };
             let (mode, now) = (first.request.mode, self.fake.now.steady);
             assert!(!first.has_timed_out(now), "{first:?} of {key:?} waits too long");
             let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db(), key.name().to_vec())) else {
@@ -80,7 +80,7 @@ impl World {
 
     /// Panics unless nothing is left to be done.
     pub fn assert_at_rest(&mut self) {
-        assert!(self.inbox.is_empty() && !self.engine.is_pressed() && self.engine.retry.is_empty());
+        assert!(self.inbox.is_empty() && !self.engine.has_ready_work() && !self.engine.agenda.has_retries());
         let now = self.fake.now.steady;
         assert!(self.engine.first_deadline().is_none_or(|first| first > now), "something is over");
         self.assert_deadlines();

@@ -76,7 +76,7 @@ fn the_request_that_would_close_a_cycle_is_refused_with_its_way_in_order() {
         }
         assert_eq!(steps(&links), expected);
         world.did();
-        assert!(world.engine.queues.get(at(LOCKS[length - 1])).is_none(), "it left no queue behind");
+        assert!(world.engine.waits.queue(at(LOCKS[length - 1])).is_none(), "it left no queue behind");
         world.release(LOCKS[length - 1], OWNERS[length - 1]).unwrap();
         assert_eq!(world.granted(), [0; 0], "and waits for nothing");
         world.settle();

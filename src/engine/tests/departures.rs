@@ -66,13 +66,13 @@ fn what_left_is_seen_off_in_slices_whatever_the_server_may_do() {
         world.slots_leave(&keys, Leaving::Moved);
         assert!(world.engine.locks_held() < keys.len(), "a portion at once");
         let mut runs = 0;
-        while !world.engine.departures.is_empty() {
+        while !world.engine.cluster.departures.is_empty() {
             let begin = world.fake.now.steady;
             let next = world.run();
             runs += 1;
             assert!(world.fake.now.steady <= begin + Millis(2) + Millis(1), "a slice took too long");
             let goes_on = next.is_some_and(|next| next <= world.fake.now.steady);
-            assert!(world.engine.departures.is_empty() || goes_on, "there is more to do, at once: {next:?}");
+            assert!(world.engine.cluster.departures.is_empty() || goes_on, "there is more to do, at once: {next:?}");
         }
         assert!((6..12).contains(&runs), "{runs} slices for 12 ms of work");
         assert_eq!((world.engine.locks_held(), world.engine.stats().moved_away), (0, keys.len() as u64));
@@ -174,6 +174,6 @@ fn grant_that_nobody_was_told_of_is_forgotten_when_its_slot_has_left() {
     world.settle();
     world.lose(K, &answers[0].1);
     world.rest();
-    assert!(world.engine.retry.is_empty() && world.engine.waited_for().is_empty());
+    assert!(!world.engine.agenda.has_retries() && world.engine.waited_for().is_empty());
     assert_eq!(world.engine.stats().undelivered_grants, 0);
 }

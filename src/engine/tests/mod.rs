@@ -25,8 +25,15 @@ pub mod stream;
 mod undelivered;
 mod world;
 
+use std::rc::Rc;
+
+use super::wait_table::Contended;
 use super::*;
-use crate::lock::{Hold, Limit, Millis, Mode, Origin, Rights, UnixMicros, User};
+use crate::lock::{
+    Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, OwnerRef, Request, Rights, Session, Steady, Ticket,
+    UnixMicros, User, WaitQueue,
+};
+use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 use fake::{show, Client, Did, Fake, Value};
 use world::{ask, at, how, owner, Ask, How, Name, World};
 

@@ -238,7 +238,7 @@ fn only_a_lock_that_was_taken_out_of_another_key_has_moved() {
     world.grant(K, "a", 100);
     let has_moved = |world: &mut World, key: Name| {
         let Some(Value::Lock(stored)) = world.fake.data.get(&(key.0, key.1.as_bytes().to_vec())) else { panic!() };
-        world.engine.came(at(key), stored)
+        world.engine.moved_here(at(key), stored)
     };
     assert!(!has_moved(&mut world, K), "it is where it was");
     world.rename(K, K2);

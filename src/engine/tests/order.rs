@@ -180,7 +180,7 @@ fn a_halted_verdict_leaves_the_work_for_a_later_try() {
     assert_eq!(world.fake.data.len(), 1);
     assert_eq!(world.hold((0, "k2")).unwrap().0, "b");
     assert_eq!(world.answers().len(), 1);
-    assert_eq!(world.engine.waiters.len(), 0, "client {client} is answered");
+    assert_eq!(world.engine.waits.len(), 0, "client {client} is answered");
     world.assert_deadlines();
 }
 
@@ -211,7 +211,7 @@ fn a_client_that_leaves_is_let_go_once_and_never_granted() {
     assert!(world.engine.leave(gone));
     assert!(!world.engine.leave(gone));
     assert_eq!(world.did(), [Did::Abandoned(gone)]);
-    assert_eq!(world.engine.waiters.first_timeout(), None, "its wait is forgotten");
+    assert_eq!(world.engine.waits.first_timeout(), None, "its wait is forgotten");
     world.pass(10);
     world.settle();
     assert!(matches!(world.answers()[..], [(client, Reply::Granted(..))] if client == stays));

@@ -276,7 +276,7 @@ impl Story {
     fn assert_modes(&self, key: (i32, Vec<u8>)) {
         let Some(Value::Lock(stored)) = self.world.fake.data.get(&key) else { return };
         let at = KeyRef { db: key.0, name: &key.1 };
-        for (_, waiter) in self.world.engine.queues.get(at).into_iter().flat_map(WaitQueue::iter) {
+        for (_, waiter) in self.world.engine.waits.queue(at).into_iter().flat_map(WaitQueue::iter) {
             assert!(stored.holders.of((*waiter.request.owner).borrow()).is_none(), "{waiter:?} waits for itself");
         }
     }
@@ -301,8 +301,8 @@ impl Story {
         }
         assert!(self.waited.keys().all(|client| self.answered.contains(client)), "somebody was never answered");
         assert!(self.world.engine.waited_for().is_empty(), "a queue of nobody is kept");
-        assert!(!self.world.engine.waiters.some_wait_twice());
-        let (kept, nothing) = (&self.world.engine.contended, Contended::default());
+        assert!(!self.world.engine.waits.clients().has_repeated_owner());
+        let (kept, nothing) = (self.world.engine.waits.contended(), Contended::default());
         assert_eq!(format!("{kept:?}"), format!("{nothing:?}"), "who holds locks without a queue is kept");
         self.world.assert_ends();
     }

@@ -84,7 +84,7 @@ fn behind_a_head(patience: u64) -> (World, u64, Vec<u64>) {
 fn those_behind_a_head_that_leaves_are_let_in() {
     let (mut world, head, clients) = behind_a_head(0);
     assert!(world.engine.leave(head));
-    assert!(world.engine.is_pressed(), "the timer is asked to ring");
+    assert!(world.engine.has_ready_work(), "the timer is asked to ring");
     world.settle();
     assert_eq!(world.granted(), clients);
     world.assert_at_rest();

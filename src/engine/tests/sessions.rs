@@ -308,7 +308,7 @@ fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_soon() {
     world.hang_up(7);
     world.release(K, "x").unwrap();
     world.downgrade(K, "a").unwrap();
-    assert!(world.engine.is_pressed(), "somebody must see to it");
+    assert!(world.engine.has_ready_work(), "somebody must see to it");
     world.did();
     world.settle();
     assert_eq!(world.granted(), [next]);

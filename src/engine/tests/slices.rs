@@ -46,7 +46,7 @@ fn waits_that_run_out_together_are_answered_in_slices_too() {
     let answers = world.answers();
     assert!(answers.iter().all(|(_, reply)| *reply == Reply::Null));
     assert_eq!(answers.len(), 500);
-    assert_eq!(world.engine.waiters.len(), 0);
+    assert_eq!(world.engine.waits.len(), 0);
     world.assert_deadlines();
 }
 

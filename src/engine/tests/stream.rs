@@ -128,7 +128,7 @@ pub fn live(holders: Holders) {
     let owners: Vec<Owner> = holders.iter().map(|(_, hold)| hold.owner.clone()).collect();
     let highest = holders.iter().map(|(_, hold)| hold.fence.get()).max().unwrap_or(0);
     world.engine.loaded(&holders);
-    world.place(K, Value::Lock(Stored { holders, lease: Slot::NONE }));
+    world.place(K, Value::Lock(Stored { holders, lease: EntryId::NONE }));
     world.rest();
     world.assert_at_rest();
     let mut stranger = b"stranger".to_vec();

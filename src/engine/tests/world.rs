@@ -277,7 +277,7 @@ impl World {
     pub fn rest(&mut self) {
         self.settle();
         for _ in 0..3 {
-            if !self.engine.retry.is_empty() {
+            if self.engine.agenda.has_retries() {
                 self.pass(20);
                 self.settle();
             }
@@ -368,7 +368,7 @@ impl World {
     pub fn rename(&mut self, from: Name, to: Name) {
         if let Some(value) = self.unlink(from) {
             if let Value::Lock(stored) = &value {
-                self.engine.came(at(to), stored);
+                self.engine.moved_here(at(to), stored);
             }
             self.place(to, value);
         }
@@ -389,7 +389,7 @@ impl World {
             holders.put(*mode, Hold { owner, fence, expires_at, lease, since, origin, session, user });
         }
         self.engine.loaded(&holders);
-        self.place(key, Value::Lock(Stored { holders, lease: Slot::NONE }));
+        self.place(key, Value::Lock(Stored { holders, lease: EntryId::NONE }));
     }
 
     pub fn flush(&mut self, scope: Scope) -> usize {
