@@ -151,6 +151,13 @@ impl Agenda {
         self.expired_backlog.push_front((key, holds));
     }
 
+    /// Every key that is named here.
+    #[cfg(any(test, fuzzing))]
+    pub fn keys(&self) -> impl Iterator<Item = &KeyId> {
+        let tasks = self.ready.iter().chain(&self.retry).map(Task::key);
+        tasks.chain(self.expired_backlog.iter().map(|(key, _)| key))
+    }
+
     /// A change of role: connections that closed end nothing any more.
     pub fn forget_closes(&mut self) {
         self.ready.retain(|task| !task.is_close());

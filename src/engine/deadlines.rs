@@ -70,6 +70,13 @@ impl<T: Default> Deadlines<T> {
         self.entries.get_mut(id).map(|entry| &mut entry.about)
     }
 
+    /// The moment of the entry; `None` when it is gone.
+    #[cfg(any(test, fuzzing, debug_assertions))]
+    pub fn moment(&mut self, id: EntryId) -> Option<Steady> {
+        let place = self.entries.get_mut(id)?.note as usize;
+        self.heap.get(place).map(Due::at)
+    }
+
     /// Sets another moment; false when the entry is gone.
     pub fn reset(&mut self, id: EntryId, at: Steady) -> bool {
         let Some(entry) = self.entries.get_mut(id) else { return false };

@@ -48,6 +48,13 @@ impl Inbox {
             && !self.announce_fence
     }
 
+    /// Every key that a note names.
+    #[cfg(any(test, fuzzing))]
+    pub fn keys(&self) -> impl Iterator<Item = &KeyId> {
+        let unlinked = self.unlinked.iter().map(|(key, _)| key);
+        unlinked.chain(&self.changed).chain(self.undelivered.iter().map(|(key, ..)| key))
+    }
+
     /// Takes the notes that came later in.
     pub fn append(&mut self, mut later: Inbox) {
         self.unlinked.append(&mut later.unlinked);

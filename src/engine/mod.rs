@@ -14,8 +14,29 @@
 //! But for the counters all of it can be rebuilt from the data set; the key's value is the only truth about who holds.
 //!
 //! # What it must never do
-//! Write, grant or remove anything outside a command while [`Server::state`] is not [`ServerState::Writable`]; answer a
-//! waiter before the change behind the answer is recorded.
+//! Write, grant or remove anything outside a command while [`Server::state`] is not [`ServerState::Writable`].
+//!
+//! # Invariants
+//! A key is *noted* if the [`Inbox`] or the agenda names it: something happened there, and a later step will see to it. These
+//! invariants hold whenever no method of the engine runs. Tests check them after each call of the engine, and builds with
+//! debug assertions check after each step what concerns its key.
+//!
+//! * **E1** A lock that is not noted has exactly one deadline, under its own name, at the end of its next lease. A free lock
+//!   has no key. When nothing is noted, no other deadline exists.
+//! * **E2** Each request in a queue has one parked client, and each parked client has one request, in the queue of the lock that
+//!   it waits for. (Between [`Engine::acquire`] and [`Engine::park`] the request with the last ticket has none yet.)
+//! * **E3** A queue exists only while somebody waits in it or an answer is in flight.
+//! * **E4** The contended locks are those that have a queue and holders. For a lock that is not noted, and that somebody waits
+//!   for, they also name the exclusive holder that the key names. (A replica does not keep the latter.)
+//! * **E5** Tickets rise, and no queue knows one that was not given out.
+//! * **E6** Nothing that a step was lent is left: no holders without a key, no queue without a lock, no effect that was not
+//!   carried out.
+//! * **E7** From a connection the engine finds every hold that is bound to it. A hold of a lock that is not noted is never
+//!   bound to a connection that has closed. When nothing is noted, the engine finds no other holds.
+//! * **E8** An answer with a new grant is given after the grant was recorded.
+//! * **E9** When nothing is noted and the server may write, no lease and no wait has ended unnoticed, and the first in each
+//!   queue is one that cannot be let in.
+//! * **E10** A client gets one answer or is abandoned, once.
 
 mod agenda;
 mod chunks;
@@ -28,6 +49,8 @@ mod entries;
 mod events;
 mod external;
 mod inbox;
+#[cfg(debug_assertions)]
+mod invariants;
 mod names;
 mod queue_check;
 mod record;

@@ -131,6 +131,8 @@ impl<W: Waiting> Engine<W> {
             replicated
         });
         self.store(at, key, before, is_free, impact);
+        #[cfg(debug_assertions)]
+        self.check_deadline(at, key);
         match replicated {
             Some(mut replicated) => {
                 let is_lost = (is_free && failpoints::is_on(Failpoint::ReleaseNotReplicated))
@@ -156,6 +158,8 @@ impl<W: Waiting> Engine<W> {
         let impact = Impact::of_replicated(changes, holders, &mut self.fences);
         let is_free = *holders == Holders::Free;
         self.store(at, key, before, is_free, impact);
+        #[cfg(debug_assertions)]
+        self.check_deadline(at, key);
         if impact.is_signalled {
             key.signal_changed();
         }

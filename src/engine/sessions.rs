@@ -116,6 +116,18 @@ impl Sessions {
         self.holds.range(from..).next().filter(|(of, ..)| *of == session)
     }
 
+    /// All holds, with their sessions.
+    #[cfg(any(test, fuzzing))]
+    pub fn all(&self) -> impl Iterator<Item = &(Session, KeyId, Owner)> {
+        self.holds.iter()
+    }
+
+    /// Whether a change of role took this session from its holds.
+    #[cfg(any(test, fuzzing))]
+    pub fn is_forgotten(&self, session: Session) -> bool {
+        session.0 < self.first
+    }
+
     /// All holds of a session.
     #[cfg(any(test, fuzzing))]
     pub fn holds_of(&self, session: Session) -> impl Iterator<Item = HoldName> + '_ {

@@ -65,6 +65,8 @@ impl<W: Waiting> Engine<W> {
             effects.shrink_to(EFFECTS_KEPT);
         }
         self.scratch.effects = effects;
+        #[cfg(debug_assertions)]
+        self.check_step(at, key);
         Ok(result)
     }
 

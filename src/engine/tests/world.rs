@@ -104,6 +104,8 @@ pub struct World {
     pub looks: usize,
     /// The sessions of connections that have closed.
     pub closed: BTreeSet<Session>,
+    /// How often the invariants were to be checked.
+    pub checks: usize,
 }
 
 impl World {
@@ -115,6 +117,7 @@ impl World {
             clients: 0,
             looks: 0,
             closed: BTreeSet::new(),
+            checks: 0,
         }
     }
 
@@ -172,6 +175,7 @@ impl World {
         let user = std::num::NonZeroU32::new(user).map(User);
         let asked = Request { owner: owner(who), mode, lease: Millis(lease), session, user };
         // Only who waits searches; to show every lock to everybody would take its time.
+        let (fence, from) = self.before();
         let mut seen = if patience == Patience::None { Seen::default() } else { self.fake.seen() };
         let now = self.fake.now;
         let mut open = self.fake.open(at(key)).unwrap().reflected_in(&seen);
@@ -182,6 +186,7 @@ impl World {
             self.clients += 1;
             self.engine.park(ticket, Client { id: self.clients, log: self.fake.log.clone() }, at(key), false);
         }
+        self.after(fence, from);
         Ok(outcome)
     }
 
@@ -215,9 +220,10 @@ impl World {
     }
 
     pub fn release_with(&mut self, key: Name, request: ReleaseRequest) -> Result<bool, WrongType> {
-        let now = self.fake.now;
+        let (now, (fence, from)) = (self.fake.now, self.before());
         let held = self.engine.release(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request);
         self.publish(key);
+        self.after(fence, from);
         held
     }
 
@@ -230,9 +236,10 @@ impl World {
     }
 
     pub fn extend_with(&mut self, key: Name, request: ExtendRequest) -> Result<bool, WrongType> {
-        let now = self.fake.now;
+        let (now, (fence, from)) = (self.fake.now, self.before());
         let held = self.engine.extend(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request);
         self.publish(key);
+        self.after(fence, from);
         held
     }
 
@@ -248,11 +255,25 @@ impl World {
 
     /// The timer rings once.
     pub fn run(&mut self) -> Option<Steady> {
+        let (fence, from) = self.before();
         let next = self.engine.tick(&mut self.fake, &mut self.inbox);
         for (key, event) in self.engine.take_timer_events() {
             self.fake.log.borrow_mut().push(Did::Published(show(key.db(), key.name()), event));
         }
+        self.after(fence, from);
         next
+    }
+
+    /// The last fence, and the length of the log, before a call of the engine.
+    fn before(&mut self) -> (Option<Fence>, usize) {
+        let from = self.fake.log.borrow().len();
+        (self.engine.fences().last(), from)
+    }
+
+    /// Checks the invariants after a call of the engine.
+    fn after(&mut self, fence: Option<Fence>, from: usize) {
+        self.check_e8_recorded_first(fence, from);
+        self.check();
     }
 
     /// What a command on this key did is published when it is over.
@@ -288,6 +309,7 @@ impl World {
     pub fn deliver(&mut self, key: Name, reply: &Reply) {
         let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
         self.engine.delivered(at(key), *hold, *ticket);
+        self.check();
     }
 
     /// An answer found nobody.
@@ -300,6 +322,7 @@ impl World {
     pub fn hang_up(&mut self, connection: u64) {
         self.closed.insert(self.engine.session(connection));
         self.engine.disconnected(connection, &mut self.inbox);
+        self.check();
     }
 
     /// The server changes its role.
@@ -307,6 +330,7 @@ impl World {
         self.fake.state = state;
         self.closed.clear();
         self.engine.forget_sessions(&mut self.inbox);
+        self.check();
     }
 
     pub fn hold(&self, key: Name) -> Option<(String, u64)> {
@@ -356,12 +380,14 @@ impl World {
         self.unlink(key);
         self.fake.data.insert((key.0, key.1.as_bytes().to_vec()), value);
         self.inbox.changed.push(at(key).to_id());
+        self.check();
     }
 
     /// SET over whatever there is.
     pub fn set(&mut self, key: Name) {
         self.unlink(key);
         self.fake.data.insert((key.0, key.1.as_bytes().to_vec()), Value::Other);
+        self.check();
     }
 
     /// RENAME, or MOVE.
@@ -394,7 +420,9 @@ impl World {
 
     pub fn flush(&mut self, scope: Scope) -> usize {
         self.fake.data.retain(|(db, _), _| scope != Scope::All && scope != Scope::Db(*db));
-        self.engine.flushed(scope, &mut self.inbox)
+        let locks = self.engine.flushed(scope, &mut self.inbox);
+        self.check();
+        locks
     }
 
     /// The slots of these keys leave, with all that is in them, in every database.
@@ -403,6 +431,7 @@ impl World {
         keys.iter().for_each(|(_, name)| slots.insert(key_slot(name.as_bytes())));
         self.fake.data.retain(|(_, name), _| !slots.contains(key_slot(name)));
         self.engine.slots_left(slots, why, &mut self.inbox);
+        self.check();
     }
 
     pub fn swap(&mut self, one: i32, other: i32) {
@@ -414,6 +443,7 @@ impl World {
         let data = std::mem::take(&mut self.fake.data);
         self.fake.data = data.into_iter().map(|((db, name), value)| ((moved(db), name), value)).collect();
         self.engine.swapped(one, other, &mut self.inbox);
+        self.check();
     }
 }
 

@@ -149,6 +149,32 @@ impl<W: Waiting> ParkedClients<W> {
         }
     }
 
+    /// The owner that the request with this ticket asks for.
+    #[cfg(any(test, fuzzing))]
+    pub fn owner(&self, ticket: Ticket) -> Option<&Owner> {
+        self.parked.get(&ticket).map(|parked| &*parked.requester.owner)
+    }
+
+    /// Panics unless all indexes of the clients agree. Linear in all clients.
+    #[cfg(any(test, fuzzing))]
+    pub fn check_all(&self) {
+        assert_eq!(self.tickets.len(), self.parked.len(), "E2: each client has one ticket");
+        for (ticket, parked) in &self.parked {
+            assert_eq!(self.tickets.get(&parked.client.id()), Some(ticket), "E2: the ticket of a client");
+        }
+        let known = || self.parked.iter().filter_map(|(ticket, parked)| Some((parked.requester.user?, ticket, parked)));
+        let by_owner =
+            known().map(|(user, ticket, parked)| (user, Rc::clone(&parked.requester.owner), *ticket)).collect();
+        assert_eq!(self.by_owner, by_owner, "E2: clients by owner");
+        let owners: BTreeSet<_> = by_owner.iter().map(|(user, owner, _)| (*user, Rc::clone(owner))).collect();
+        assert_eq!(self.repeated, by_owner.len() - owners.len(), "E2: owners that wait more than once");
+        let mut queues_of = BTreeMap::new();
+        for (user, _, parked) in known().filter(|(_, _, parked)| parked.requester.takes_part) {
+            *queues_of.entry((user, parked.key.0, Rc::clone(&parked.key.1))).or_default() += 1;
+        }
+        assert_eq!(self.queues_of, queues_of, "E2: clients by lock");
+    }
+
     fn take(&mut self, ticket: Ticket) -> Option<Parked<W>> {
         let parked = *self.parked.remove(&ticket)?;
         self.tickets.remove(&parked.client.id());

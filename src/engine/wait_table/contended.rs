@@ -22,15 +22,22 @@ enum Held {
     Shared,
 }
 
+impl Held {
+    /// How these holders hold the lock; `None` if it is free.
+    fn by(holders: &Holders) -> Option<Held> {
+        match holders {
+            Holders::Exclusive(hold) => Some(Held::Exclusive(hold.owner.clone())),
+            Holders::Shared(_) => Some(Held::Shared),
+            Holders::Free => None,
+        }
+    }
+}
+
 impl Contended {
     /// Takes note of a step of a lock that has a queue, or had one before the step.
     pub fn note(&mut self, at: KeyRef, holders: Option<&Holders>, has_queue: bool) {
         let key = at.to_id();
-        let held = match holders.filter(|_| has_queue) {
-            Some(Holders::Exclusive(hold)) => Some(Held::Exclusive(hold.owner.clone())),
-            Some(Holders::Shared(_)) => Some(Held::Shared),
-            Some(Holders::Free) | None => None,
-        };
+        let held = holders.filter(|_| has_queue).and_then(Held::by);
         if self.held.get(&key) == held.as_ref() {
             return;
         }
@@ -51,6 +58,18 @@ impl Contended {
         if let Some(held) = held {
             self.held.insert(key, held);
         }
+    }
+
+    /// Whether this is how the lock is noted; without holders or without a queue it is not noted.
+    #[cfg(any(test, fuzzing, debug_assertions))]
+    pub fn agrees(&self, at: KeyRef, holders: Option<&Holders>) -> bool {
+        self.held.get(&at.to_id()) == holders.and_then(Held::by).as_ref()
+    }
+
+    /// The locks that are noted.
+    #[cfg(any(test, fuzzing))]
+    pub fn keys(&self) -> impl Iterator<Item = &KeyId> {
+        self.held.keys()
     }
 
     /// Whether this lock has a queue and shared holders.

@@ -9,6 +9,8 @@
 //! * A request that the rules took out of its queue is [answered](WaitTable::answer).
 //! * All others [leave](WaitTable::leave) and are answered or [abandoned](WaitTable::abandon).
 
+#[cfg(any(test, fuzzing, debug_assertions))]
+mod checks;
 mod clients;
 mod contended;
 mod queues;
