@@ -14,14 +14,15 @@ pub enum Outcome {
     Granted(Fence),
     /// The lock is taken, and the client does not wait.
     Busy,
-    /// The request waits under this ticket. The edge blocks the client and [parks](Engine::park) it.
+    /// The request waits under this ticket. The caller blocks the client and [parks](Engine::park) it.
     Waits(Ticket),
     /// The request is refused, and not because the lock is taken.
     Refused(Refused),
 }
 
 impl<W: Waiting> Engine<W> {
-    /// LOCK.ACQUIRE. `patience` is how long to wait; a client that cannot be blocked does not wait. `keyspace` shows the search for deadlocks who holds other locks.
+    /// LOCK.ACQUIRE. `patience` is how long to wait; a client that cannot be blocked does not wait. `keyspace` shows the search
+    /// for deadlocks the holders of other locks.
     pub fn acquire<K: Key>(
         &mut self,
         at: KeyRef,

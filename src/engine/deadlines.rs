@@ -1,19 +1,19 @@
-//! Moments to come back to, each with what it is about: a binary heap whose entries can be moved and removed.
+//! Deadlines: a binary heap of moments, each with what it is about, whose entries can be moved and removed.
 //!
-//! Leases mostly have one length, so a new deadline is mostly the latest and stays where it is put; an uncontended lock
-//! costs a few instructions here. A [`EntryId`] names an entry for good.
+//! Leases mostly have one length, so a new deadline is mostly the latest and stays where it is put. An uncontended lock costs
+//! a few instructions here. An [`EntryId`] identifies an entry until it is removed.
 //!
-//! There may be millions of locks, so bytes count: beside what it is about an entry costs 8, and 12 in the heap. And no
-//! table may grow all at once: see [`super::chunks`].
+//! There may be millions of locks, so memory counts: beside what it is about, an entry costs 8 bytes, and 12 in the heap. And
+//! no table may grow all at once: see [`super::chunks`].
 
 use super::chunks::Chunks;
 use super::entries::{Entries, EntryId, Generation};
 use crate::lock::Steady;
 
-/// What stands in the heap: when, and the index of the entry.
+/// An element of the heap: a moment, and the index of its entry.
 #[derive(Clone, Copy, Debug)]
 struct Due {
-    /// The bytes of the moment. As an `i64` it would have to be aligned, for 4 bytes more.
+    /// The bytes of the moment. An `i64` would have to be aligned, which costs 4 bytes more.
     at: [u8; 8],
     index: u32,
 }
@@ -37,22 +37,22 @@ pub struct Deadlines<T> {
 }
 
 impl<T: Default> Deadlines<T> {
-    /// None yet.
+    /// No deadlines.
     pub const fn new() -> Deadlines<T> {
         Deadlines { heap: Chunks::new(), entries: Entries::new() }
     }
 
-    /// How many.
+    /// The number of deadlines.
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// The earliest.
+    /// The earliest deadline.
     pub fn first(&self) -> Option<Steady> {
         self.heap.get(0).map(Due::at)
     }
 
-    /// Adds one. Beyond 2^32 - 1 entries it is not kept, and [`EntryId::NONE`] returned.
+    /// Adds a deadline. Beyond 2^32 - 1 entries it is dropped, and the result is [`EntryId::NONE`].
     pub fn insert(&mut self, at: Steady, about: T) -> EntryId {
         let place = self.heap.len();
         let Some(id) = self.entries.insert(about, place as u32) else { return EntryId::NONE };
@@ -65,19 +65,19 @@ impl<T: Default> Deadlines<T> {
         id
     }
 
-    /// What the entry is about; `None` when it is gone.
+    /// What the entry is about. `None` if it is gone.
     pub fn get_mut(&mut self, id: EntryId) -> Option<&mut T> {
         self.entries.get_mut(id).map(|entry| &mut entry.about)
     }
 
-    /// The moment of the entry; `None` when it is gone.
+    /// The moment of the entry. `None` if it is gone.
     #[cfg(any(test, fuzzing, debug_assertions))]
     pub fn moment(&mut self, id: EntryId) -> Option<Steady> {
         let place = self.entries.get_mut(id)?.note as usize;
         self.heap.get(place).map(Due::at)
     }
 
-    /// Sets another moment; false when the entry is gone.
+    /// Moves the entry to another moment. False if it is gone.
     pub fn reset(&mut self, id: EntryId, at: Steady) -> bool {
         let Some(entry) = self.entries.get_mut(id) else { return false };
         let place = entry.note as usize;
@@ -85,7 +85,7 @@ impl<T: Default> Deadlines<T> {
         true
     }
 
-    /// Takes an entry out; `None` when it is gone already.
+    /// Removes an entry, and returns what it is about. `None` if it is gone already.
     pub fn remove(&mut self, id: EntryId) -> Option<T> {
         let (about, place) = self.entries.remove(id)?;
         let last = self.heap.pop()?;
@@ -98,7 +98,7 @@ impl<T: Default> Deadlines<T> {
         Some(about)
     }
 
-    /// Takes out the earliest if it is due.
+    /// Removes the earliest entry if it is due, and returns what it is about.
     pub fn take_due(&mut self, now: Steady) -> Option<T> {
         let earliest = *self.heap.get(0)?;
         if earliest.at() > now {
@@ -113,7 +113,7 @@ impl<T: Default> Deadlines<T> {
         self.entries.iter_mut()
     }
 
-    /// Drops all entries that are not to be kept, and says how many; linear in all.
+    /// Drops all entries that `keep` refuses, and returns how many. Linear in all entries.
     pub fn retain(&mut self, keep: impl Fn(&T) -> bool) -> usize {
         let before = self.len();
         for index in 0..self.entries.places() {
@@ -139,8 +139,8 @@ impl<T: Default> Deadlines<T> {
         self.entries.generation()
     }
 
-    /// Looks at so many places from `from` on, and drops those entries of the generation or before that are `gone`. Returns
-    /// how many, and where to go on; `None` at the end.
+    /// Looks at `count` places from `from` on, and drops the entries there that are `gone` and came no later than the
+    /// generation. Returns how many were dropped, and the place to go on from; `None` at the end.
     pub fn drop_some(
         &mut self,
         generation: Generation,

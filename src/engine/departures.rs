@@ -75,8 +75,8 @@ impl Departures {
         Some((dropped, departure.why))
     }
 
-    /// Takes the next hold that a connection may have lost; `None` in the list: look again. Returns `None` if there is nothing
-    /// to look at, or deadlines come first.
+    /// Takes the next hold that a connection may have lost. `Some(None)` if this call only found out where to look next, `None` if
+    /// nothing is left or the deadlines come first.
     pub fn next_hold(&mut self, sessions: &Sessions) -> Option<Option<(Session, HoldName)>> {
         let departure = self.0.front_mut().filter(|departure| departure.next.is_none())?;
         if let Some(hold) = departure.holds.pop() {

@@ -1,13 +1,13 @@
-//! Entries that keep their place, each under a name that is never given again.
+//! A table of entries that keep their place, each with an id that is never given again.
 //!
-//! A [`EntryId`] names an entry: one that is gone is told apart from one that took its place. There may be millions of entries,
+//! An [`EntryId`] distinguishes an entry that is gone from one that took its place. There may be millions of entries,
 //! so they come by [chunks], and a chunk that holds none gives its memory back.
 
 use std::mem;
 
 use super::chunks::{self, CHUNK};
 
-/// Names an entry of a [`Entries`].
+/// Identifies an entry of an [`Entries`] table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryId {
     index: u32,
@@ -15,30 +15,30 @@ pub struct EntryId {
 }
 
 impl EntryId {
-    /// Names no entry of any table.
+    /// The id of no entry.
     pub const NONE: EntryId = EntryId { index: NO_ENTRY, generation: FREE };
 
-    /// Where the entry is.
+    /// The place of the entry in its table.
     pub fn index(self) -> u32 {
         self.index
     }
 }
 
 const NO_ENTRY: u32 = u32::MAX;
-/// The generation of a free entry, and of no id that names one: where the generations agree, the entry is there.
+/// The generation of a free entry. No id of an entry has it, so an entry is there if the generations agree.
 const FREE: u32 = 0;
 
 /// A moment between two insertions: tells the entries before it from those after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Generation(u32);
 
-/// What a id names.
+/// An entry of a table.
 #[derive(Debug)]
 pub struct Entry<T> {
     generation: u32,
-    /// Free for whoever owns the table to use; of a free entry: the next free one of the chunk.
+    /// For the user of the table. In a free entry: the next free entry of the chunk.
     pub note: u32,
-    /// What is kept. Of a free entry: the default. An `Option` would cost 8 bytes more.
+    /// What the entry is about; the default in a free entry. An `Option` would cost 8 bytes more.
     pub about: T,
 }
 
@@ -50,11 +50,11 @@ impl<T> Entry<T> {
 
 #[derive(Debug)]
 struct Chunk<T> {
-    /// Those that were never used are not there yet.
+    /// The entries so far. Those that were never used are not there yet.
     entries: Vec<Entry<T>>,
     /// The first free entry.
     free: u32,
-    /// How many entries are not free.
+    /// The number of entries that are not free.
     used: u32,
 }
 

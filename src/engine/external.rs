@@ -10,18 +10,18 @@ use super::state::Engine;
 use crate::failpoints::{self, Failpoint};
 use crate::lock::{HoldId, Holders, Ticket};
 
-/// What became of a value that left its key.
+/// What the engine knew of a lock whose value left its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unlinked {
-    /// It was a lock among those of this server: it had not left with its slot before.
+    /// The lock was one of this server's. If not, it had left with its slot before.
     pub was_known: bool,
-    /// Somebody waits there, and the key must be looked at.
+    /// Somebody waits for it, so the key must be noted.
     pub is_waited_for: bool,
 }
 
 impl<W: Waiting> Engine<W> {
-    /// The client behind this id is gone, or was told by the server to stop waiting: it leaves the queue at once, and is
-    /// let go of. False if it does not wait: its answer is already on the way.
+    /// The client with this id is gone, or the server told it to stop waiting. It leaves the queue at once and is abandoned.
+    /// False if it does not wait: its answer is in flight already.
     pub fn leave(&mut self, client: W::Id) -> bool {
         let Some(ticket) = self.waits.ticket(client) else { return false };
         if !failpoints::is_on(Failpoint::WaiterStays) {
@@ -38,19 +38,19 @@ impl<W: Waiting> Engine<W> {
         self.relocated.forget(&self.waits, at, hold);
     }
 
-    /// A client's connection has closed; what ends with it is noted.
+    /// A client's connection has closed. The holds that are bound to it are noted.
     pub fn disconnected(&mut self, client: u64, inbox: &mut Inbox) {
         inbox.closed.extend(self.sessions.close(client));
     }
 
-    /// A change of role: leases alone end what is held.
+    /// A change of role: from now on the leases alone end what is held.
     pub fn forget_sessions(&mut self, inbox: &mut Inbox) {
         self.sessions.forget();
         inbox.closed.clear();
         self.agenda.forget_closes();
     }
 
-    /// A lock's value left its key by somebody else's doing.
+    /// A lock's value left its key, and the engine did not remove it.
     pub fn unlinked(&mut self, at: KeyRef, stored: &Stored) -> Unlinked {
         let was_known = self.leases.remove(stored.lease).is_some();
         for (_, hold) in stored.holders.iter() {
@@ -62,8 +62,8 @@ impl<W: Waiting> Engine<W> {
         Unlinked { was_known, is_waited_for }
     }
 
-    /// All keys there are gone (FLUSHDB, FLUSHALL, a new data set); the locks somebody still waits for are noted. How many
-    /// locks there were.
+    /// All keys of these databases are gone (FLUSHDB, FLUSHALL, a new data set). The locks that somebody still waits for are
+    /// noted. Returns the number of locks that were there.
     pub fn flushed(&mut self, scope: Scope, inbox: &mut Inbox) -> usize {
         self.sessions.flushed(scope);
         self.forget_all_departed_leases();
@@ -75,8 +75,8 @@ impl<W: Waiting> Engine<W> {
         dropped
     }
 
-    /// Two databases changed places (SWAPDB): leases, sessions, and notes about values, go with the data; waiters stay, and
-    /// their locks are noted.
+    /// Two databases changed places (SWAPDB). Leases, sessions and notes about values go with the data. Waiters stay, and the
+    /// locks that they wait for are noted.
     pub fn swapped(&mut self, one: i32, other: i32, inbox: &mut Inbox) {
         for key in self.leases.iter_mut().chain(&mut inbox.changed) {
             key.swap(one, other);
@@ -87,7 +87,8 @@ impl<W: Waiting> Engine<W> {
         self.relocated.swapped(&self.waits, one, other);
     }
 
-    /// A lock was found here: whether it came by RENAME or MOVE. Then it had a deadline, and lost it.
+    /// A lock was found in this key. True if it came by RENAME or MOVE: then it had a deadline, and lost it when it left its
+    /// old key.
     pub fn moved_here(&mut self, to: KeyRef, stored: &Stored) -> bool {
         let has_moved = stored.lease != EntryId::NONE && self.leases.get_mut(stored.lease).is_none();
         if has_moved {
@@ -96,7 +97,7 @@ impl<W: Waiting> Engine<W> {
         has_moved
     }
 
-    /// A lock was read from RDB, RESTORE or MIGRATE. Its fence may be another server's, ahead of this one's clock.
+    /// A lock was read from RDB, RESTORE or MIGRATE. Its fences may come from another server, ahead of this one's fence clock.
     pub fn loaded(&mut self, holders: &Holders) {
         for (_, hold) in holders.iter() {
             self.fences.observe(hold.fence);

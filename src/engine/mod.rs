@@ -1,8 +1,8 @@
-//! The one path that every command, timer and event takes.
+//! The engine: the one path that every command, timer and event takes.
 //!
 //! A step opens a key, lets the rules ([`crate::lock`]) decide, and does what they decided in this order: the key's value,
 //! replication, deadlines, then the answers. Commands take their step at once. Everything else leaves a note in the
-//! [`Inbox`] and takes its step in [`Engine::tick`], which the edge's one timer calls.
+//! [`Inbox`] and takes its step in [`Engine::tick`], which the server's one timer calls.
 //!
 //! # What it owns
 //! * the server's fence clock, settings and counters;
@@ -11,7 +11,7 @@
 //! * the holds that end with a connection;
 //! * the agenda: what is still to be done.
 //!
-//! But for the counters all of it can be rebuilt from the data set; the key's value is the only truth about who holds.
+//! All of it but the counters can be rebuilt from the data set. Only the key's value tells who holds a lock.
 //!
 //! # What it must never do
 //! Write, grant or remove anything outside a command while [`Server::state`] is not [`ServerState::Writable`].

@@ -21,7 +21,7 @@ pub struct Impact {
     is_granted: bool,
     /// A hold that was there goes on, changed or confirmed.
     is_kept: bool,
-    /// Somebody gained or lost the lock, or its mode is another. WATCH and CLIENT TRACKING are told.
+    /// An owner gained or lost the lock, or its mode changed. WATCH and CLIENT TRACKING are told.
     is_signalled: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The engine's state, and what the edge reads of it.
+//! The engine's state, and what others read of it.
 
 use super::agenda::{Agenda, Task};
 use super::cluster::Cluster;

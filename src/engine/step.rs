@@ -55,7 +55,7 @@ impl<W: Waiting> Engine<W> {
         }
         self.record(at, key, now, &effects);
         self.agenda.budget.charge_steps(1 + effects.len());
-        // In their order. Taken from the end they cost less than by `drain`.
+        // They are announced in their order. Popping them from the end costs less than `drain`.
         effects.reverse();
         while let Some(effect) = effects.pop() {
             self.announce(at, key, now, effect);
@@ -70,7 +70,7 @@ impl<W: Waiting> Engine<W> {
         Ok(result)
     }
 
-    /// Announces an effect that is recorded: to counters, sessions, keyspace events and waiters.
+    /// Announces a recorded effect: to counters, sessions, keyspace events and waiters.
     fn announce<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, effect: Effect) {
         self.stats.count(&effect, now);
         match effect {

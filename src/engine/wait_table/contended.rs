@@ -1,11 +1,11 @@
-//! Who holds the locks that somebody waits for: what the search for deadlocks asks first.
+//! The holders of the locks that somebody waits for. The search for deadlocks asks here first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::names::{KeyId, KeyRef};
 use crate::lock::{Holders, Owner};
 
-/// Who holds the locks that have a queue.
+/// The contended locks, which have a queue and holders, and how each is held.
 #[derive(Debug, Default)]
 pub struct Contended {
     held: BTreeMap<KeyId, Held>,

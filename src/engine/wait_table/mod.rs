@@ -1,4 +1,4 @@
-//! The wait table: the queues of all locks, the clients that wait in them, and who holds the locks they wait for.
+//! The wait table: the queues of all locks, the clients that wait in them, and the holders of the locks that they wait for.
 //!
 //! The three belong together. A request stands in one queue and has one client; a lock is contended if it has a queue
 //! and holders. So they are private to this table, and each of its methods leaves them in step:
@@ -27,7 +27,7 @@ use crate::lock::{HoldId, Holders, Mode, Owner, Steady, Ticket, WaitQueue};
 use clients::Requester;
 use queues::WaitQueues;
 
-/// Everybody who waits.
+/// The wait table of a server.
 pub struct WaitTable<W: Waiting> {
     queues: WaitQueues,
     clients: ParkedClients<W>,
@@ -48,7 +48,7 @@ pub enum Left {
 }
 
 impl<W: Waiting> WaitTable<W> {
-    /// Nobody waits yet.
+    /// An empty table.
     pub fn new() -> WaitTable<W> {
         WaitTable {
             queues: WaitQueues::default(),
@@ -74,7 +74,7 @@ impl<W: Waiting> WaitTable<W> {
         &self.clients
     }
 
-    /// Who holds the locks that have a queue.
+    /// The contended locks, and how each is held.
     pub fn contended(&self) -> &Contended {
         &self.contended
     }
