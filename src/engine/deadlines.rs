@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_mark_is_not_dropped_by_it() {
+    fn entries_of_a_later_generation_are_not_dropped() {
         // The generation begins anew in between.
         for generation in [0, u32::MAX - 20] {
             let mut deadlines = Deadlines::new();

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn no_slot_names_a_free_entry() {
+    fn no_id_names_a_free_entry() {
         let mut entries = Entries { generation: u32::MAX - 1, ..Entries::new() };
         // The last generation before it begins anew, and the first after.
         for name in [1, 2] {

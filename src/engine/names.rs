@@ -133,12 +133,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_name_takes_24_bytes() {
+    fn a_stored_identity_takes_24_bytes() {
         assert_eq!(size_of::<KeyId>(), 24);
     }
 
     #[test]
-    fn a_kept_name_is_the_one_that_was_given() {
+    fn a_stored_identity_is_the_one_that_was_given() {
         let names: Vec<Vec<u8>> = [0, 1, 15, 16, 17, 300].iter().map(|len| vec![b'k'; *len]).collect();
         let refs = names.iter().flat_map(|name| [-1, 0, 7].map(|db| KeyRef { db, name }));
         let mut refs: Vec<KeyRef> = refs.collect();

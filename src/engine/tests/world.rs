@@ -135,7 +135,7 @@ impl World {
         self.did().into_iter().filter_map(answer).collect()
     }
 
-    /// Only who was told of a grant.
+    /// Takes the log, and returns the clients that were granted.
     pub fn granted(&self) -> Vec<u64> {
         let granted = |(client, reply)| matches!(reply, Reply::Granted(..)).then_some(client);
         self.answers().into_iter().filter_map(granted).collect()
@@ -147,7 +147,7 @@ impl World {
         self.fake.denied.borrow_mut().insert((user, (db, name.as_bytes().to_vec())));
     }
 
-    /// It may again.
+    /// This user may ask for this lock again.
     pub fn allow(&mut self, user: u32, (db, name): Name) {
         let user = User(NonZeroU32::new(user).unwrap());
         self.fake.denied.borrow_mut().remove(&(user, (db, name.as_bytes().to_vec())));
@@ -174,7 +174,7 @@ impl World {
         let session = connection.map(|connection| self.engine.session(connection));
         let user = std::num::NonZeroU32::new(user).map(User);
         let asked = Request { owner: owner(who), mode, lease: Millis(lease), session, user };
-        // Only who waits searches; to show every lock to everybody would take its time.
+        // Only requests that wait start a search; showing every lock to all others would take too long.
         let (fence, from) = self.before();
         let mut seen = if patience == Patience::None { Seen::default() } else { self.fake.seen() };
         let now = self.fake.now;
@@ -248,7 +248,7 @@ impl World {
         self.extend_with(key, ExtendRequest { owner: owner(who), lease, fence: None, raise: None })
     }
 
-    /// `LOCK.EXTEND key who RAISE`, to so much above the fence it has.
+    /// `LOCK.EXTEND key who RAISE fence`
     pub fn raise(&mut self, key: Name, who: &str, fence: u64) -> Result<bool, WrongType> {
         self.extend_with(key, ExtendRequest { owner: owner(who), lease: None, fence: None, raise: Fence::new(fence) })
     }
@@ -276,7 +276,7 @@ impl World {
         self.check();
     }
 
-    /// What a command on this key did is published when it is over.
+    /// Publishes the events of a command on this key.
     fn publish(&mut self, key: Name) {
         for event in self.engine.take_events() {
             self.fake.log.borrow_mut().push(Did::Published(show(key.0, key.1.as_bytes()), event));
@@ -294,7 +294,7 @@ impl World {
         panic!("the timer never comes to rest");
     }
 
-    /// The same, and what was put off has its next try. The server may write.
+    /// The timer rings until it comes to rest, and tasks that the server refused are tried again. The server may write.
     pub fn rest(&mut self) {
         self.settle();
         for _ in 0..3 {
@@ -312,7 +312,7 @@ impl World {
         self.check();
     }
 
-    /// An answer found nobody.
+    /// An answer could not be delivered.
     pub fn lose(&mut self, key: Name, reply: &Reply) {
         let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
         self.inbox.undelivered.push((at(key).to_id(), *hold, *ticket));
@@ -367,7 +367,7 @@ impl World {
         Some(value)
     }
 
-    /// The same when the engine cannot be told: its value leaves a key that the engine opened.
+    /// The value leaves a key that the engine has opened, so the engine cannot be called.
     pub fn unlink_unseen(&mut self, key: Name) -> Option<Value> {
         let value = self.fake.data.remove(&(key.0, key.1.as_bytes().to_vec()))?;
         if let Value::Lock(stored) = &value {
@@ -405,7 +405,7 @@ impl World {
         self.restore_all(key, &[(who, Mode::Exclusive)], lease, fence);
     }
 
-    /// The same with several holders, whose fences rise.
+    /// RESTORE REPLACE of a lock with several holders, whose fences rise.
     pub fn restore_all(&mut self, key: Name, who: &[(&str, Mode)], lease: u64, fence: u64) {
         let (since, lease) = (self.fake.now.steady, Millis(lease));
         let mut holders = Holders::Free;
