@@ -3,11 +3,14 @@
 use super::WaitTable;
 use crate::engine::names::KeyRef;
 use crate::engine::server::Waiting;
-use crate::lock::{Holders, Ticket};
+#[cfg(debug_assertions)]
+use crate::lock::Holders;
+use crate::lock::Ticket;
 
 impl<W: Waiting> WaitTable<W> {
     /// Panics if the queue of this lock, the first of its clients, or its holders, are not in step with one another. The cost
     /// does not grow with the queue.
+    #[cfg(debug_assertions)]
     pub fn check_queue(&self, at: KeyRef, holders: Option<&Holders>) {
         let Some(queue) = self.queues.get(at) else {
             return assert!(self.contended.agrees(at, None), "E4: {at:?} has no queue, and is contended");
