@@ -43,9 +43,9 @@ impl Impact {
         (self.is_kept, self.is_signalled) = (true, true);
     }
 
-    /// What the effects of one step mean. A hold may come and go within one step. Fences tell which did: those of this step
-    /// are above all before it.
-    fn of_step(effects: &[Effect]) -> Impact {
+    /// What the effects of one step mean, which left these holders. A hold may come and go within one step. Fences tell which
+    /// did: those of this step are above all before it. A hold that changed may be gone, too.
+    fn of_step(effects: &[Effect], holders: &Holders) -> Impact {
         let mut impact = Impact::default();
         let (mut granted, mut first_granted) = (0usize, None::<Fence>);
         for effect in effects {
@@ -55,8 +55,10 @@ impl Impact {
                     granted += 1;
                     first_granted = first_granted.or(Some(hold.fence));
                 }
-                Effect::Changed(_, HoldChange::Reacquired | HoldChange::Extended) => impact.kept(),
-                Effect::Changed(_, HoldChange::Downgraded) => impact.downgraded(),
+                Effect::Changed(hold, change) => {
+                    impact.is_kept |= holders.get(*hold).is_some();
+                    impact.is_signalled |= *change == HoldChange::Downgraded;
+                }
                 Effect::Ended(hold, _) => {
                     let is_new = first_granted.is_some_and(|first| hold.fence >= first);
                     granted = granted.saturating_sub(usize::from(is_new));
@@ -110,15 +112,15 @@ impl<W: Waiting> Engine<W> {
     /// Records what a step did. It has changed the holders already, those in the key's value or, if there was no key,
     /// [`Scratch::no_holders`](super::state::Scratch::no_holders).
     pub(super) fn record<K: Key>(&mut self, at: KeyRef, key: &mut K, now: Now, effects: &[Effect]) {
-        let impact = Impact::of_step(effects);
-        if !(impact.is_kept || impact.is_signalled) {
-            return;
-        }
-        self.scratch.has_recorded = true;
         let is_heard = key.is_heard();
         let stored = key.stored();
         let before = stored.as_ref().map(|stored| stored.lease);
         let holders = stored.map_or(&self.scratch.no_holders, |stored| &stored.holders);
+        let impact = Impact::of_step(effects, holders);
+        if !(impact.is_kept || impact.is_signalled) {
+            return;
+        }
+        self.scratch.has_recorded = true;
         let is_free = *holders == Holders::Free;
         if is_free && before.is_none() {
             // A hold that came and went within one step leaves nothing to record.

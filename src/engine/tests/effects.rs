@@ -258,6 +258,24 @@ fn a_ttl_set_by_hand_is_cleared_everywhere_or_nowhere() {
     pair.follow();
 }
 
+/// A waiter finds itself among the holders of a lock that was renamed, so its hold is extended; and it releases it in the same
+/// step.
+#[test]
+fn a_hold_that_is_confirmed_and_ends_in_one_step_clears_no_ttl() {
+    let mut pair = Pair::new();
+    pair.primary.grant(K, "x", 1000);
+    pair.primary.waits(ask(K, "a").shared().block(0));
+    for who in ["a", "b"] {
+        pair.primary.grants(ask(K2, who).shared().lease(10));
+    }
+    pair.follow();
+    pair.both(|world| world.rename(K2, K));
+    pair.primary.release(K, "a").unwrap();
+    assert_eq!(pair.primary.holders(K), ["b"]);
+    assert!(!pair.primary.fake.log.borrow().contains(&Did::ClearedTtl("0:k".into())), "no hold was confirmed");
+    pair.follow();
+}
+
 /// Its queue lets somebody in alone, whose release or downgrade in the same step lets in readers: that the shared holders were cleared out
 /// of the way between shows in nothing that is there afterwards.
 #[test]
