@@ -1,120 +1,43 @@
-//! The timer's tick: what ended, what ran out, and what events left behind.
+//! The timer's tick: does what is due, what the last steps left, and what events noted.
 
 use std::mem;
 
+use super::agenda::{Budget, Task};
 use super::inbox::Inbox;
 use super::names::{KeyId, KeyRef};
 use super::server::{Found, Key, Server, ServerState, Waiting, WriteCheck};
-use super::{sessions, Engine};
+use super::state::Engine;
 use crate::failpoints::{self, Failpoint};
-use crate::lock::{Hold, HoldId, Millis, Owner, Session, Steady, Ticket};
+use crate::lock::{Hold, Millis, Steady};
 
-/// How long one turn may take before the event loop gets its chance, in milliseconds.
-const SLICE: Millis = Millis(2);
-/// How often the clock is read within a slice: once for so many locks and changes of locks.
-const STEPS_PER_READING: usize = 16;
-/// How many clients a slice answers at most. The server hands the answers over afterwards, which takes it some 10 us each.
-const ANSWERS_MAX: usize = 128;
-/// What comes first changes with each task of a slice: mostly what events left, and once in so many tasks what was put off,
-/// what leases ended, and what is still to be told. So each of them goes on, however much there is of the others.
-const TURNS: usize = 16;
-/// How many tasks a slice does at least, also if waits that ran out filled it: one of each kind.
-const TURNS_LEAST: usize = 4;
-/// When to look again after the server would not let a turn write, in milliseconds.
+/// What comes first changes with each task of a tick. Mostly it is what events noted; once in so many tasks it is a task that
+/// the server refused before, a lease that ended, or an expired hold that is still to be reported. So each of them goes on,
+/// however much there is of the others.
+const ROUND: usize = 16;
+/// The number of tasks that a tick does at least, even if waits that ran out used up its budget: one of each kind.
+const TASKS_MIN: usize = 4;
+/// When to try again after the server refused a write, in milliseconds.
 const RETRY: Millis = Millis(20);
 
-/// One key's turn that is due.
-#[derive(Debug)]
-pub enum Task {
-    /// This answer with this hold found nobody.
-    Revoke(KeyId, HoldId, Ticket),
-    /// End what ends with a connection that closed.
-    Close(KeyId, Owner, Session),
-    /// This hold came here from another key, and the answer with it found nobody.
-    RevokeStray(KeyId, HoldId),
-    /// Somebody else changed what the key holds: bring queue and deadlines in step with it.
-    Reconcile(KeyId),
-    /// End what is over, serve the queue.
-    Advance(KeyId),
-}
-
-impl Task {
-    fn key(&self) -> &KeyId {
-        match self {
-            Task::Revoke(key, ..)
-            | Task::RevokeStray(key, _)
-            | Task::Close(key, ..)
-            | Task::Reconcile(key)
-            | Task::Advance(key) => key,
-        }
-    }
-
-    /// The key, if the task is about the value there; what is about waiters stays where they wait.
-    pub fn value_key(&mut self) -> Option<&mut KeyId> {
-        match self {
-            Task::RevokeStray(key, _) | Task::Close(key, ..) | Task::Reconcile(key) | Task::Advance(key) => Some(key),
-            Task::Revoke(..) => None,
-        }
-    }
-
-    /// Whether it ends what a connection held.
-    pub fn is_close(&self) -> bool {
-        match self {
-            Task::Close(..) => true,
-            Task::Revoke(..) | Task::RevokeStray(..) | Task::Reconcile(_) | Task::Advance(_) => false,
-        }
-    }
-}
-
-/// How far a turn came.
+/// How a part of a tick ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
+    /// All is done.
     Done,
+    /// There is more, for the next tick.
     BudgetSpent,
+    /// The server takes no writes now.
     Halted,
 }
 
-/// What turns cost.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// Locks that were looked at, and changes of locks.
-    pub steps: usize,
-    /// Clients that were answered.
-    pub answers: usize,
-}
-
-/// A slice of time, and how much of it is left.
-pub struct Budget {
-    end: Steady,
-    steps: usize,
-    answers: usize,
-    is_spent: bool,
-}
-
-impl Budget {
-    /// Takes in what was spent. True if no more may be.
-    pub fn is_spent<S: Server>(&mut self, server: &S, spent: &mut Spent) -> bool {
-        let Spent { steps, answers } = mem::take(spent);
-        self.steps += 1 + steps;
-        self.answers += answers;
-        if self.steps >= STEPS_PER_READING {
-            self.steps = 0;
-            self.is_spent |= server.now().steady >= self.end;
-        }
-        self.is_spent |= self.answers >= ANSWERS_MAX;
-        self.is_spent
-    }
-}
-
 impl<W: Waiting> Engine<W> {
-    /// Does what is due, a slice at most. Returns when to come again; `None`: not before something happens.
+    /// Does what is due, as far as one tick may. Returns when the next tick is due; `None`: not before something happens.
     pub fn tick<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
         let begin = server.now().steady;
-        let mut budget = Budget { end: begin + SLICE, steps: 0, answers: 0, is_spent: false };
-        self.spent = Spent::default();
+        self.agenda.budget = Budget::beginning(begin);
         // Waits run out whatever the server may do: nothing is written by it.
-        while !budget.is_spent(server, &mut self.spent) {
-            let Some(ticket) = self.waiters.take_due(begin) else { break };
+        while !self.agenda.budget.is_spent(server) {
+            let Some(ticket) = self.waits.take_timed_out(begin) else { break };
             self.leave_parked(ticket);
             self.time_out(ticket);
         }
@@ -122,54 +45,54 @@ impl<W: Waiting> Engine<W> {
         match state {
             // Nothing is written by this either.
             ServerState::Writable | ServerState::Halted | ServerState::Replica => {
-                self.check_queues(server, &mut budget);
-                self.see_off(server, &mut budget);
+                self.check_queues(server);
+                self.forget_departed(server);
             }
             ServerState::Loading => {}
         }
         self.check_slots(server, state);
         let progress = match state {
-            ServerState::Writable => self.write(server, inbox, &mut budget),
-            ServerState::Replica => return self.follow(server, inbox, &mut budget),
+            ServerState::Writable => self.write(server, inbox),
+            ServerState::Replica => return self.follow(server, inbox),
             ServerState::Loading | ServerState::Halted => Progress::Halted,
         };
         let (now, retry_at) = (server.now().steady, begin + RETRY);
         match progress {
             Progress::BudgetSpent => Some(now),
-            Progress::Done if self.retry.is_empty() => self.first_deadline(),
+            Progress::Done if !self.agenda.has_retries() => self.first_deadline(),
             Progress::Done => self.first_deadline().into_iter().chain([retry_at]).min(),
             Progress::Halted => {
-                let pending = !(inbox.is_empty() && self.retry.is_empty()) || self.is_pressed();
-                let again = if pending { Some(retry_at) } else { self.leases.first().map(|end| end.max(retry_at)) };
-                again.into_iter().chain(self.waiters.first_timeout()).chain(self.next_check()).min()
+                let is_pending = !inbox.is_empty() || self.agenda.has_retries() || self.has_ready_work();
+                let again = if is_pending { Some(retry_at) } else { self.leases.first().map(|end| end.max(retry_at)) };
+                again.into_iter().chain(self.waits.first_timeout()).chain(self.next_check()).min()
             }
         }
     }
 
-    /// On a server that may write: whatever there is to do.
-    fn write<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, budget: &mut Budget) -> Progress {
-        // A clock that nobody drew from need not be remembered: whoever starts leaps anyway.
+    /// On a server that may write: does all there is to do.
+    fn write<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Progress {
+        // A clock that granted nothing need not be remembered: a server that starts leaps anyway.
         if mem::take(&mut inbox.announce_fence) && self.fences.has_granted() {
             if let Some(last) = self.fences.last() {
                 server.replicate_fence(last);
             }
         }
-        let mut put_off = mem::take(&mut self.retry);
-        let mut turns = (0..TURNS).cycle().enumerate();
+        let mut retries = self.agenda.take_retries();
+        let mut places = (0..ROUND).cycle().enumerate();
         let progress = loop {
-            let Some((count, turn)) = turns.next() else { break Progress::BudgetSpent };
-            if budget.is_spent(server, &mut self.spent) && count >= TURNS_LEAST {
+            let Some((count, place)) = places.next() else { break Progress::BudgetSpent };
+            if self.agenda.budget.is_spent(server) && count >= TASKS_MIN {
                 break Progress::BudgetSpent;
             }
-            let first = match turn {
-                // What was not delivered decides whether what was put off can go on.
-                0 if inbox.undelivered.is_empty() => put_off.pop(),
+            let first = match place {
+                // An answer that was not delivered decides whether a task that was refused can go on.
+                0 if inbox.undelivered.is_empty() => retries.pop(),
                 1 => self.next_lease(server),
-                2 if self.tell_some(server) => continue,
+                2 if self.report_some_expired(server) => continue,
                 _ => None,
             };
-            let Some(task) = first.or_else(|| self.next_task(server, inbox)).or_else(|| put_off.pop()) else {
-                if self.tell_some(server) {
+            let Some(task) = first.or_else(|| self.next_task(server, inbox)).or_else(|| retries.pop()) else {
+                if self.report_some_expired(server) {
                     continue;
                 }
                 break Progress::Done;
@@ -178,40 +101,40 @@ impl<W: Waiting> Engine<W> {
                 break Progress::Halted;
             }
         };
-        // Those that had no turn have the first ones of the next slice.
-        self.retry.append(&mut put_off);
+        // The next tick tries first what this one did not come to.
+        self.agenda.put_back_retries(retries);
         progress
     }
 
-    /// Does a task, or puts it off. False if the server takes no writes at all now.
+    /// Does a task, or leaves it to a later tick if the server refuses it. False if the server takes no writes at all now.
     fn attempt<S: Server>(&mut self, server: &mut S, task: Task) -> bool {
         match server.write_check(task.key().borrow()) {
             WriteCheck::Accepts => {
                 if self.perform(server, &task) == Progress::Halted {
-                    self.retry.push(task);
+                    self.agenda.retry_later(task);
                 }
             }
             WriteCheck::Foreign => {
                 self.check_queue_first(task.key());
-                if !self.is_seen(server, &task) && self.matters(server, task.key()) {
-                    self.retry.push(task);
+                if !self.is_done_by_looking(server, &task) && self.matters(server, task.key()) {
+                    self.agenda.retry_later(task);
                 }
             }
             WriteCheck::Halted => {
-                self.retry.push(task);
+                self.agenda.retry_later(task);
                 return false;
             }
         }
         true
     }
 
-    /// Whether this is all there is to do at a key of another server. A lock that came in before its slot is looked at, as a
-    /// replica would. A hold that nobody was told of, and that is not here any more, is not this server's to take back.
-    fn is_seen<S: Server>(&mut self, server: &mut S, task: &Task) -> bool {
+    /// Does a task at a key of another server, if no write is needed for it. A lock that came before its slot is indexed, as a
+    /// replica would. A hold whose answer could not be delivered, and that has left, is not this server's to revoke.
+    fn is_done_by_looking<S: Server>(&mut self, server: &mut S, task: &Task) -> bool {
         let at = task.key().borrow();
         let Some(mut open) = server.open(at) else { return true };
         match task {
-            Task::Reconcile(_) if self.queues.get(at).is_none() => {
+            Task::Reconcile(_) if !self.waits.has_queue(at) => {
                 self.index(at, &mut open);
                 self.bind_all(at, &mut open);
                 true
@@ -220,25 +143,27 @@ impl<W: Waiting> Engine<W> {
                 self.delivered(at, *hold, *ticket);
                 true
             }
-            Task::Reconcile(_) | Task::Revoke(..) | Task::RevokeStray(..) | Task::Close(..) | Task::Advance(_) => false,
+            Task::Reconcile(_) | Task::Revoke(..) | Task::RevokeRelocated(..) | Task::Close(..) | Task::Advance(_) => {
+                false
+            }
         }
     }
 
-    /// Whether there is anything at this key, or anybody waiting for it.
-    fn matters<S: Server>(&mut self, server: &mut S, key: &KeyId) -> bool {
+    /// Whether this key has a lock or a queue.
+    fn matters<S: Server>(&self, server: &mut S, key: &KeyId) -> bool {
         let at = key.borrow();
-        self.queues.get_mut(at).is_some() || server.open(at).is_some_and(|open| open.found() == Found::Lock)
+        self.waits.has_queue(at) || server.open(at).is_some_and(|open| open.found() == Found::Lock)
     }
 
     fn next_task<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Task> {
-        // First what was not delivered: it decides whom a hold follows, and so what a closed connection ends.
+        // First what was not delivered: it decides which connection a hold follows, and so what a closed one ends.
         if let Some((key, hold, ticket)) = inbox.undelivered.pop() {
             return Some(Task::Revoke(key, hold, ticket));
         }
         if let Some(key) = self.next_noted(server, inbox) {
             return Some(Task::Reconcile(key));
         }
-        self.next_closed(inbox).or_else(|| self.next_ready()).or_else(|| self.next_lease(server))
+        self.next_closed(inbox).or_else(|| self.agenda.next_ready()).or_else(|| self.next_lease(server))
     }
 
     /// The next lock one of whose leases has ended.
@@ -248,7 +173,7 @@ impl<W: Waiting> Engine<W> {
         self.leases.take_due(due).map(Task::Advance)
     }
 
-    /// The next hold that is to end with its connection.
+    /// The next hold that ends because its connection has closed.
     fn next_closed(&mut self, inbox: &mut Inbox) -> Option<Task> {
         loop {
             let session = *inbox.closed.last()?;
@@ -259,16 +184,6 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// The next thing that a turn left.
-    fn next_ready(&mut self) -> Option<Task> {
-        let task = self.ready.pop_front()?;
-        if self.ready.is_empty() {
-            // The memory that many tasks took is given back.
-            self.ready.shrink_to(64);
-        }
-        Some(task)
-    }
-
     /// The next key that events noted.
     fn next_noted<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<KeyId> {
         if let Some((key, lease)) = inbox.unlinked.pop() {
@@ -277,59 +192,59 @@ impl<W: Waiting> Engine<W> {
         }
         while inbox.changed.is_empty() {
             let name = inbox.unplaced.pop()?;
-            self.spent.steps += 1;
-            inbox.changed.extend(places(server, &name));
+            self.agenda.budget.charge_steps(1);
+            inbox.changed.extend(locks_named(server, &name));
         }
         inbox.changed.pop()
     }
 
-    /// Does a task. [`Progress::Halted`] if it must come again.
+    /// Does a task. [`Progress::Halted`] if it must be tried again.
     fn perform<S: Server>(&mut self, server: &mut S, task: &Task) -> Progress {
         let at = task.key().borrow();
         let now = server.now();
         let Some(mut key) = server.open(at) else { return Progress::Done };
-        let mut is_astray = false;
+        let mut is_missing = false;
         let is_done = self.step(at, &mut key, now, |step| {
             match task {
-                Task::Revoke(_, hold, ticket) => is_astray = !step.undelivered(*hold, *ticket),
-                Task::RevokeStray(_, hold) => step.revoke(*hold),
+                Task::Revoke(_, hold, ticket) => is_missing = !step.undelivered(*hold, *ticket),
+                Task::RevokeRelocated(_, hold) => step.revoke(*hold),
                 Task::Close(_, owner, session) => return step.close(owner.borrow(), *session),
                 Task::Reconcile(_) => step.reconcile(),
                 Task::Advance(_) => step.advance(),
             }
             true
         });
-        // A key of another type turned its queue away; there is nobody here to be told of it.
+        // If the key holds another type, its queue is gone, and there is nothing to be done.
         let progress = if is_done == Ok(false) { Progress::Halted } else { Progress::Done };
-        self.note_events(task.key());
+        self.events.file_under(task.key());
         self.index(at, &mut key);
         match task {
             Task::Reconcile(_) => self.bind_all(at, &mut key),
-            Task::Revoke(_, hold, _) => self.follow_stray(at, *hold, is_astray),
-            Task::RevokeStray(..) | Task::Close(..) | Task::Advance(_) => {}
+            Task::Revoke(_, hold, _) => {
+                let place = self.relocated.forget(&self.waits, at, *hold).filter(|_| is_missing);
+                if let Some(place) = place {
+                    self.agenda.push(Task::RevokeRelocated(place, *hold));
+                }
+            }
+            Task::RevokeRelocated(..) | Task::Close(..) | Task::Advance(_) => {}
         }
         progress
     }
 
-    /// Counts some of the holds that were over and made room, and tells who listens. False if there are none. Nobody waits for
-    /// that and nothing is written by it, so it comes after everything else, and whether the server would accept a write to
-    /// the key does not matter.
-    fn tell_some<S: Server>(&mut self, server: &mut S) -> bool {
-        let Some((key, mut shared)) = self.expired_backlog.pop_front() else { return false };
+    /// Counts and reports some of the holds that had expired and made room. False if there are none. Nobody waits for that and
+    /// nothing is written by it, so it comes after everything else, and it does not matter whether the server would accept a
+    /// write to the key.
+    fn report_some_expired<S: Server>(&mut self, server: &mut S) -> bool {
+        let Some((key, mut holds)) = self.agenda.take_expired() else { return false };
         let now = server.now();
         if let Some(mut open) = server.open(key.borrow()) {
-            self.report_expired(key.borrow(), &mut open, now, &mut shared);
+            self.report_expired(key.borrow(), &mut open, now, &mut holds);
         }
-        self.note_events(&key);
-        if shared.len() > 0 {
-            self.expired_backlog.push_front((key, shared));
+        self.events.file_under(&key);
+        if holds.len() > 0 {
+            self.agenda.put_back_expired(key, holds);
         }
         true
-    }
-
-    /// What the timer did to this key is published later.
-    fn note_events(&mut self, key: &KeyId) {
-        self.timer_events.extend(self.events.drain(..).map(|event| (key.clone(), event)));
     }
 
     /// Holds that came to this key by RENAME or MOVE are still bound to their connections.
@@ -337,40 +252,38 @@ impl<W: Waiting> Engine<W> {
         let Some(stored) = key.stored() else { return };
         let bound = |(_, hold): (_, &Hold)| Some((hold.owner.clone(), hold.session?));
         for (owner, session) in stored.holders.iter().filter_map(bound) {
-            if self.sessions.bind(session, at, &owner) == sessions::ServerState::Closed {
-                self.ready.push_back(Task::Close(at.to_id(), owner, session));
-            }
+            self.bind_session(at, &owner, session);
         }
     }
 
-    /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing. Who waited when it was demoted
-    /// is let go by the server itself; but not in a cluster of Valkey 9, where only the queue check sends them away.
-    fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox, budget: &mut Budget) -> Option<Steady> {
+    /// On a replica: keeps the deadlines right for the day it is promoted, and writes nothing. The server itself answers those
+    /// who waited when it was demoted; but not in a cluster of Valkey 9, where only the queue check redirects them.
+    fn follow<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
         inbox.announce_fence = false;
-        for task in mem::take(&mut self.retry).into_iter().chain(mem::take(&mut self.ready)) {
+        for task in self.agenda.take_tasks() {
             match task {
                 Task::Revoke(key, hold, ticket) => inbox.undelivered.push((key, hold, ticket)),
                 Task::Reconcile(key) | Task::Advance(key) => inbox.changed.push(key),
-                // Not its to take back any more.
-                Task::RevokeStray(..) => {}
+                // The hold is the primary's now.
+                Task::RevokeRelocated(..) => {}
                 // The lease alone ends it now.
                 Task::Close(..) => {}
             }
         }
         inbox.closed.clear();
         for (key, hold, ticket) in inbox.undelivered.drain(..) {
-            // Not its to take back any more.
+            // The hold is the primary's now.
             self.delivered(key.borrow(), hold, ticket);
         }
-        while !budget.is_spent(server, &mut self.spent) {
-            // Its leases are the primary's to end.
+        while !self.agenda.budget.is_spent(server) {
+            // The primary ends the leases.
             let Some(key) = self.next_noted(server, inbox) else {
-                // It ended while this server was the primary.
-                if self.tell_some(server) {
+                // These ended while this server was the primary.
+                if self.report_some_expired(server) {
                     continue;
                 }
-                let away = self.next_queue_check().into_iter().chain(self.departures.due());
-                return self.waiters.first_timeout().into_iter().chain(away).min();
+                let check = self.next_queue_check().into_iter().chain(self.cluster.departures.due());
+                return self.waits.first_timeout().into_iter().chain(check).min();
             };
             let open = server.open(key.borrow());
             if let Some(mut open) = open {
@@ -381,8 +294,8 @@ impl<W: Waiting> Engine<W> {
     }
 }
 
-/// Where there is a lock of this name, in whatever database.
-fn places<S: Server>(server: &mut S, name: &[u8]) -> Vec<KeyId> {
+/// The locks of this name, in all databases.
+fn locks_named<S: Server>(server: &mut S, name: &[u8]) -> Vec<KeyId> {
     let found = (0..).map_while(|db| server.open(KeyRef { db, name }).map(|open| (db, open.found())));
     let locks = found.filter(|(_, found)| *found == Found::Lock);
     locks.map(|(db, _)| KeyRef { db, name }.to_id()).collect()

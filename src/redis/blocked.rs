@@ -122,7 +122,7 @@ unsafe extern "C" fn on_disconnect(_: *mut RawCtx, client: *mut RawBlocked) {
 
 /// The client waits no longer; whoever stood behind it may be served now.
 fn leave(client: *mut RawBlocked) {
-    let is_pressed = state::with_engine(|engine| engine.leave(client.addr()) && engine.is_pressed());
+    let is_pressed = state::with_engine(|engine| engine.leave(client.addr()) && engine.has_ready_work());
     if is_pressed == Some(true) {
         timer::kick();
     }

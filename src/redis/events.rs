@@ -114,7 +114,7 @@ unsafe extern "C" fn on_key_event(ctx: *mut RawCtx, _: c_int, event: *const c_ch
 /// A value came to this key from another. If it is a lock it was not removed from there, as it had seemed.
 fn value_came(at: KeyRef) {
     note_changed(at.to_id());
-    let has_moved = |stored: &Stored| state::with_engine(|engine| engine.came(at, stored)) == Some(true);
+    let has_moved = |stored: &Stored| state::with_engine(|engine| engine.moved_here(at, stored)) == Some(true);
     let moved = key::see(Ctx::detached(), at, |seen| seen.stored().is_some_and(has_moved));
     if moved == Some(true) {
         removals::moved(at);

@@ -86,7 +86,7 @@ unsafe extern "C" fn on_set(_: *const c_char, value: c_longlong, place: *mut c_v
     guard("changing a setting", (), || {
         let is_pressed = state::with_engine(|engine| {
             engine.change_settings(|settings| settings.set(place.addr(), value));
-            engine.is_pressed()
+            engine.has_ready_work()
         });
         // Never during the load: if that fails there must be no timer.
         if is_pressed == Some(true) {

@@ -99,7 +99,7 @@ fn ring(ctx: Ctx) -> bool {
     let mut server = TimerServer::new(ctx);
     let moved_away = removals::explain(&mut server);
     let run = |engine: &mut Engine<_>| {
-        engine.moved_away(moved_away);
+        engine.count_moved_away(moved_away);
         let next = engine.tick(&mut server, &mut inbox);
         (next, engine.take_timer_events())
     };

@@ -11,7 +11,7 @@ use super::api::{self, bytes, call, Ctx, Level, RawIo, RawString, RawType};
 use super::guard::guard;
 use super::state::{self, MainThread};
 use super::{events, replication, role, timer};
-use crate::engine::{KeyId, KeyRef, Slot, Stored, Unlinked};
+use crate::engine::{EntryId, KeyId, KeyRef, Stored, Unlinked};
 use crate::lock::{Fence, Mode};
 use crate::wire::{self, ChangeKind, EffectWriter, Trust};
 
@@ -88,7 +88,7 @@ unsafe extern "C" fn rdb_load(io: *mut RawIo, encoding: c_int) -> *mut c_void {
             note_changed(KeyRef { db, name }.to_id());
         }
         state::with_engine(|engine| engine.loaded(&holders));
-        Box::into_raw(Box::new(Stored { holders, lease: Slot::NONE })).cast()
+        Box::into_raw(Box::new(Stored { holders, lease: EntryId::NONE })).cast()
     })
 }
 

@@ -28,7 +28,7 @@ pub fn wait(key: Name, who: &str) -> Ask<'_> {
     hold(key, who).block(0)
 }
 
-/// `(who waits, for which lock, for whom)`
+/// `(the owner that waits, the lock, the owner that it waits for)`
 pub type Steps<'a> = Vec<(&'a str, &'a str, &'a str)>;
 
 pub fn cycle(world: &mut World, ask: Ask) -> Option<Vec<Link>> {
@@ -63,7 +63,7 @@ pub fn chain(world: &mut World, length: usize) -> Ask<'static> {
 }
 
 #[test]
-fn the_request_that_would_close_a_cycle_is_refused_with_its_way_in_order() {
+fn the_request_that_would_close_a_cycle_is_refused_with_the_links_in_order() {
     for length in [2, 3, 10] {
         let mut world = World::new();
         let last = chain(&mut world, length);
@@ -76,7 +76,7 @@ fn the_request_that_would_close_a_cycle_is_refused_with_its_way_in_order() {
         }
         assert_eq!(steps(&links), expected);
         world.did();
-        assert!(world.engine.queues.get(at(LOCKS[length - 1])).is_none(), "it left no queue behind");
+        assert!(world.engine.waits.queue(at(LOCKS[length - 1])).is_none(), "it left no queue behind");
         world.release(LOCKS[length - 1], OWNERS[length - 1]).unwrap();
         assert_eq!(world.granted(), [0; 0], "and waits for nothing");
         world.settle();
@@ -93,7 +93,7 @@ fn a_chain_that_does_not_close_waits() {
 }
 
 #[test]
-fn the_shortest_of_two_cycles_is_told() {
+fn the_shortest_of_two_cycles_is_reported() {
     let mut world = World::new();
     let last = chain(&mut world, 5);
     // A second way: the one that o0 would wait for also waits for o0 itself.
@@ -146,7 +146,7 @@ fn what_those_before_it_wait_for_elsewhere_is_followed() {
 }
 
 #[test]
-fn every_shared_holder_is_in_the_way_of_one_who_wants_the_lock_alone() {
+fn every_shared_holder_is_in_the_way_of_an_exclusive_request() {
     for which in &OWNERS[..4] {
         let mut world = World::new();
         for who in &OWNERS[..4] {
@@ -256,7 +256,7 @@ fn a_queue_is_not_followed_through_a_limit_above_one() {
     assert_eq!(cycle(&mut world, wait(K, "a").shared()), None);
 }
 
-/// Nobody can build a cycle round somebody else.
+/// No user can build a cycle round another one.
 #[test]
 fn only_requests_and_holds_of_the_user_that_asks_are_looked_at() {
     for (holder, waiter, asker) in
@@ -288,9 +288,9 @@ fn waiters_of_others_are_stepped_over() {
     assert_eq!(steps(&links), [("a", "l1", "c"), ("c", "l0", "a")]);
 }
 
-/// A lease or a wait that has run out is over, though the timer has not come to it.
+/// A lease or a wait that has ended does not count, even if the timer has not come to it.
 #[test]
-fn what_is_over_closes_no_cycle() {
+fn expired_leases_and_waits_close_no_cycle() {
     let mut world = World::new();
     world.grants(ask(K, "b").lease(5));
     world.grants(hold(K, "b"));

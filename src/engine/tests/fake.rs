@@ -44,10 +44,10 @@ pub struct Fake {
     pub is_down: bool,
     /// The slots that it says are its own.
     pub own_slots: Option<OwnSlots>,
-    /// How often it was asked where a key is at home.
+    /// How often it was asked for the owner of a slot.
     pub probed: usize,
     pub data: Data,
-    /// How long it takes over one key, in microseconds.
+    /// How long it takes to check a write to one key, in microseconds.
     pub cost_us: u64,
     /// How long it takes to open a key in the timer's tick, in microseconds.
     pub open_cost_us: u64,

@@ -10,7 +10,7 @@ const WHO: [&str; 4] = ["a", "b", "c", "d"];
 const STANDINGS: [ServerState; 4] =
     [ServerState::Writable, ServerState::Halted, ServerState::Loading, ServerState::Replica];
 
-/// Tells the story. What must hold is looked at whenever the timer has come to rest, and when all is over.
+/// Runs the story. The invariants are checked after each event, when the timer has come to rest, and at the end.
 pub fn run(bytes: &[u8]) {
     let mut story = Story::new();
     let mut program = Choices::new(bytes);

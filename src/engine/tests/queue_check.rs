@@ -15,7 +15,7 @@ fn a_second_passes(world: &mut World) {
 }
 
 #[test]
-fn everybody_in_a_queue_whose_slot_left_is_told_to_ask_again_within_a_second() {
+fn every_waiter_whose_slot_left_is_redirected_within_a_second() {
     let mut world = cluster();
     world.grant(K, "a", 60_000);
     world.grant(K2, "a", 60_000);
@@ -31,7 +31,7 @@ fn everybody_in_a_queue_whose_slot_left_is_told_to_ask_again_within_a_second() {
 }
 
 #[test]
-fn a_key_that_went_elsewhere_sends_its_queue_away_at_once() {
+fn the_queue_of_a_key_that_went_elsewhere_is_redirected_at_once() {
     let mut world = cluster();
     world.grant(K, "a", 60_000);
     let client = world.wait(K, "b", 50, Patience::Endless);
@@ -59,14 +59,14 @@ fn nobody_is_granted_a_lock_of_a_cluster_that_is_down() {
 /// Valkey 9 leaves clients blocked that wait without keys when a manual failover makes their node a replica: they waited for
 /// ever.
 #[test]
-fn a_queue_at_a_node_that_became_a_replica_is_sent_away() {
+fn a_queue_at_a_node_that_became_a_replica_is_redirected() {
     let mut world = cluster();
     world.grant(K, "a", 500);
     let client = world.wait(K, "b", 50, Patience::Endless);
     world.settle();
     world.fake.state = ServerState::Replica;
     world.settle();
-    // Its slots are its primary's as soon as it hears of it.
+    // As soon as the server knows its primary, its slots are the primary's.
     world.fake.foreign.push(K);
     a_second_passes(&mut world);
     assert_eq!(world.answers(), [(client, Reply::TryAgain)]);
@@ -75,7 +75,7 @@ fn a_queue_at_a_node_that_became_a_replica_is_sent_away() {
 
 /// Too few replicas, and the slot moved: the client is better off at its new server.
 #[test]
-fn a_queue_is_sent_away_also_while_the_server_takes_no_writes() {
+fn a_queue_is_redirected_also_while_the_server_takes_no_writes() {
     for state in [ServerState::Writable, ServerState::Halted] {
         let mut world = cluster();
         world.grant(K, "a", 500);
@@ -90,7 +90,7 @@ fn a_queue_is_sent_away_also_while_the_server_takes_no_writes() {
 }
 
 #[test]
-fn many_waiters_of_one_queue_are_sent_away_in_slices() {
+fn many_waiters_of_one_queue_are_redirected_in_several_ticks() {
     let mut world = cluster();
     world.grant(K, "a", 60_000);
     let clients: Vec<u64> = (0..1000).map(|n| world.wait(K, &format!("w{n}"), 50, Patience::Endless)).collect();

@@ -1,6 +1,5 @@
 //! Random sequences of everything that commands, clients, connections, operators and time can do to a small data set.
-//! Whenever the timer comes to rest: each lock has its one deadline, each hold its connection, nothing that is over is left,
-//! and nobody is first in the queue who could be let in.
+//! The invariants E1 to E8 are checked after each of them, and all others when the timer comes to rest.
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +30,7 @@ pub enum Event {
     /// The user may not ask for this lock any more, or may again.
     Rights(Name),
     MaxHolders(i64),
-    /// Hand over the answer that has been on its way for longest, or lose it; or the last one.
+    /// Deliver the oldest answer in flight, or the newest, or lose it: `(is delivered, is the oldest)`.
     Deliver(bool, bool),
     /// More than a step ends ask for a shared hold.
     Many(Name, How),
@@ -87,11 +86,11 @@ struct Waited {
 /// A world, and what is on the way in it.
 pub struct Story {
     world: World,
-    /// Clients, and the answers they are told.
+    /// The answers in flight, with their clients.
     flying: Vec<(u64, Reply)>,
     waited: BTreeMap<u64, Waited>,
     answered: BTreeSet<u64>,
-    /// Whether a lock vanished unseen: then a connection may know of a hold that is over.
+    /// Whether a lock vanished unseen. Then a connection may still know a hold that has ended.
     unseen: bool,
     fences: u64,
     /// Connections 0, 1 and 2 of this generation are open.
@@ -276,12 +275,12 @@ impl Story {
     fn assert_modes(&self, key: (i32, Vec<u8>)) {
         let Some(Value::Lock(stored)) = self.world.fake.data.get(&key) else { return };
         let at = KeyRef { db: key.0, name: &key.1 };
-        for (_, waiter) in self.world.engine.queues.get(at).into_iter().flat_map(WaitQueue::iter) {
+        for (_, waiter) in self.world.engine.waits.queue(at).into_iter().flat_map(WaitQueue::iter) {
             assert!(stored.holders.of((*waiter.request.owner).borrow()).is_none(), "{waiter:?} waits for itself");
         }
     }
 
-    /// Everything ends: then every client was answered or let go, and nothing is kept.
+    /// Everything ends. Then every client was answered or abandoned, and nothing is kept.
     pub fn end(mut self) {
         for connection in 0..3 {
             let connection = connection + 10 * self.generation;
@@ -301,8 +300,8 @@ impl Story {
         }
         assert!(self.waited.keys().all(|client| self.answered.contains(client)), "somebody was never answered");
         assert!(self.world.engine.waited_for().is_empty(), "a queue of nobody is kept");
-        assert!(!self.world.engine.waiters.some_wait_twice());
-        let (kept, nothing) = (&self.world.engine.contended, Contended::default());
+        assert!(!self.world.engine.waits.clients().has_repeated_owner());
+        let (kept, nothing) = (self.world.engine.waits.contended(), Contended::default());
         assert_eq!(format!("{kept:?}"), format!("{nothing:?}"), "who holds locks without a queue is kept");
         self.world.assert_ends();
     }

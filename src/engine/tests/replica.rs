@@ -18,9 +18,9 @@ fn runs(kind: ChangeKind, hold: Hold) -> Change {
     Change::Runs(kind, Mode::Exclusive, hold)
 }
 
-/// Traps 24 and 55: what a replica is told, it keeps the time of, and acts on only when it is promoted.
+/// Traps 24 and 55: a replica keeps the deadlines of what it applied, and acts on them only when it is promoted.
 #[test]
-fn a_promoted_replica_takes_over_the_leases_it_was_told_of() {
+fn a_promoted_replica_takes_over_the_leases_that_it_applied() {
     let mut world = World::new();
     world.fake.state = ServerState::Replica;
     let now = world.fake.now;
@@ -63,7 +63,7 @@ fn a_replica_signals_grants_ends_and_mode_changes_only() {
 }
 
 #[test]
-fn whatever_confirms_a_hold_takes_off_the_ttl_on_a_replica() {
+fn whatever_confirms_a_hold_clears_the_ttl_on_a_replica() {
     let mut world = World::new();
     let now = world.fake.now;
     apply(&mut world, K, vec![runs(ChangeKind::Granted, hold("a", 7, now, 50))]);
@@ -88,7 +88,7 @@ fn a_value_of_another_type_gives_way_to_what_the_primary_says() {
 }
 
 #[test]
-fn every_fence_that_a_replica_is_told_of_is_outgrown_when_it_is_promoted() {
+fn every_fence_that_a_replica_observed_is_exceeded_when_it_is_promoted() {
     let mut world = World::new();
     let now = world.fake.now;
     apply(&mut world, K, vec![runs(ChangeKind::Granted, hold("a", 900_000_000, now, 50))]);
@@ -116,7 +116,7 @@ fn a_replica_keeps_the_deadline_of_the_first_end() {
     world.assert_ends();
 }
 
-/// Redis 7.0 and 7.2 do not tell the database of what they load beside the data set that they serve.
+/// Redis 7.0 and 7.2 do not tell the database of a key that they load beside the data set that they serve.
 #[test]
 fn locks_that_were_loaded_into_an_unknown_database_end_by_their_leases() {
     let mut world = World::new();

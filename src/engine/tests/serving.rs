@@ -1,4 +1,4 @@
-//! Queues that take several turns to serve (tests serve two a turn), and heads of queues that go away.
+//! Queues that take several steps to serve (in tests a step serves two waiters), and first waiters that leave.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn wait_all(world: &mut World, count: usize) -> Vec<u64> {
 }
 
 #[test]
-fn a_queue_of_shared_waiters_is_let_in_turn_by_turn_without_another_event() {
+fn a_queue_of_shared_waiters_is_let_in_step_by_step_without_another_event() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     let clients = wait_all(&mut world, 9);
@@ -21,16 +21,16 @@ fn a_queue_of_shared_waiters_is_let_in_turn_by_turn_without_another_event() {
     world.assert_at_rest();
 }
 
-/// I4: newcomers that could be let in stand behind those who could be and were not yet.
+/// I4: newcomers that could be let in stand behind waiters that could be let in, and were not yet.
 #[test]
-fn newcomers_between_the_turns_pass_nobody() {
+fn newcomers_between_the_steps_pass_nobody() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     let clients = wait_all(&mut world, 14);
     world.did();
     world.release(K, "x").unwrap();
     let mut served = world.granted();
-    // A turn of the timer of which the server lets nothing through.
+    // A tick in which the server accepts no write.
     world.fake.state = ServerState::Halted;
     world.run();
     assert_eq!(world.send(ask(K, "new").shared()), Ok(Outcome::Busy), "others wait");
@@ -51,9 +51,9 @@ fn newcomers_between_the_turns_pass_nobody() {
     world.assert_at_rest();
 }
 
-/// The next ones have waited long enough while the queue was being served: they are told so, in their turn.
+/// Waits run out while the queue is being served. These waiters are told so when they come first.
 #[test]
-fn waits_that_run_out_between_the_turns_are_never_granted() {
+fn waits_that_run_out_between_the_steps_are_never_granted() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     for n in 0..8 {
@@ -84,7 +84,7 @@ fn behind_a_head(patience: u64) -> (World, u64, Vec<u64>) {
 fn those_behind_a_head_that_leaves_are_let_in() {
     let (mut world, head, clients) = behind_a_head(0);
     assert!(world.engine.leave(head));
-    assert!(world.engine.is_pressed(), "the timer is asked to ring");
+    assert!(world.engine.has_ready_work(), "the timer is asked to ring");
     world.settle();
     assert_eq!(world.granted(), clients);
     world.assert_at_rest();

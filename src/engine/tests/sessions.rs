@@ -6,14 +6,14 @@ fn ended(key: Name) -> Did {
     Did::Published(show(key.0, key.1.as_bytes()), KeyEvent::Session)
 }
 
-/// The client that a hold ends with, as LOCK.INFO tells it.
+/// The client that a hold is bound to, as LOCK.INFO reports it.
 fn told_client(world: &World, key: Name) -> u64 {
     let holders = &world.fake.lock(key).unwrap().holders;
     world.engine.report(at(key), holders, None, world.fake.now).unwrap().holders[0].session
 }
 
 #[test]
-fn a_connection_that_closes_ends_what_follows_it_and_nothing_else() {
+fn a_connection_that_closes_ends_the_holds_bound_to_it_and_no_others() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(7));
     world.grants(ask(K2, "a").on(8));
@@ -52,7 +52,7 @@ fn shared_holders_end_each_with_its_own_connection() {
 
 /// The last successful ACQUIRE decides.
 #[test]
-fn asking_again_moves_a_hold_to_the_connection_that_asked_last() {
+fn reacquiring_binds_a_hold_to_the_connection_that_asked_last() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(1));
     world.grants(ask(K, "a").on(2));
@@ -161,7 +161,7 @@ fn a_hold_that_moved_ends_with_its_connection_where_it_is_now() {
 
 /// The note of a close is about the value: it goes where SWAPDB takes it, also when the server put it off.
 #[test]
-fn a_close_that_was_put_off_follows_its_database() {
+fn a_close_that_the_server_refused_follows_its_database() {
     for write_check in [WriteCheck::Halted, WriteCheck::Foreign] {
         let mut world = World::new();
         world.grants(ask(K, "a").on(7));
@@ -264,7 +264,7 @@ fn a_replica_drops_what_it_noted_of_connections() {
 }
 
 #[test]
-fn after_a_change_of_role_a_hold_follows_a_connection_again_when_asked_for() {
+fn after_a_change_of_role_a_hold_is_bound_to_a_connection_again_when_reacquired() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(7));
     world.change_role(ServerState::Replica);
@@ -277,7 +277,7 @@ fn after_a_change_of_role_a_hold_follows_a_connection_again_when_asked_for() {
     assert_eq!(world.hold(K), None);
 }
 
-/// The waiter's connection closes, and before it leaves the queue it is granted: its answer finds nobody.
+/// A waiter's connection closes, and it is granted before it leaves the queue. Its answer cannot be delivered.
 #[test]
 fn a_grant_to_a_connection_that_has_closed_goes_to_the_next_one() {
     let mut world = World::new();
@@ -297,9 +297,9 @@ fn a_grant_to_a_connection_that_has_closed_goes_to_the_next_one() {
     world.assert_at_rest();
 }
 
-/// Two requests of one owner: the hold follows the later one, whose connection has closed; the earlier one was told.
+/// Two requests of one owner: the hold is bound to the later one, whose connection has closed. The earlier one was answered.
 #[test]
-fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_soon() {
+fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_at_the_next_tick() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     world.waits(ask(K, "a").on(7).block(0));
@@ -308,7 +308,7 @@ fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_soon() {
     world.hang_up(7);
     world.release(K, "x").unwrap();
     world.downgrade(K, "a").unwrap();
-    assert!(world.engine.is_pressed(), "somebody must see to it");
+    assert!(world.engine.has_ready_work(), "somebody must see to it");
     world.did();
     world.settle();
     assert_eq!(world.granted(), [next]);
@@ -317,7 +317,7 @@ fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_soon() {
 }
 
 #[test]
-fn a_hold_raised_in_the_step_of_its_grant_follows_its_connection() {
+fn a_hold_raised_in_the_step_of_its_grant_is_bound_to_its_connection() {
     let mut world = World::new();
     world.grant(K, "x", 5);
     world.waits(ask(K, "a").on(7).block(0));

@@ -1,4 +1,4 @@
-//! What others say of locks: the effects that a replica or an AOF brings, and values that somebody restores.
+//! Values from outside: the effects that a replica or an AOF applies, and values that somebody restores.
 //! Target `effects` of the fuzzer.
 
 use super::*;
@@ -13,7 +13,7 @@ const RING: u8 = 251;
 const REMOVE: u8 = 252;
 const SET: u8 = 253;
 
-/// A replica is told of changes, effect by effect, and is promoted. `bytes`: key, length, effect; again and again.
+/// A replica applies effects one by one, and is promoted. `bytes`: key, length, effect; again and again.
 pub fn apply(bytes: &[u8]) {
     let mut world = World::new();
     world.fake.now = NOW;
@@ -94,7 +94,7 @@ fn assert_comes_back(news: &[Change], now: Now) {
     assert_eq!(forget_begins(&again), forget_begins(news));
 }
 
-/// Whatever a replica is told: its locks are locks, and each has its deadline.
+/// Whatever a replica applies: its locks are sound, and each has its deadline.
 fn assert_kept(world: &mut World) {
     world.assert_deadlines();
     for value in world.fake.data.values() {
@@ -108,7 +108,7 @@ fn assert_kept(world: &mut World) {
     }
 }
 
-/// A promoted replica goes on where its primary stopped: it ends what is over, and gives larger fences.
+/// A promoted replica goes on where its primary stopped: it ends expired holds, and gives larger fences.
 fn assert_promoted(mut world: World, highest: u64) {
     world.change_role(ServerState::Writable);
     world.rest();
@@ -128,7 +128,7 @@ pub fn live(holders: Holders) {
     let owners: Vec<Owner> = holders.iter().map(|(_, hold)| hold.owner.clone()).collect();
     let highest = holders.iter().map(|(_, hold)| hold.fence.get()).max().unwrap_or(0);
     world.engine.loaded(&holders);
-    world.place(K, Value::Lock(Stored { holders, lease: Slot::NONE }));
+    world.place(K, Value::Lock(Stored { holders, lease: EntryId::NONE }));
     world.rest();
     world.assert_at_rest();
     let mut stranger = b"stranger".to_vec();
@@ -163,7 +163,7 @@ pub fn live(holders: Holders) {
     world.assert_ends();
 }
 
-/// LOCK.ACQUIRE for a year, for readers: whoever holds it has what it asks for.
+/// LOCK.ACQUIRE, shared, for a year. An owner that holds the lock has what it asks for.
 fn ask_for(world: &mut World, owner: OwnerRef, patience: Patience) -> Outcome {
     let (lease, mode) = (Millis(LEASE_MAX_MS), Mode::Shared(None));
     let asked = Request { owner, mode, lease, session: None, user: None };

@@ -1,8 +1,8 @@
-//! Grants whose answers found nobody.
+//! Grants whose answers could not be delivered.
 
 use super::*;
 
-/// Releases `x`'s hold on [`K`] to the waiters, and returns what they were told.
+/// Releases `x`'s hold on [`K`] to the waiters, and returns their answers.
 fn hand_off(world: &mut World) -> Vec<(u64, Reply)> {
     world.did();
     assert_eq!(world.release(K, "x"), Ok(true));
@@ -16,7 +16,7 @@ fn session_of(world: &World, key: Name, who: &str) -> Option<u64> {
 
 /// Traps 4, 7, 49.
 #[test]
-fn a_grant_that_found_nobody_goes_on_unless_its_owner_knows_of_it() {
+fn an_undelivered_grant_goes_to_the_next_unless_its_owner_knows_of_it() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     for who in ["a", "a", "b", "c"] {
@@ -203,10 +203,10 @@ fn a_lost_answer_with_a_hold_that_is_over_leaves_nothing_behind() {
     world.hang_up_at_rest(12);
 }
 
-/// A grant's answer is lost, and its owner changes the hold from elsewhere between two turns of the timer, of which the first
+/// A grant's answer is lost, and its owner changes the hold from elsewhere between two ticks of the timer, of which the first
 /// came as far as the connection's close and the second reads the note.
 #[test]
-fn a_closed_connection_is_not_forgotten_when_its_owner_is_heard_of_before_the_note_is_read() {
+fn a_closed_connection_is_not_forgotten_when_its_owner_asks_before_the_note_is_read() {
     type Act = fn(&mut World) -> Result<bool, WrongType>;
     let acts: [Act; 2] = [|world| world.extend(K, "a", 60_000), |world| world.downgrade(K, "a")];
     for (others, act) in (0..32).flat_map(|others| acts.map(|act| (others, act))) {
@@ -220,7 +220,7 @@ fn a_closed_connection_is_not_forgotten_when_its_owner_is_heard_of_before_the_no
         world.run();
         (world.fake.write_check, world.fake.cost_us) = (WriteCheck::Accepts, 200);
         for n in 0..others {
-            // What comes before, and may fill the slice.
+            // Work that comes before, and may fill the tick.
             world.inbox.changed.push(KeyRef { db: 3, name: format!("n{n}").as_bytes() }.to_id());
         }
         world.run();
@@ -233,9 +233,9 @@ fn a_closed_connection_is_not_forgotten_when_its_owner_is_heard_of_before_the_no
     }
 }
 
-/// What a demoted server could not hand over is its primary's affair; nothing of it is kept.
+/// A demoted server keeps nothing of the answers that it could not deliver: the holds are its primary's now.
 #[test]
-fn a_replica_forgets_grants_that_found_nobody() {
+fn a_replica_forgets_undelivered_grants() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     world.wait(K, "b", 500, Patience::Endless);
@@ -250,7 +250,7 @@ fn a_replica_forgets_grants_that_found_nobody() {
 
 /// A transaction may release a lock, kill the next in the queue, and take the lock elsewhere, all before anything is delivered.
 #[test]
-fn hold_that_nobody_was_told_of_ends_wherever_its_lock_went() {
+fn undelivered_hold_ends_wherever_its_lock_went() {
     type Act = fn(&mut World);
     let acts: [(&str, Name, Act); 6] = [
         ("RENAME", K2, |world| world.rename(K, K2)),
@@ -293,7 +293,7 @@ fn hold_that_nobody_was_told_of_ends_wherever_its_lock_went() {
 }
 
 #[test]
-fn hold_that_went_elsewhere_goes_on_if_its_owner_was_told() {
+fn relocated_hold_goes_on_if_its_owner_was_told() {
     let mut world = World::new();
     world.grant(K, "x", 600_000);
     world.wait(K, "w", 600_000, Patience::Endless);

@@ -216,7 +216,7 @@ const CONNECTIONS_LENGTH: usize = if cfg!(debug_assertions) { 7 } else { 8 };
 fn explore_far(events: EventsFor, length_max: usize) {
     let locks = explore(events, length_max);
     println!("counted: {locks} different locks, by all sequences of up to {length_max} events");
-    assert!(locks > 10_000, "only {locks} different locks");
+    assert!(locks > 5_000, "only {locks} different locks");
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn finds_files_that_are_too_long() {
         assert_eq!(findings(&[files.clone(), vec![(file, fits.as_str())]].concat()), [""; 0]);
         assert_eq!(findings(&[files, vec![(file, long.as_str())]].concat()), [start(file)]);
     }
-    for file in ["tests/t.rs", "tests/soak/deep/t.rs", "clients/rust/tests/t.rs", "benches/tests.rs", "x/some_tests.rs"] {
+    for file in ["tests/t.rs", "tests/soak/deep/t.rs", "clients/rust/tests/t.rs", "benches/tests.rs", "x/some_tests.rs"]
+    {
         let files = |text| [base.to_vec(), vec![(file, text)]].concat();
         assert_eq!(findings(&files(fits_tests.as_str())), [""; 0]);
         assert_one(

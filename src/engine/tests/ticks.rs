@@ -7,7 +7,7 @@ fn names(count: usize) -> Vec<Name> {
 }
 
 #[test]
-fn a_slice_ends_after_two_milliseconds_and_later_ones_do_the_rest() {
+fn a_tick_ends_after_two_milliseconds_and_later_ones_do_the_rest() {
     let mut world = World::new();
     let keys = names(1000);
     for key in &keys {
@@ -34,7 +34,7 @@ fn a_slice_ends_after_two_milliseconds_and_later_ones_do_the_rest() {
 }
 
 #[test]
-fn waits_that_run_out_together_are_answered_in_slices_too() {
+fn waits_that_run_out_together_are_answered_in_several_ticks_too() {
     let mut world = World::new();
     world.grant((0, "k"), "a", 60_000);
     for n in 0..500 {
@@ -46,12 +46,12 @@ fn waits_that_run_out_together_are_answered_in_slices_too() {
     let answers = world.answers();
     assert!(answers.iter().all(|(_, reply)| *reply == Reply::Null));
     assert_eq!(answers.len(), 500);
-    assert_eq!(world.engine.waiters.len(), 0);
+    assert_eq!(world.engine.waits.len(), 0);
     world.assert_deadlines();
 }
 
 #[test]
-fn keys_of_foreign_slots_wait_until_they_are_home_again() {
+fn tasks_of_foreign_slots_are_retried_until_the_slot_is_back() {
     let (mut world, foreign, own) = (World::new(), (0, "foreign"), (0, "own"));
     world.grant(foreign, "a", 5);
     world.grant(own, "a", 5);
@@ -70,7 +70,7 @@ fn keys_of_foreign_slots_wait_until_they_are_home_again() {
     world.assert_deadlines();
 }
 
-/// A slot that moved away takes its keys with it, and nobody waits for them here.
+/// A slot that moved away takes its keys along, and nobody waits for them here.
 #[test]
 fn foreign_keys_that_are_gone_are_forgotten() {
     let mut world = World::new();
@@ -88,7 +88,7 @@ fn foreign_keys_that_are_gone_are_forgotten() {
 }
 
 #[test]
-fn more_foreign_keys_than_a_slice_can_look_at_hold_up_nothing_else() {
+fn more_foreign_keys_than_a_tick_can_look_at_hold_up_nothing_else() {
     let (mut world, own) = (World::new(), (0, "own"));
     for key in names(400) {
         world.grant(key, "a", 5);
@@ -116,7 +116,7 @@ fn more_foreign_keys_than_a_slice_can_look_at_hold_up_nothing_else() {
 
 /// Thousands of holds of one connection.
 #[test]
-fn what_ends_with_a_connection_is_ended_in_slices() {
+fn the_holds_of_a_connection_are_ended_in_several_ticks() {
     let mut world = World::new();
     let keys = names(1000);
     for key in &keys {
@@ -142,9 +142,9 @@ fn what_ends_with_a_connection_is_ended_in_slices() {
     world.assert_at_rest();
 }
 
-/// What a connection left over is not lost when the server is halted between two slices.
+/// The holds of a closed connection are not forgotten when the server is halted between two ticks.
 #[test]
-fn a_slice_of_ends_that_is_cut_short_goes_on_later() {
+fn closes_that_a_halted_server_interrupts_go_on_later() {
     let mut world = World::new();
     let keys = names(300);
     for key in &keys {
@@ -160,14 +160,14 @@ fn a_slice_of_ends_that_is_cut_short_goes_on_later() {
     assert_eq!(world.fake.data.len(), left);
     world.fake.write_check = WriteCheck::Accepts;
     world.settle();
-    // What was put off comes last, and may have to wait for its next try.
+    // The task that the server refused comes last, and may have to wait for its next try.
     world.pass(20);
     world.settle();
     assert_eq!(world.fake.data.len(), 0);
     world.assert_at_rest();
 }
 
-/// However many leases have run out, a command ends but a few of them, and nobody is held up by the others.
+/// However many leases have run out, a command ends only a few of them, and the others hold up nobody.
 #[test]
 fn a_command_does_not_wait_until_all_expired_holds_are_reported() {
     for alone in [true, false] {
@@ -178,7 +178,7 @@ fn a_command_does_not_wait_until_all_expired_holds_are_reported() {
         }
         world.pass(5);
         world.did();
-        // Its old hold, of the same connection, has not been told of yet.
+        // Its old hold, of the same connection, has not been reported yet.
         let last = ask(K, "w999").lease(50).on(1);
         world.grants(if alone { last } else { last.shared() });
         let expired = |did: &[Did]| did.iter().filter(|did| matches!(did, Did::Published(_, KeyEvent::Expire))).count();
@@ -207,9 +207,9 @@ fn a_command_does_not_wait_until_all_expired_holds_are_reported() {
     }
 }
 
-/// Reporting expired holders that made room holds up nobody: neither waiters of other locks nor the clients that are told.
+/// Reporting expired holders that made room holds up neither waiters of other locks nor clients.
 #[test]
-fn leases_that_end_meanwhile_come_before_what_is_only_to_be_told() {
+fn leases_that_end_meanwhile_come_before_what_is_only_to_be_reported() {
     let mut world = World::new();
     for n in 0..5000 {
         world.grants(ask(K, &format!("w{n}")).shared().lease(5));
@@ -224,7 +224,7 @@ fn leases_that_end_meanwhile_come_before_what_is_only_to_be_told() {
     world.run();
     assert_eq!(world.granted(), [client], "in the next slice");
     assert!(world.engine.stats().lease_ends < 5001, "all was told of before");
-    // What is told of is no write: a slot that has left is told of as well.
+    // A report is no write, so expired holds of a slot that has left are reported as well.
     world.fake.foreign.push(K);
     world.settle();
     assert_eq!(world.engine.stats().lease_ends, 5001);
@@ -252,9 +252,9 @@ fn a_demoted_server_reports_all_expired_holders_that_made_room() {
     world.assert_deadlines();
 }
 
-/// Expired holds that nobody displaced end one after the other, and hold nobody up.
+/// Expired holds that made room for nobody end one after the other, and hold up nobody.
 #[test]
-fn many_expired_holders_of_one_lock_take_turns_with_other_locks() {
+fn many_expired_holders_of_one_lock_alternate_with_other_locks() {
     let mut world = World::new();
     for n in 0..500 {
         world.grants(ask(K, &format!("w{n}")).shared().lease(5));
@@ -272,11 +272,11 @@ fn many_expired_holders_of_one_lock_take_turns_with_other_locks() {
     world.assert_at_rest();
 }
 
-/// Something of which there is more than fits into a slice, before each of them.
+/// More work of one kind than fits into a tick, for each kind.
 type Flood = fn(&mut World, usize);
 
-/// Whatever there is too much of, what it might hold up gets its turn: what was put off, leases that end, and those that made
-/// room and are still to be told of.
+/// However much there is of one kind of work, the others go on: tasks that the server refused, leases that end, and expired
+/// holds that are still to be reported.
 #[test]
 fn no_flood_holds_up_the_others() {
     fn waits(world: &mut World, round: usize) {
@@ -305,7 +305,7 @@ fn no_flood_holds_up_the_others() {
     for (name, flood) in floods {
         let mut world = World::new();
         world.grant((7, "busy"), "a", 600_000);
-        // A slice is 2 ms, and each key takes a tenth of that.
+        // A tick lasts 2 ms, and each key takes a tenth of that.
         world.fake.cost_us = 200;
         let (put_off, ending) = ((0, "put off"), (0, "ending"));
         world.grant(put_off, "a", 5);

@@ -38,7 +38,7 @@ fn a_release_is_recorded_and_replicated_before_the_waiter_is_answered() {
 }
 
 #[test]
-fn a_lease_that_ends_is_removed_everywhere_or_handed_on_as_one_change() {
+fn a_lease_end_is_recorded_as_a_removal_or_together_with_the_next_grant() {
     let mut world = World::new();
     let first = world.grant(K, "a", 10).get();
     let client = world.wait(K, "b", 10, Patience::Endless);
@@ -84,7 +84,7 @@ fn only_grants_ends_and_mode_changes_are_signalled() {
 }
 
 #[test]
-fn asking_again_is_published_by_nobody_and_an_extension_is() {
+fn reacquiring_publishes_no_event_and_an_extension_does() {
     let mut world = World::new();
     let fence = world.grant(K, "a", 100).get();
     world.did();
@@ -104,7 +104,7 @@ fn asking_again_is_published_by_nobody_and_an_extension_is() {
 }
 
 #[test]
-fn where_nobody_listens_changes_are_only_counted() {
+fn changes_are_only_counted_if_nobody_listens() {
     let mut world = World::new();
     world.fake.is_heard = false;
     let counted = || Did::Counted("0:k".into());
@@ -126,7 +126,7 @@ fn where_nobody_listens_changes_are_only_counted() {
 
 /// Traps 9, 20, 24: paused, loading, a replica.
 #[test]
-fn nothing_is_written_where_the_server_may_not_write_and_waits_still_run_out() {
+fn nothing_is_written_while_the_server_may_not_write_and_waits_still_run_out() {
     for state in [ServerState::Halted, ServerState::Loading, ServerState::Replica] {
         let mut world = World::new();
         world.grant(K, "a", 5);
@@ -158,7 +158,7 @@ fn nothing_is_written_where_the_server_may_not_write_and_waits_still_run_out() {
 
 /// Trap 50: too few replicas, disk errors.
 #[test]
-fn a_halted_verdict_leaves_the_work_for_a_later_try() {
+fn a_halted_write_check_leaves_the_work_for_a_later_try() {
     let mut world = World::new();
     for key in [(0, "k1"), (0, "k2"), (0, "k3")] {
         world.grant(key, "a", 5);
@@ -180,12 +180,12 @@ fn a_halted_verdict_leaves_the_work_for_a_later_try() {
     assert_eq!(world.fake.data.len(), 1);
     assert_eq!(world.hold((0, "k2")).unwrap().0, "b");
     assert_eq!(world.answers().len(), 1);
-    assert_eq!(world.engine.waiters.len(), 0, "client {client} is answered");
+    assert_eq!(world.engine.waits.len(), 0, "client {client} is answered");
     world.assert_deadlines();
 }
 
 #[test]
-fn a_value_of_another_type_turns_the_queue_away_and_refuses_every_command() {
+fn a_value_of_another_type_dissolves_the_queue_and_refuses_every_command() {
     let mut world = World::new();
     world.grant(K, "a", 100);
     let (one, two) = (world.wait(K, "b", 1, Patience::Endless), world.wait(K, "c", 1, Patience::For(Millis(50))));
@@ -203,7 +203,7 @@ fn a_value_of_another_type_turns_the_queue_away_and_refuses_every_command() {
 
 /// Traps 5 and 6.
 #[test]
-fn a_client_that_leaves_is_let_go_once_and_never_granted() {
+fn a_client_that_leaves_is_abandoned_once_and_never_granted() {
     let mut world = World::new();
     world.grant(K, "a", 10);
     let (gone, stays) = (world.wait(K, "b", 5, Patience::For(Millis(3))), world.wait(K, "c", 5, Patience::Endless));
@@ -211,7 +211,7 @@ fn a_client_that_leaves_is_let_go_once_and_never_granted() {
     assert!(world.engine.leave(gone));
     assert!(!world.engine.leave(gone));
     assert_eq!(world.did(), [Did::Abandoned(gone)]);
-    assert_eq!(world.engine.waiters.first_timeout(), None, "its wait is forgotten");
+    assert_eq!(world.engine.waits.first_timeout(), None, "its wait is forgotten");
     world.pass(10);
     world.settle();
     assert!(matches!(world.answers()[..], [(client, Reply::Granted(..))] if client == stays));
@@ -236,7 +236,7 @@ fn an_owner_that_the_server_made_is_named_in_the_answer() {
 }
 
 #[test]
-fn a_queue_that_was_turned_away_lets_go_of_who_comes_too_late() {
+fn a_client_that_is_parked_after_its_queue_was_dissolved_is_abandoned() {
     let mut world = World::new();
     world.grant(K, "a", 100);
     let client = Client { id: 7, log: world.fake.log.clone() };

@@ -39,7 +39,7 @@ fn a_renamed_lock_is_held_on_and_ends_under_its_new_name() {
 
 /// Trap 15.
 #[test]
-fn a_lock_that_is_put_over_another_takes_its_waiters() {
+fn a_lock_that_overwrites_another_takes_its_waiters() {
     let mut world = World::new();
     world.grant(K, "a", 1000);
     let client = world.wait(K, "b", 500, Patience::Endless);
@@ -113,7 +113,7 @@ fn flushed_databases_leave_no_deadline_and_free_the_waiters() {
     }
 }
 
-/// A slot that was given back is told apart from the one that took its place: notes come late, and out of order.
+/// The id of an entry that is gone does not match the entry that took its place: notes come late, and out of order.
 #[test]
 fn a_stale_note_never_touches_the_deadline_of_another_lock() {
     type Act = fn(&mut World);
@@ -173,7 +173,7 @@ fn databases_swapped_before_the_notes_are_read_still_keep_every_deadline() {
 }
 
 #[test]
-fn a_lease_put_off_by_the_server_ends_in_the_database_it_was_swapped_to() {
+fn a_lease_end_that_the_server_refused_comes_in_the_database_it_was_swapped_to() {
     let mut world = World::new();
     world.grant(K, "a", 5);
     world.fake.write_check = WriteCheck::Halted;
@@ -188,7 +188,7 @@ fn a_lease_put_off_by_the_server_ends_in_the_database_it_was_swapped_to() {
 }
 
 #[test]
-fn one_who_waits_for_a_lock_that_nobody_looked_at_yet_is_served_when_its_lease_ends() {
+fn a_waiter_of_a_lock_that_is_not_indexed_yet_is_served_when_its_lease_ends() {
     let mut world = World::new();
     world.restore(K, "a", 50, 7_000_000);
     let client = world.wait(K, "b", 500, Patience::Endless);
@@ -200,7 +200,7 @@ fn one_who_waits_for_a_lock_that_nobody_looked_at_yet_is_served_when_its_lease_e
     world.assert_ends();
 }
 
-/// After a panic the notes of a turn are lost.
+/// After a panic the notes of a tick are lost.
 #[test]
 fn a_lock_whose_notes_were_lost_is_put_right_by_the_next_command() {
     let mut world = World::new();
@@ -216,7 +216,7 @@ fn a_lock_whose_notes_were_lost_is_put_right_by_the_next_command() {
     world.assert_ends();
 }
 
-/// A value that leaves its key while the engine works: it cannot be told, so the note carries the deadline.
+/// A value leaves its key while the engine works and cannot be called, so the note carries the deadline.
 #[test]
 fn a_lock_that_vanished_unseen_leaves_no_deadline() {
     let mut world = World::new();
@@ -231,14 +231,14 @@ fn a_lock_that_vanished_unseen_leaves_no_deadline() {
     world.assert_ends();
 }
 
-/// What tells RENAME and MOVE from DEL and RESTORE: the counter of removals needs it.
+/// RENAME and MOVE are distinguished from DEL and RESTORE, which the counter of removals needs.
 #[test]
 fn only_a_lock_that_was_taken_out_of_another_key_has_moved() {
     let mut world = World::new();
     world.grant(K, "a", 100);
     let has_moved = |world: &mut World, key: Name| {
         let Some(Value::Lock(stored)) = world.fake.data.get(&(key.0, key.1.as_bytes().to_vec())) else { panic!() };
-        world.engine.came(at(key), stored)
+        world.engine.moved_here(at(key), stored)
     };
     assert!(!has_moved(&mut world, K), "it is where it was");
     world.rename(K, K2);
@@ -249,7 +249,7 @@ fn only_a_lock_that_was_taken_out_of_another_key_has_moved() {
     assert!(!has_moved(&mut world, K));
 }
 
-/// One who holds under the restored value asks again by waiting: nothing of its hold is lost.
+/// An owner that holds by the restored value reacquires the lock with a request that waits. Nothing of its hold is lost.
 #[test]
 fn a_waiter_that_finds_itself_among_the_holders_keeps_its_hold() {
     let mut world = World::new();

@@ -36,7 +36,7 @@ fn make_wanted(world: &mut World, who: &str) {
 }
 
 #[test]
-fn for_one_whom_nobody_waits_for_nothing_is_searched() {
+fn nothing_is_searched_for_an_owner_that_nobody_waits_for() {
     let mut world = World::new();
     for n in 0..100 {
         world.grants(hold(name(n), "b"));
@@ -48,9 +48,9 @@ fn for_one_whom_nobody_waits_for_nothing_is_searched() {
     assert_eq!(world.looks, 0);
 }
 
-/// What is known of who holds the locks with a queue follows every change of them.
+/// The contended locks follow every change of their holders.
 #[test]
-fn a_cycle_is_found_however_the_one_who_asks_came_to_its_hold() {
+fn a_cycle_is_found_however_the_owner_that_asks_came_to_its_hold() {
     type Act = fn(&mut World);
     let ways: [(&str, Act); 8] = [
         ("grant", |world| {
@@ -125,7 +125,7 @@ fn a_big_graph_costs_no_more_than_the_limit() {
     }
 }
 
-/// The same where there is nothing to follow at each lock: their queue waits for room, which is nobody's to make.
+/// A big graph whose locks have no edges costs no more than the limit: their queues wait for room, and no owner is in the way.
 #[test]
 fn requests_without_an_edge_cost_no_more_than_the_limit_either() {
     let mut world = World::new();
@@ -157,7 +157,7 @@ fn search_looks_at_no_more_holders_than_its_limit() {
             world.grants(hold(K, &format!("s{n}")).shared());
         }
         world.grants(hold(K2, "a"));
-        // The last of them by fence waits for the one who asks.
+        // The holder with the last fence waits for the owner that asks.
         world.waits(wait(K2, "s199"));
         assert_eq!(cycle(&mut world, wait(K, "a")).is_some(), is_refused, "{max}");
     }

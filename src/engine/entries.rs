@@ -1,44 +1,44 @@
-//! Entries that keep their place, each under a name that is never given again.
+//! A table of entries that keep their place, each with an id that is never given again.
 //!
-//! A [`Slot`] names an entry: one that is gone is told apart from one that took its place. There may be millions of entries,
+//! An [`EntryId`] distinguishes an entry that is gone from one that took its place. There may be millions of entries,
 //! so they come by [chunks], and a chunk that holds none gives its memory back.
 
 use std::mem;
 
 use super::chunks::{self, CHUNK};
 
-/// Names an entry of a [`Slots`].
+/// Identifies an entry of an [`Entries`] table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct EntryId {
     index: u32,
     generation: u32,
 }
 
-impl Slot {
-    /// Names no entry of any table.
-    pub const NONE: Slot = Slot { index: NO_ENTRY, generation: FREE };
+impl EntryId {
+    /// The id of no entry.
+    pub const NONE: EntryId = EntryId { index: NO_ENTRY, generation: FREE };
 
-    /// Where the entry is.
+    /// The place of the entry in its table.
     pub fn index(self) -> u32 {
         self.index
     }
 }
 
 const NO_ENTRY: u32 = u32::MAX;
-/// The generation of a free entry, and of no slot that names one: where the generations agree, the entry is there.
+/// The generation of a free entry. No id of an entry has it, so an entry is there if the generations agree.
 const FREE: u32 = 0;
 
-/// A moment between two insertions.
+/// A moment between two insertions: tells the entries before it from those after it.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark(u32);
+pub struct Generation(u32);
 
-/// What a slot names.
+/// An entry of a table.
 #[derive(Debug)]
 pub struct Entry<T> {
     generation: u32,
-    /// Free for whoever owns the table to use; of a free entry: the next free one of the chunk.
+    /// For the user of the table. In a free entry: the next free entry of the chunk.
     pub note: u32,
-    /// What is kept. Of a free entry: the default. An `Option` would cost 8 bytes more.
+    /// What the entry is about; the default in a free entry. An `Option` would cost 8 bytes more.
     pub about: T,
 }
 
@@ -50,11 +50,11 @@ impl<T> Entry<T> {
 
 #[derive(Debug)]
 struct Chunk<T> {
-    /// Those that were never used are not there yet.
+    /// The entries so far. Those that were never used are not there yet.
     entries: Vec<Entry<T>>,
     /// The first free entry.
     free: u32,
-    /// How many entries are not free.
+    /// The number of entries that are not free.
     used: u32,
 }
 
@@ -64,24 +64,24 @@ impl<T> Chunk<T> {
 
 /// A table of entries.
 #[derive(Debug)]
-pub struct Slots<T> {
+pub struct Entries<T> {
     chunks: Vec<Chunk<T>>,
     /// The chunks that have a free entry. The next one is taken from the last of them.
     with_room: Vec<u32>,
     /// The chunk that became empty last: its memory is kept for the next entries.
     spare: Option<u32>,
-    /// Rises with every insertion, so that a slot is not mistaken for a later one in its place.
+    /// Rises with every insertion, so that a id is not mistaken for a later one in its place.
     generation: u32,
 }
 
-impl<T: Default> Slots<T> {
+impl<T: Default> Entries<T> {
     /// An empty table.
-    pub const fn new() -> Slots<T> {
-        Slots { chunks: Vec::new(), with_room: Vec::new(), spare: None, generation: FREE }
+    pub const fn new() -> Entries<T> {
+        Entries { chunks: Vec::new(), with_room: Vec::new(), spare: None, generation: FREE }
     }
 
     /// Adds an entry, with a note. `None` beyond what 32 bits can tell apart.
-    pub fn insert(&mut self, about: T, note: u32) -> Option<Slot> {
+    pub fn insert(&mut self, about: T, note: u32) -> Option<EntryId> {
         let number = match self.with_room.last() {
             Some(number) => *number,
             None => self.add_chunk()?,
@@ -106,7 +106,7 @@ impl<T: Default> Slots<T> {
         if chunk.used == CHUNK as u32 {
             self.with_room.pop();
         }
-        Some(Slot { index: number * CHUNK as u32 + place, generation: self.generation })
+        Some(EntryId { index: number * CHUNK as u32 + place, generation: self.generation })
     }
 
     #[cold]
@@ -118,8 +118,8 @@ impl<T: Default> Slots<T> {
     }
 
     /// The entry under this name; `None` when it is gone.
-    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry<T>> {
-        self.at(slot.index).filter(|entry| entry.generation == slot.generation)
+    pub fn get_mut(&mut self, id: EntryId) -> Option<&mut Entry<T>> {
+        self.at(id.index).filter(|entry| entry.generation == id.generation)
     }
 
     /// The entry in this place, free or not.
@@ -130,18 +130,18 @@ impl<T: Default> Slots<T> {
     }
 
     /// The name of the entry in this place, and what it is about; `None` when the place is free.
-    pub fn used(&self, index: u32) -> Option<(Slot, &T)> {
+    pub fn used(&self, index: u32) -> Option<(EntryId, &T)> {
         let (number, place) = split(index);
         let entry = self.chunks.get(number as usize)?.entries.get(place).filter(|entry| !entry.is_free())?;
-        Some((Slot { index, generation: entry.generation }, &entry.about))
+        Some((EntryId { index, generation: entry.generation }, &entry.about))
     }
 
     /// Takes an entry out, with its note; `None` when it is gone already.
     #[inline]
-    pub fn remove(&mut self, slot: Slot) -> Option<(T, u32)> {
-        let (number, place) = split(slot.index);
+    pub fn remove(&mut self, id: EntryId) -> Option<(T, u32)> {
+        let (number, place) = split(id.index);
         let chunk = self.chunks.get_mut(number as usize)?;
-        let entry = chunk.entries.get_mut(place).filter(|entry| entry.generation == slot.generation)?;
+        let entry = chunk.entries.get_mut(place).filter(|entry| entry.generation == id.generation)?;
         entry.generation = FREE;
         let note = mem::replace(&mut entry.note, chunk.free);
         chunk.free = place as u32;
@@ -169,19 +169,19 @@ impl<T: Default> Slots<T> {
     /// Gives all memory back but that of a first chunk; only when every entry is free.
     pub fn trim(&mut self) {
         if self.chunks.len() > 1 {
-            *self = Slots { generation: self.generation, ..Slots::new() };
+            *self = Entries { generation: self.generation, ..Entries::new() };
         }
     }
 
-    /// What tells entries of now from those that come later.
-    pub fn mark(&self) -> Mark {
-        Mark(self.generation)
+    /// Tells the entries of now from those that come later.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation)
     }
 
-    /// Whether this entry came after the mark. Since then there were far fewer insertions than there are generations.
-    pub fn is_later(&self, slot: Slot, mark: Mark) -> bool {
-        let later = self.generation.wrapping_sub(mark.0);
-        (1..=later).contains(&slot.generation.wrapping_sub(mark.0))
+    /// Whether this entry came after that generation. Since then there were far fewer insertions than there are generations.
+    pub fn is_later(&self, id: EntryId, before: Generation) -> bool {
+        let later = self.generation.wrapping_sub(before.0);
+        (1..=later).contains(&id.generation.wrapping_sub(before.0))
     }
 
     /// How many places there are, free or not.
@@ -202,7 +202,7 @@ fn split(index: u32) -> (u32, usize) {
 }
 
 #[cfg(test)]
-impl<T> Slots<T> {
+impl<T> Entries<T> {
     /// Whose next entry is told apart by the number after this one.
     pub fn set_generation(&mut self, generation: u32) {
         self.generation = generation;
@@ -226,42 +226,42 @@ mod tests {
     }
 
     #[test]
-    fn no_slot_names_a_free_entry() {
-        let mut slots = Slots { generation: u32::MAX - 1, ..Slots::new() };
+    fn no_id_names_a_free_entry() {
+        let mut entries = Entries { generation: u32::MAX - 1, ..Entries::new() };
         // The last generation before it begins anew, and the first after.
         for name in [1, 2] {
-            let slot = slots.insert(name, 0).unwrap();
-            assert_eq!(slots.get_mut(slot).map(|entry| entry.about), Some(name));
-            assert_eq!(slots.remove(slot), Some((name, 0)));
-            assert!(slots.get_mut(slot).is_none());
-            assert_eq!((slots.remove(slot), slots.remove(Slot::NONE)), (None, None));
+            let id = entries.insert(name, 0).unwrap();
+            assert_eq!(entries.get_mut(id).map(|entry| entry.about), Some(name));
+            assert_eq!(entries.remove(id), Some((name, 0)));
+            assert!(entries.get_mut(id).is_none());
+            assert_eq!((entries.remove(id), entries.remove(EntryId::NONE)), (None, None));
         }
     }
 
     #[test]
     fn a_chunk_that_becomes_empty_gives_its_memory_back() {
-        let mut slots = Slots::new();
-        let all: Vec<Slot> = (1..=5 * CHUNK).map(|name| slots.insert(name, 0).unwrap()).collect();
+        let mut entries = Entries::new();
+        let all: Vec<EntryId> = (1..=5 * CHUNK).map(|name| entries.insert(name, 0).unwrap()).collect();
         for kept in [4, 2, 0] {
-            for slot in all.iter().skip(kept * CHUNK) {
-                slots.remove(*slot);
+            for id in all.iter().skip(kept * CHUNK) {
+                entries.remove(*id);
             }
-            assert_eq!(slots.capacity(), (kept + 1) * CHUNK, "with one chunk for the next entries");
+            assert_eq!(entries.capacity(), (kept + 1) * CHUNK, "with one chunk for the next entries");
         }
     }
 
     #[test]
     fn an_entry_that_comes_and_goes_in_an_empty_chunk_costs_no_allocation() {
-        let mut slots = Slots::new();
-        let all: Vec<Slot> = (1..=3 * CHUNK).map(|name| slots.insert(name, 0).unwrap()).collect();
-        for slot in all.iter().skip(CHUNK) {
-            slots.remove(*slot);
+        let mut entries = Entries::new();
+        let all: Vec<EntryId> = (1..=3 * CHUNK).map(|name| entries.insert(name, 0).unwrap()).collect();
+        for id in all.iter().skip(CHUNK) {
+            entries.remove(*id);
         }
         let mut rooms = (0..4).map(|name| {
-            let slot = slots.insert(name, 0).unwrap();
-            let room = slots.capacity();
-            assert_eq!(slots.remove(slot), Some((name, 0)));
-            (room, slots.capacity())
+            let id = entries.insert(name, 0).unwrap();
+            let room = entries.capacity();
+            assert_eq!(entries.remove(id), Some((name, 0)));
+            (room, entries.capacity())
         });
         let first = rooms.next();
         assert_eq!(first, Some((2 * CHUNK, 2 * CHUNK)));
@@ -286,34 +286,34 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_map(steps in prop::collection::vec(step(), 1..300)) {
-            let mut slots = Slots::new();
+            let mut entries = Entries::new();
             let mut model: BTreeMap<u64, u64> = BTreeMap::new();
-            let mut given: Vec<(u64, Slot)> = Vec::new();
+            let mut given: Vec<(u64, EntryId)> = Vec::new();
             for (name, step) in (1u64..).zip(steps) {
                 match step {
                     Step::Insert => {
-                        given.push((name, slots.insert(name, 5).unwrap()));
+                        given.push((name, entries.insert(name, 5).unwrap()));
                         model.insert(name, name);
                     }
                     Step::Remove(which) => {
                         if !given.is_empty() {
-                            let (name, slot) = given[which.index(given.len())];
-                            prop_assert_eq!(slots.remove(slot), model.remove(&name).map(|_| (name, 5)));
+                            let (name, id) = given[which.index(given.len())];
+                            prop_assert_eq!(entries.remove(id), model.remove(&name).map(|_| (name, 5)));
                         }
                     }
                     Step::RemoveAll => {
-                        for (name, slot) in &given {
-                            prop_assert_eq!(slots.remove(*slot), model.remove(name).map(|_| (*name, 5)));
+                        for (name, id) in &given {
+                            prop_assert_eq!(entries.remove(*id), model.remove(name).map(|_| (*name, 5)));
                         }
-                        slots.trim();
-                        prop_assert!(slots.capacity() <= CHUNK);
+                        entries.trim();
+                        prop_assert!(entries.capacity() <= CHUNK);
                     }
                 }
-                for (name, slot) in &given {
-                    prop_assert_eq!(slots.get_mut(*slot).map(|entry| entry.about), model.get(name).copied());
-                    prop_assert_eq!(slots.used(slot.index()).is_some_and(|(there, _)| there == *slot), model.contains_key(name));
+                for (name, id) in &given {
+                    prop_assert_eq!(entries.get_mut(*id).map(|entry| entry.about), model.get(name).copied());
+                    prop_assert_eq!(entries.used(id.index()).is_some_and(|(there, _)| there == *id), model.contains_key(name));
                 }
-                let mut names: Vec<u64> = slots.iter_mut().map(|name| *name).collect();
+                let mut names: Vec<u64> = entries.iter_mut().map(|name| *name).collect();
                 names.sort_unstable();
                 prop_assert!(names.iter().eq(model.keys()));
             }
