@@ -18,5 +18,6 @@ mod failpoints;
 #[cfg(test)]
 mod fuzz;
 mod lock;
+mod policy;
 mod redis;
 mod wire;

@@ -6,14 +6,16 @@
 #![forbid(unsafe_code)]
 
 mod codec;
-mod errors;
+pub mod errors;
 mod key_slot;
+mod options;
 mod request;
 mod saved;
 mod slot_set;
 
 pub use errors::{BadRequest, Link, Refused};
 pub use key_slot::key_slot;
+pub use options::{OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, EXTEND_OPTIONS, RELEASE_OPTIONS};
 pub use request::{AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX};
 pub use saved::{decode_effect, decode_lock, encode_lock, Change, ChangeKind, EffectWriter, Trust};
 pub use slot_set::{OwnSlots, SlotSet};
