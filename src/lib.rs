@@ -36,5 +36,6 @@ mod failpoints;
 #[cfg(test)]
 mod fuzz;
 mod lock;
+mod policy;
 mod redis;
 mod wire;

@@ -5,8 +5,9 @@
 
 use super::NOW;
 use crate::lock::{Fence, FenceClock, Millis, Mode, OwnerRef};
+use crate::wire::errors::BadRequest;
 use crate::wire::{
-    AcquireRequest, BadRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX, LEASE_MAX_MS,
+    AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX, LEASE_MAX_MS,
 };
 
 /// The default settings, and the strictest that are possible.

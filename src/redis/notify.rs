@@ -1,26 +1,26 @@
 //! Keyspace events of the module class.
 //!
-//! The server calls other modules' callbacks at once, and these may do anything to the key. So events are published when
-//! the key is closed and the engine at rest.
+//! The server calls other modules' callbacks at once, and these may do anything to the key. So events are sent when the key is
+//! closed and the engine at rest.
 
 use std::ffi::CStr;
 
-use super::api::{Ctx, RawString};
-use super::key::with_name;
+use super::ffi::strings::{ServerString, StringRef};
+use super::ffi::Ctx;
 use crate::engine::{KeyEvent, KeyId};
 
-/// What happened to the key of a command.
-pub fn notify_of_command(ctx: Ctx, key: *mut RawString, events: &[KeyEvent]) {
+/// Notifies subscribers of what happened to the key of a command.
+pub fn notify_of_command(ctx: Ctx, key: StringRef, events: &[KeyEvent]) {
     for event in events {
-        ctx.publish(name(*event), key);
+        ctx.notify(name(*event), key);
     }
 }
 
-/// What happened in the timer's tick. Leaves another database selected.
+/// Notifies subscribers of what happened in a tick of the timer. Leaves another database selected.
 pub fn notify_of_tick(ctx: Ctx, events: Vec<(KeyId, KeyEvent)>) {
     for (key, event) in events {
         if ctx.select_db(key.db()) {
-            with_name(key.name(), |key| ctx.publish(name(event), key));
+            ctx.notify(name(event), ServerString::new(key.name()).as_ref());
         }
     }
 }
