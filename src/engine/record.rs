@@ -77,7 +77,7 @@ impl Impact {
         let mut impact = Impact::default();
         for change in changes {
             match change {
-                Change::Runs(kind, mode, hold) => {
+                Change::Held(kind, mode, hold) => {
                     fences.observe(hold.fence);
                     let before = holders.of(hold.owner.borrow()).map(|(_, mode, _)| mode);
                     match kind {
@@ -202,7 +202,7 @@ impl<W: Waiting> Engine<W> {
         let Some((_, mode, hold)) = key.stored().and_then(|stored| stored.holders.of(owner)) else { return };
         let mut replicated = mem::take(&mut self.scratch.replicated);
         replicated.clear();
-        EffectWriter::begin(&mut replicated, now).runs(ChangeKind::Changed, mode, hold);
+        EffectWriter::begin(&mut replicated, now).held(ChangeKind::Changed, mode, hold);
         key.replicate(&replicated);
         self.scratch.replicated = replicated;
     }
@@ -230,18 +230,18 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
         Holders::Free => writer.freed(),
         // It takes the place of all that was.
         Holders::Exclusive(hold) => {
-            writer.runs(if is_granted { ChangeKind::Granted } else { ChangeKind::Changed }, Mode::Exclusive, hold);
+            writer.held(if is_granted { ChangeKind::Granted } else { ChangeKind::Changed }, Mode::Exclusive, hold);
         }
         Holders::Shared(_) => {
-            let runs = |kind, id: &HoldId, writer: &mut EffectWriter| {
+            let held = |kind, id: &HoldId, writer: &mut EffectWriter| {
                 if let Some((mode, hold)) = holders.get(*id) {
-                    writer.runs(kind, mode, hold);
+                    writer.held(kind, mode, hold);
                 }
             };
             for effect in effects {
                 match effect {
-                    Effect::Granted(id, _) => runs(ChangeKind::Granted, id, &mut writer),
-                    Effect::Changed(id, _) => runs(ChangeKind::Changed, id, &mut writer),
+                    Effect::Granted(id, _) => held(ChangeKind::Granted, id, &mut writer),
+                    Effect::Changed(id, _) => held(ChangeKind::Changed, id, &mut writer),
                     Effect::Ended(hold, _) => writer.ended(hold.owner.borrow()),
                     // The exclusive hold that came after it has gone again, or is a shared one by now.
                     Effect::Expired(_) => writer.freed(),

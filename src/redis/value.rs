@@ -74,7 +74,7 @@ impl DataType for LockType {
     fn rewrite(io: Io, key: StringRef, stored: &Stored) {
         for (mode, hold) in stored.holders.iter() {
             let mut effect = Vec::with_capacity(STORED_ROOM);
-            EffectWriter::begin(&mut effect, clock::now()).runs(ChangeKind::Granted, mode, hold);
+            EffectWriter::begin(&mut effect, clock::now()).held(ChangeKind::Granted, mode, hold);
             io.emit_key_bytes(internal_names::APPLY, key, &effect);
         }
     }

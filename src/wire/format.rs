@@ -107,7 +107,7 @@ pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corr
     (is_sound && count > 0 && reader.is_done()).then_some(holders).ok_or(Corrupt)
 }
 
-/// What happened to the hold of a [`Change::Runs`].
+/// What happened to the hold of a [`Change::Held`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// The hold began.
@@ -120,7 +120,7 @@ pub enum ChangeKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The lock has this hold now, which is held in this mode.
-    Runs(ChangeKind, Mode, Hold),
+    Held(ChangeKind, Mode, Hold),
     /// This owner no longer holds the lock. Others may.
     Ended(Owner),
     /// Nobody holds the lock.
@@ -141,7 +141,7 @@ impl EffectWriter<'_> {
     }
 
     /// Writes that the lock has this hold now.
-    pub fn runs(&mut self, kind: ChangeKind, mode: Mode, hold: &Hold) {
+    pub fn held(&mut self, kind: ChangeKind, mode: Mode, hold: &Hold) {
         self.out.push(match kind {
             ChangeKind::Granted => KIND_GRANTED,
             ChangeKind::Changed => KIND_CHANGED,
@@ -176,12 +176,12 @@ pub fn decode_effect(bytes: &[u8], now: Now) -> Result<Vec<Change>, Corrupt> {
 
 /// Reads one change. `None` if the bytes are malformed.
 fn read_change(reader: &mut Reader, now: Now) -> Option<Change> {
-    let runs = |reader: &mut Reader, kind| {
-        read_hold(reader, now, Trust::OwnData).map(|(mode, hold)| Change::Runs(kind, mode, hold))
+    let held = |reader: &mut Reader, kind| {
+        read_hold(reader, now, Trust::OwnData).map(|(mode, hold)| Change::Held(kind, mode, hold))
     };
     match reader.byte()? {
-        KIND_GRANTED => runs(reader, ChangeKind::Granted),
-        KIND_CHANGED => runs(reader, ChangeKind::Changed),
+        KIND_GRANTED => held(reader, ChangeKind::Granted),
+        KIND_CHANGED => held(reader, ChangeKind::Changed),
         KIND_FREED => Some(Change::Freed),
         KIND_ENDED => Some(Change::Ended(OwnerRef::new(reader.bytes()?)?.to_owner())),
         _ => None,
@@ -292,11 +292,11 @@ mod tests {
             for mode in [Mode::Exclusive, Mode::Shared(None), Mode::Shared(Limit::new(fence % 1000))] {
                 let mut effect = Vec::new();
                 let mut writer = EffectWriter::begin(&mut effect, NOW);
-                writer.runs(ChangeKind::Granted, mode, &hold);
-                writer.runs(ChangeKind::Changed, mode, &hold);
+                writer.held(ChangeKind::Granted, mode, &hold);
+                writer.held(ChangeKind::Changed, mode, &hold);
                 writer.ended(hold.owner.borrow());
-                let runs = |kind| Change::Runs(kind, mode, hold.clone());
-                let expected = vec![runs(ChangeKind::Granted), runs(ChangeKind::Changed), Change::Ended(hold.owner.clone())];
+                let change = |kind| Change::Held(kind, mode, hold.clone());
+                let expected = vec![change(ChangeKind::Granted), change(ChangeKind::Changed), Change::Ended(hold.owner.clone())];
                 prop_assert_eq!(decode_effect(&effect, NOW), Ok(expected));
             }
         }

@@ -102,7 +102,7 @@ pub fn show(db: i32, name: &[u8]) -> String {
 /// An effect in words: `granted a 7, ended b`.
 fn spell(effect: &[u8], now: Now) -> String {
     let spell = |news: &Change| match news {
-        Change::Runs(told, mode, hold) => {
+        Change::Held(told, mode, hold) => {
             let told = if *told == ChangeKind::Granted { "granted" } else { "changed" };
             let mode = match mode {
                 Mode::Exclusive => String::new(),

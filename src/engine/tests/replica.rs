@@ -14,8 +14,8 @@ fn apply(world: &mut World, key: Name, news: Vec<Change>) {
     world.engine.apply(at(key), &mut world.fake.open(at(key)).unwrap(), news);
 }
 
-fn runs(kind: ChangeKind, hold: Hold) -> Change {
-    Change::Runs(kind, Mode::Exclusive, hold)
+fn held(kind: ChangeKind, hold: Hold) -> Change {
+    Change::Held(kind, Mode::Exclusive, hold)
 }
 
 /// Traps 24 and 55: a replica keeps the deadlines of what it applied, and acts on them only when it is promoted.
@@ -25,7 +25,7 @@ fn a_promoted_replica_takes_over_the_leases_that_it_applied() {
     world.fake.state = ServerState::Replica;
     let now = world.fake.now;
     for (key, lease) in [(K, 50), (K2, 500)] {
-        apply(&mut world, key, vec![runs(ChangeKind::Granted, hold("a", 9_000_000, now, lease))]);
+        apply(&mut world, key, vec![held(ChangeKind::Granted, hold("a", 9_000_000, now, lease))]);
     }
     world.rename(K2, (4, "k4"));
     world.pass(60);
@@ -49,9 +49,9 @@ fn a_replica_signals_grants_ends_and_mode_changes_only() {
         apply(world, K, news);
         world.did().contains(&Did::Signalled("0:k".into()))
     };
-    let shared = |kind, who| Change::Runs(kind, Mode::Shared(None), hold(who, 9, now, 70));
-    assert!(signalled(&mut world, vec![runs(ChangeKind::Granted, hold("a", 7, now, 50))]));
-    assert!(!signalled(&mut world, vec![runs(ChangeKind::Changed, hold("a", 8, now, 90))]), "extended");
+    let shared = |kind, who| Change::Held(kind, Mode::Shared(None), hold(who, 9, now, 70));
+    assert!(signalled(&mut world, vec![held(ChangeKind::Granted, hold("a", 7, now, 50))]));
+    assert!(!signalled(&mut world, vec![held(ChangeKind::Changed, hold("a", 8, now, 90))]), "extended");
     assert!(signalled(&mut world, vec![shared(ChangeKind::Changed, "a")]), "downgraded");
     assert!(signalled(&mut world, vec![shared(ChangeKind::Granted, "b")]));
     assert!(!signalled(&mut world, vec![shared(ChangeKind::Changed, "b")]));
@@ -66,11 +66,11 @@ fn a_replica_signals_grants_ends_and_mode_changes_only() {
 fn whatever_confirms_a_hold_clears_the_ttl_on_a_replica() {
     let mut world = World::new();
     let now = world.fake.now;
-    apply(&mut world, K, vec![runs(ChangeKind::Granted, hold("a", 7, now, 50))]);
+    apply(&mut world, K, vec![held(ChangeKind::Granted, hold("a", 7, now, 50))]);
     world.did();
-    apply(&mut world, K, vec![runs(ChangeKind::Changed, hold("a", 7, now, 90))]);
+    apply(&mut world, K, vec![held(ChangeKind::Changed, hold("a", 7, now, 90))]);
     assert_eq!(world.did(), [Did::ClearedTtl("0:k".into())]);
-    apply(&mut world, K, vec![runs(ChangeKind::Granted, hold("b", 8, now, 90))]);
+    apply(&mut world, K, vec![held(ChangeKind::Granted, hold("b", 8, now, 90))]);
     assert_eq!(world.did(), [Did::ClearedTtl("0:k".into()), Did::Signalled("0:k".into())]);
 }
 
@@ -79,7 +79,7 @@ fn a_value_of_another_type_gives_way_to_what_the_primary_says() {
     let mut world = World::new();
     world.set(K);
     let now = world.fake.now;
-    apply(&mut world, K, vec![runs(ChangeKind::Granted, hold("a", 7, now, 50))]);
+    apply(&mut world, K, vec![held(ChangeKind::Granted, hold("a", 7, now, 50))]);
     assert_eq!(world.hold(K), Some(("a".into(), 7)));
     world.set(K);
     apply(&mut world, K, vec![Change::Freed]);
@@ -91,7 +91,7 @@ fn a_value_of_another_type_gives_way_to_what_the_primary_says() {
 fn every_fence_that_a_replica_observed_is_exceeded_when_it_is_promoted() {
     let mut world = World::new();
     let now = world.fake.now;
-    apply(&mut world, K, vec![runs(ChangeKind::Granted, hold("a", 900_000_000, now, 50))]);
+    apply(&mut world, K, vec![held(ChangeKind::Granted, hold("a", 900_000_000, now, 50))]);
     apply(&mut world, K, vec![Change::Freed]);
     assert!(world.grant(K2, "b", 10).get() > 900_000_000);
     let _ = world.unlink(K2);
@@ -106,7 +106,7 @@ fn a_replica_keeps_the_deadline_of_the_first_end() {
     world.fake.state = ServerState::Replica;
     let now = world.fake.now;
     let shared =
-        |who, fence, lease| Change::Runs(ChangeKind::Changed, Mode::Shared(None), hold(who, fence, now, lease));
+        |who, fence, lease| Change::Held(ChangeKind::Changed, Mode::Shared(None), hold(who, fence, now, lease));
     apply(&mut world, K, vec![shared("a", 5, 50), shared("b", 6, 70)]);
     assert_eq!(world.engine.leases.first(), Some(world.ms(50)));
     apply(&mut world, K, vec![shared("a", 5, 90)]);

@@ -49,7 +49,7 @@ fn tell(world: &mut World, key: Name, effect: &[u8]) -> u64 {
     assert!(!news.is_empty());
     assert_comes_back(&news, now);
     let runs = news.iter().filter_map(|news| match news {
-        Change::Runs(_, mode, hold) => Some((*mode, hold.clone())),
+        Change::Held(_, mode, hold) => Some((*mode, hold.clone())),
         Change::Ended(_) | Change::Freed => None,
     });
     let highest = runs.clone().map(|(_, hold)| hold.fence.get()).max().unwrap_or(0);
@@ -59,7 +59,7 @@ fn tell(world: &mut World, key: Name, effect: &[u8]) -> u64 {
     // The last word counts.
     let held = world.fake.lock(key).map(|stored| &stored.holders);
     match last.expect("it is not empty") {
-        Change::Runs(_, mode, hold) => {
+        Change::Held(_, mode, hold) => {
             let (_, held_mode, held) = held.and_then(|held| held.of(hold.owner.borrow())).expect("it holds now");
             assert_eq!((held_mode, held), (mode, &hold));
         }
@@ -76,7 +76,7 @@ fn assert_comes_back(news: &[Change], now: Now) {
         let mut writer = EffectWriter::begin(&mut bytes, now);
         for news in news {
             match news {
-                Change::Runs(kind, mode, hold) => writer.runs(*kind, *mode, hold),
+                Change::Held(kind, mode, hold) => writer.held(*kind, *mode, hold),
                 Change::Ended(owner) => writer.ended(owner.borrow()),
                 Change::Freed => writer.freed(),
             }
@@ -87,7 +87,7 @@ fn assert_comes_back(news: &[Change], now: Now) {
     let again = decode_effect(&bytes, now).expect("what is written can be read");
     assert_eq!(write(&again), bytes, "equal news have equal bytes");
     let forget_begin = |news: &Change| match news {
-        Change::Runs(kind, mode, hold) => Change::Runs(*kind, *mode, Hold { since: hold.expires_at, ..hold.clone() }),
+        Change::Held(kind, mode, hold) => Change::Held(*kind, *mode, Hold { since: hold.expires_at, ..hold.clone() }),
         Change::Ended(_) | Change::Freed => news.clone(),
     };
     let forget_begins = |news: &[Change]| news.iter().map(forget_begin).collect::<Vec<_>>();
