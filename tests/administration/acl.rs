@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use support::{acquire, aof_commands, digest, release, skip, until, Client, Server, Value};
+use support::{acquire, aof_commands, digest, release, run, skip, until, Client, Server, Value};
 
 /// The commands for everybody.
 const COMMANDS: [&str; 5] = ["lock.acquire", "lock.release", "lock.extend", "lock.check", "lock.info"];
@@ -17,10 +17,6 @@ fn user(server: &Server, rules: &str) -> Client {
     let mut client = server.client();
     assert_eq!(client.cmd(&["AUTH", "app", "secret"]), "OK");
     client
-}
-
-fn run(client: &mut Client, request: &str) -> Value {
-    client.cmd(&request.split(' ').collect::<Vec<_>>())
 }
 
 #[track_caller]

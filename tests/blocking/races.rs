@@ -1,29 +1,8 @@
 //! Races around blocked clients: the answer to a waiter meets its time-out, CLIENT UNBLOCK, the end of its connection or
 //! its next request.
 
-use support::{args, assert_nothing_unread, exec, held, holds, release, Client, Server, Value, Version};
-
-/// A new client that waits for `k`, and its id.
-#[track_caller]
-fn waiter(server: &Server, owner: &str) -> (Client, i64) {
-    let mut client = server.client();
-    let id = client.id();
-    server.send_to_wait(&mut client, &["LOCK.ACQUIRE", "k", owner, "BLOCK", "0"]);
-    (client, id)
-}
-
-/// Returns when the server has done everything that was due: a wait that began now has run out after it.
-fn let_it_catch_up(server: &Server) {
-    let mut client = server.client();
-    client.cmd(&["LOCK.ACQUIRE", "other", "x"]).int();
-    assert_eq!(client.cmd(&["LOCK.ACQUIRE", "other", "y", "BLOCK", "5"]), Value::NullBulk);
-    release(&mut client, "other", "x");
-}
-
-/// Whether CLIENT UNBLOCK reaches waiters. Below, the server would lose replies or crash, and answers 0.
-fn can_unblock(version: Version) -> bool {
-    version.number >= if version.valkey { (8, 0, 0) } else { (7, 4, 0) }
-}
+use super::waiter;
+use support::{args, assert_nothing_unread, exec, held, holds, let_it_catch_up, release, Client, Server, Value};
 
 /// Trap 1: the release is processed after the waiter's deadline but before anybody could act on it (same turn of the
 /// loop). One answer, and not a grant; the next one is served.
@@ -99,7 +78,7 @@ fn client_unblock_in_the_turn_of_the_grant_leaves_one_answer_and_one_holder() {
 #[test]
 fn client_unblock_takes_a_waiter_out_of_the_line_or_says_that_it_cannot() {
     let (server, mut a, _) = held();
-    let unblocks = can_unblock(server.version());
+    let unblocks = server.version().can_unblock_waiters();
     let ((mut b, b_id), (mut c, c_id), (mut d, _)) = (waiter(&server, "b"), waiter(&server, "c"), waiter(&server, "d"));
     let told = i64::from(unblocks);
     assert_eq!(a.cmd(&args!["CLIENT", "UNBLOCK", b_id, "TIMEOUT"]), told);

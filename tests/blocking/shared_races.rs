@@ -1,31 +1,11 @@
 //! Races around blocked clients with shared holders and waiters: one event grants several waiters, and some of them are
 //! gone by then. The exclusive cases are in `races.rs`; `shared_waiters.rs` tests paused and busy servers.
 
-use support::{args, assert_all_over, assert_nothing_unread, exec, holders, say, until, Client, Server, Value};
-
-/// A new client that asks for `k` with these words (owner, options) and waits without end, and its id.
-#[track_caller]
-fn waiter(server: &Server, asks: &str) -> (Client, i64) {
-    let mut client = server.client();
-    let id = client.id();
-    let command = format!("LOCK.ACQUIRE k {asks} BLOCK 0");
-    server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
-    (client, id)
-}
-
-#[track_caller]
-fn release(server: &Server, owners: &[&str]) {
-    for owner in owners {
-        assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
-    }
-}
-
-/// Returns when the server has done everything that was due: a wait that began now has run out after it.
-fn let_it_catch_up(server: &Server) {
-    say(server, "LOCK.ACQUIRE other x").int();
-    assert_eq!(server.client().cmd(&["LOCK.ACQUIRE", "other", "y", "BLOCK", "5"]), Value::NullBulk);
-    assert_eq!(say(server, "LOCK.RELEASE other x"), 1);
-}
+use super::waiter;
+use support::{
+    args, assert_all_over, assert_nothing_unread, exec, holders, let_it_catch_up, release_all, say, until, Client,
+    Server, Value,
+};
 
 /// Trap 1: of several readers that could come in, one's wait is over, and nobody could act on that before the release.
 #[test]
@@ -43,7 +23,7 @@ fn reader_whose_wait_runs_out_in_the_turn_of_the_release_is_left_out() {
     assert!(b.read().int() < c.read().int());
     assert_eq!(holders(&server), ["b", "c"]);
     assert_nothing_unread(&mut late);
-    release(&server, &["b", "c"]);
+    release_all(&server, &["b", "c"]);
     assert_all_over(&server);
 }
 
@@ -75,9 +55,9 @@ fn client_unblock_in_the_turn_of_the_grants_leaves_every_reader_one_answer() {
         let expected: &[&str] = if told { &["b", "c", "d"] } else { &["b", "d"] };
         until("a hold that nobody was told of is taken back", || holders(&server) == expected);
         server.assert_waiting(&mut w);
-        release(&server, expected);
+        release_all(&server, expected);
         w.read().int();
-        release(&server, &["w"]);
+        release_all(&server, &["w"]);
         for client in [&mut b, &mut c, &mut d, &mut w] {
             assert_nothing_unread(client);
         }
@@ -101,9 +81,9 @@ fn unblocked_writer_lets_the_readers_behind_it_in() {
         assert!(told.is_nil() || told.err_text().starts_with("UNBLOCKED "), "{told:?}");
         b.read().int();
         server.assert_waiting(&mut c);
-        release(&server, &["a"]);
+        release_all(&server, &["a"]);
         c.read().int();
-        release(&server, &["b", "c"]);
+        release_all(&server, &["b", "c"]);
         assert_all_over(&server);
     }
 }
@@ -132,16 +112,16 @@ fn grants_to_killed_readers_go_to_the_next_ones() {
     }
     assert_eq!(holders(&server), ["c", "e", "f"]);
     server.assert_waiting(&mut g);
-    release(&server, &["c"]);
+    release_all(&server, &["c"]);
     g.read().int();
 
     // A killed reader's hold keeps no writer out.
     let ((mut h_dead, h_id), (mut w, _)) = (waiter(&server, "h SHARED"), waiter(&server, "w"));
     exec(&mut a, &["LOCK.RELEASE k e", &format!("CLIENT KILL ID {h_id}")]);
     h_dead.expect_closed();
-    release(&server, &["f", "g"]);
+    release_all(&server, &["f", "g"]);
     w.read().int();
-    release(&server, &["w"]);
+    release_all(&server, &["w"]);
     assert_all_over(&server);
 }
 
@@ -161,7 +141,7 @@ fn taking_back_an_undelivered_shared_grant_spares_every_other_hold() {
     let_it_catch_up(&server);
     assert_eq!(holders(&server), ["c", "b"]);
     assert_eq!(say(&server, &format!("LOCK.RELEASE k b FENCE {newer}")), 1);
-    release(&server, &["c"]);
+    release_all(&server, &["c"]);
 
     // The dead reader's fence is the second after x's; the first goes to c, which is raised to it in the same turn.
     let fence = say(&server, "LOCK.ACQUIRE k x").int();
@@ -195,11 +175,11 @@ fn shared_block_in_transactions_and_scripts_is_answered_at_once() {
     };
     assert_eq!(both(&mut a), (None, None));
     assert_eq!(server.blocked(), 0);
-    release(&server, &["x"]);
+    release_all(&server, &["x"]);
     let granted = both(&mut a);
     assert!(granted.0.is_some() && granted.0 < granted.1);
     assert_eq!(exec(&mut a, &["LOCK.ACQUIRE k d SHARED BLOCK 0"]), [Value::NullBulk]);
-    release(&server, &["b", "c"]);
+    release_all(&server, &["b", "c"]);
     assert_all_over(&server);
 }
 
@@ -241,9 +221,9 @@ fn shared_grant_is_kept_as_long_as_its_owner_was_or_will_be_told() {
         let expected: &[&str] = if kept { &["b", "c"] } else { &["c"] };
         assert_eq!(holders(&server), expected, "{turn:?}");
         server.assert_waiting(&mut w);
-        release(&server, expected);
+        release_all(&server, expected);
         w.read().int();
-        release(&server, &["w"]);
+        release_all(&server, &["w"]);
         assert_all_over(&server);
     }
 }
@@ -262,13 +242,13 @@ fn downgrade_pipelined_behind_a_wait_lets_readers_in() {
         c.send_many(&[ask, &["LOCK.RELEASE", "k", "c"]]);
         server.until_blocked(2);
         server.send_to_wait(&mut d, &["LOCK.ACQUIRE", "k", "d", "SHARED", "BLOCK", "0"]);
-        release(&server, &["x"]);
+        release_all(&server, &["x"]);
         let first = b.read().int();
         assert_eq!(b.read(), 1);
         let second = c.read().int();
         assert_eq!(c.read(), 1);
         assert!(first < second && second < d.read().int());
-        release(&server, &["b", "d"]);
+        release_all(&server, &["b", "d"]);
     }
     assert_all_over(&server);
 }
@@ -294,7 +274,7 @@ fn limit_in_force_stays_when_its_holder_asks_again() {
         say(&server, &format!("LOCK.ACQUIRE k {owner} SHARED")).int();
     }
     assert_eq!(say(&server, "LOCK.ACQUIRE k eleventh SHARED"), Value::NullBulk);
-    release(&server, &["ten", "none"]);
-    release(&server, &more.iter().map(String::as_str).collect::<Vec<_>>());
+    release_all(&server, &["ten", "none"]);
+    release_all(&server, &more.iter().map(String::as_str).collect::<Vec<_>>());
     assert_all_over(&server);
 }

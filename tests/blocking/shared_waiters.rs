@@ -1,26 +1,10 @@
 //! Shared holders and waiters on a server that is paused, out of memory, busy or full of clients.
 
+use super::waiter;
 use support::{
-    acquire, aof_commands, args, assert_all_over, digest, holders, holds, said, say, until, until_synced, Client,
-    Server, Value,
+    acquire, aof_commands, args, assert_all_over, digest, holders, holds, release_all, said, say, until, until_synced,
+    Client, Server, Value,
 };
-
-/// A new client that asks for `k` with these words (owner, options) and waits without end, and its id.
-#[track_caller]
-fn waiter(server: &Server, asks: &str) -> (Client, i64) {
-    let mut client = server.client();
-    let id = client.id();
-    let command = format!("LOCK.ACQUIRE k {asks} BLOCK 0");
-    server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
-    (client, id)
-}
-
-#[track_caller]
-fn release(server: &Server, owners: &[&str]) {
-    for owner in owners {
-        assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
-    }
-}
 
 /// A reader's lease, a wait and a permit's lease end while the server would accept no write; `b` and `c` come in together
 /// once it does.
@@ -42,7 +26,7 @@ fn outlast(server: &Server, stop: impl FnOnce(), go_on: impl FnOnce()) {
     let second = b.read().int();
     assert!(second > fence && c.read().int() > second);
     assert_eq!(holders(server), ["stays", "b", "c"]);
-    release(server, &["stays", "b", "c"]);
+    release_all(server, &["stays", "b", "c"]);
 }
 
 /// Trap 9: CLIENT PAUSE WRITE, with an AOF that a write would have to go to.
@@ -90,9 +74,9 @@ fn server_out_of_memory_downgrades_and_lets_waiting_readers_in() {
     c.read().int();
     server.assert_waiting(&mut d);
     assert_eq!(holders(&server), ["b", "c"]);
-    release(&server, &["b"]);
+    release_all(&server, &["b"]);
     d.read().int();
-    release(&server, &["c", "d"]);
+    release_all(&server, &["c", "d"]);
     assert_eq!(say(&server, "CONFIG SET maxmemory 0"), "OK");
     assert_all_over(&server);
 }
@@ -121,7 +105,7 @@ fn request_after_a_shared_lease_no_timer_has_ended_is_one_change() {
     assert_eq!(say(&server, "DEBUG LOADAOF"), "OK");
     assert_eq!(digest(&server), data);
     assert_eq!(holders(&server), ["stays", "b"]);
-    release(&server, &["stays", "b"]);
+    release_all(&server, &["stays", "b"]);
     assert_all_over(&server);
 }
 
@@ -147,9 +131,9 @@ fn thousand_shared_leases_end_by_themselves() {
     until_synced(&primary, &replica);
     assert!(alone(&replica));
     assert_eq!(digest(&replica), digest(&primary));
-    release(&primary, &["stays"]);
+    release_all(&primary, &["stays"]);
     w.read().int();
-    release(&primary, &["w"]);
+    release_all(&primary, &["w"]);
     until_synced(&primary, &replica);
     assert_all_over(&primary);
     assert_all_over(&replica);
@@ -182,7 +166,7 @@ fn a_thousand_waiters_may_leave_at_once() {
     assert!(holds(&mut a, "k", "x"));
 
     // Whoever of them stands first is served; the others leave while it holds.
-    release(&server, &["x"]);
+    release_all(&server, &["x"]);
     until("somebody was let in", || !holders(&server).is_empty());
     clients.clear();
     server.until_blocked(0);
@@ -191,7 +175,7 @@ fn a_thousand_waiters_may_leave_at_once() {
     let leftover = || server.info_number("memory", "used_memory") - before;
     until("the memory is back", || leftover() < 1 << 20);
     acquire(&mut a, "k", "x");
-    release(&server, &["x"]);
+    release_all(&server, &["x"]);
     assert_all_over(&server);
 }
 
@@ -210,14 +194,14 @@ fn shared_waiters_in_resp3_get_replies_of_resp3() {
     let mut late = server.client();
     late.resp3();
     assert_eq!(late.cmd(&["LOCK.ACQUIRE", "k", "*", "SHARED", "BLOCK", "20"]), Value::Null);
-    release(&server, &["x"]);
+    release_all(&server, &["x"]);
     assert!(matches!(clients[0].read(), Value::Int(granted) if granted > fence));
     for client in &mut clients[1..] {
         let Value::Array(pair) = client.read() else { panic!("expected [owner, fence]") };
         let [Value::Bulk(owner), Value::Int(fence)] = pair.as_slice() else { panic!("{pair:?}") };
         assert_eq!(client.cmd(&args!["LOCK.RELEASE", "k", owner, "FENCE", fence]), 1);
     }
-    release(&server, &["b"]);
+    release_all(&server, &["b"]);
     assert_all_over(&server);
 }
 
@@ -235,7 +219,7 @@ fn shared_waiters_without_replies_are_granted_and_told_nothing() {
         let (mut c, _) = waiter(&server, "c SHARED");
         leaves.close();
         server.until_blocked(2);
-        release(&server, &["x"]);
+        release_all(&server, &["x"]);
         c.read().int();
         assert_eq!(holders(&server), ["quiet", "c"], "{silence}");
         if silence == "OFF" {
@@ -243,7 +227,7 @@ fn shared_waiters_without_replies_are_granted_and_told_nothing() {
             assert_eq!(quiet.read(), "OK");
         }
         assert_eq!(quiet.cmd(&["PING"]), "PONG", "{silence}");
-        release(&server, &["quiet", "c"]);
+        release_all(&server, &["quiet", "c"]);
         assert_all_over(&server);
     }
 }

@@ -1,5 +1,6 @@
 //! How far -DEADLOCK looks: never across ACL users, never past the setting, never at holds whose user is not known.
 
+use super::refused;
 use support::{acquire, args, exec, release, Client, Server};
 
 /// A connection of a user of that name who may do everything.
@@ -19,13 +20,6 @@ fn become_user(client: &mut Client, name: &str) {
 #[track_caller]
 fn wait_for(server: &Server, client: &mut Client, key: &str, owner: &str) {
     server.send_to_wait(client, &["LOCK.ACQUIRE", key, owner, "PX", "600000", "BLOCK", "0"]);
-}
-
-#[track_caller]
-fn refused(client: &mut Client, key: &str, owner: &str) -> String {
-    let answer = client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000", "BLOCK", "0"]);
-    assert!(answer.err_text().starts_with("DEADLOCK "), "{answer:?}");
-    answer.err_text().to_owned()
 }
 
 /// Ends a test whose clients wait for one another for ever.
@@ -90,7 +84,7 @@ fn cycle_within_one_acl_user_is_refused_and_told_nothing_of_others() {
     a.cmd(&["LOCK.ACQUIRE", "k1", "a", "SHARED", "PX", "600000"]).int();
     acquire(&mut b, "k2", "b");
     wait_for(&server, &mut b, "k1", "b");
-    let text = refused(&mut a, "k2", "a");
+    let text = refused(&mut a, "k2", "a", &[]);
     assert!(text.contains("k1") && text.contains("k2"), "{text}");
     assert!(!text.contains("hidden"), "{text}");
     release(&mut a, "k1", "a");
@@ -118,7 +112,7 @@ fn hold_belongs_to_the_user_that_took_it() {
     let (mut c, mut c2) = (user(&server, "one"), user(&server, "one"));
     acquire(&mut c, "k3", "c");
     wait_for(&server, &mut c2, "k3", "a");
-    refused(&mut c, "k1", "c");
+    refused(&mut c, "k1", "c", &[]);
     end(&server, [a, b, c, c2]);
 }
 
@@ -133,7 +127,7 @@ fn hold_of_a_waiter_belongs_to_the_user_that_waited() {
     release(&mut h, "k1", "h");
     a.read().int();
     wait_for(&server, &mut b, "k1", "b");
-    refused(&mut a, "k2", "a");
+    refused(&mut a, "k2", "a", &[]);
     release(&mut a, "k1", "a");
     b.read().int();
     server.assert_clean();
@@ -161,7 +155,7 @@ fn search_that_would_go_past_the_setting_refuses_nothing() {
     assert!(clients[9].read().is_nil(), "withdrawn");
     // Far enough, it is seen; the setting counts for every search anew.
     assert_eq!(server.cmd(&["CONFIG", "SET", "redislock.deadlock-search-max", "1000"]), "OK");
-    refused(&mut clients[9], "key0", "owner9");
+    refused(&mut clients[9], "key0", "owner9", &[]);
     assert_eq!(server.cmd(&["CONFIG", "SET", "redislock.deadlock-search-max", "4"]), "OK");
     wait_for(&server, &mut clients[9], "key0", "owner9");
     end(&server, clients);
@@ -190,7 +184,7 @@ fn wide_line_without_a_cycle_is_not_refused() {
     acquire(&mut b, "k2", "b");
     wait_for(&server, &mut b, "wide", "b");
     wait_for(&server, &mut a, "k2", "a");
-    refused(&mut c, "k2", "reader77");
+    refused(&mut c, "k2", "reader77", &[]);
     for number in 0..100 {
         release(&mut c, "wide", &format!("reader{number}"));
     }
@@ -218,7 +212,7 @@ fn holds_from_disk_take_no_part_until_their_owners_ask_again() {
     acquire(&mut a, "k1", "a");
     let again = server.cmd(&["LOCK.ACQUIRE", "k2", "b", "PX", "600000"]);
     assert!(again.int() > 0);
-    refused(&mut a, "k2", "a");
+    refused(&mut a, "k2", "a", &[]);
     release(&mut a, "k1", "a");
     b.read().int();
     server.assert_clean();
@@ -248,7 +242,7 @@ fn holds_taken_in_transactions_belong_to_their_user() {
         exec(client, &[request])[0].int();
     }
     wait_for(&server, &mut b, "k1", "b");
-    refused(&mut a, "k2", "a");
+    refused(&mut a, "k2", "a", &[]);
     release(&mut a, "k1", "a");
     b.read().int();
     end(&server, [a, b]);

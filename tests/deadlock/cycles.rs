@@ -1,21 +1,8 @@
 //! -DEADLOCK: a request that would wait for itself, over any number of owners and locks, is refused.
 //! `false_alarms.rs` tests the requests that must not be refused.
 
+use super::{asking, refused};
 use support::{acquire, args, release, waiter, Client, Server, Value};
-
-/// LOCK.ACQUIRE without limit of time, and these options.
-fn asking<'a>(key: &'a str, owner: &'a str, options: &[&'a str]) -> Vec<&'a str> {
-    [&["LOCK.ACQUIRE", key, owner, "PX", "600000", "BLOCK", "0"], options].concat()
-}
-
-/// Asks for the lock and waits, which must be refused as a deadlock: the text.
-#[track_caller]
-fn refused(client: &mut Client, key: &str, owner: &str, options: &[&str]) -> String {
-    let answer = client.cmd(&asking(key, owner, options));
-    let text = answer.err_text();
-    assert!(text.starts_with("DEADLOCK "), "{text}");
-    text.to_owned()
-}
 
 /// Grants that lock with these options.
 #[track_caller]

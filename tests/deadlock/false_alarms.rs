@@ -1,12 +1,7 @@
 //! What looks like a deadlock and is none: whoever can still be served is never refused for it. Each test builds all of
 //! a cycle but its last request, breaks it somewhere, and sees that the last request may wait and is served.
 
-use support::{acquire, args, exec, release, skip, until, Client, Server, Value, Version};
-
-/// Below these versions CLIENT UNBLOCK would lose replies or crash the server, and answers 0.
-fn can_unblock(version: Version) -> bool {
-    version.number >= if version.valkey { (8, 0, 0) } else { (7, 4, 0) }
-}
+use support::{acquire, args, exec, release, skip, until, Client, Server, Value};
 
 /// a holds k1, b holds k2 and waits for k1: the next request of a for k2 would close the cycle.
 struct HalfCycle {
@@ -117,7 +112,7 @@ fn no_alarm_after_the_waiter_was_killed() {
 fn no_alarm_after_client_unblock_in_between() {
     for how in ["TIMEOUT", "ERROR"] {
         let mut half = HalfCycle::new();
-        if !can_unblock(half.server.version()) {
+        if !half.server.version().can_unblock_waiters() {
             return skip("below Redis 7.4 and Valkey 8 CLIENT UNBLOCK does not reach waiters");
         }
         let id = half.waiting.id();

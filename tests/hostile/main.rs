@@ -5,6 +5,7 @@
 mod bad_input;
 mod damaged_files;
 mod panics;
+mod payload;
 mod payloads;
 mod payloads_shared;
 mod untrusted_client;

@@ -3,22 +3,11 @@
 //! The tests write the stored form, version 1 (src/wire/saved.rs), with their own hands: what a release has stored must
 //! be read by every later one.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use super::payload::{number, restore, unix_us, FOOT, HEAD, REFUSED};
 use support::{args, skip, until, Chance, Client, Server, Value};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const HOUR_US: u64 = 60 * 60 * 1_000_000;
-/// The type byte and the 64-bit module id with its length byte stand before the value.
-const HEAD: usize = 10;
-/// RDB version and checksum stand behind it.
-const FOOT: usize = 10;
-/// One refusal for all that is no lock.
-const REFUSED: &str = "ERR Bad data format";
-
-fn unix_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros().try_into().unwrap()
-}
 
 /// A server that does not look at checksums, and what DUMP said of a held lock there.
 fn server_and_dump() -> (Server, Vec<u8>) {
@@ -28,17 +17,6 @@ fn server_and_dump() -> (Server, Vec<u8>) {
     let dump = server.cmd(&["DUMP", "k"]).bytes().to_vec();
     assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "owner"]), 1);
     (server, dump)
-}
-
-/// A number in LEB128.
-fn number(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
 }
 
 /// A lock in its stored form, field by field, each free to be wrong.
@@ -99,11 +77,6 @@ impl Stored {
         let length = u32::try_from(stored.len()).unwrap().to_be_bytes();
         [&dump[..HEAD], &[5, 0x80], &length, &stored, &[0], &dump[dump.len() - FOOT..]].concat()
     }
-}
-
-#[track_caller]
-fn restore(server: &Server, payload: &[u8]) -> Value {
-    server.cmd(&args!["RESTORE", "k", 0, payload, "REPLACE"])
 }
 
 /// The stored form as this test knows it is the one that the module writes and reads.

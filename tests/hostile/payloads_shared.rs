@@ -4,20 +4,8 @@
 //! The stored form (src/wire/saved.rs) is written with the test's own hands: what a release has stored must be read by every
 //! later one.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use super::payload::{number, restore, unix_us, FOOT, HEAD, REFUSED};
 use support::{aof_commands, args, digest, say, until, Server, Value};
-
-/// The type byte and the 64-bit module id with its length byte stand before the value.
-const HEAD: usize = 10;
-/// RDB version and checksum stand behind it.
-const FOOT: usize = 10;
-/// One refusal for all that is no lock.
-const REFUSED: &str = "ERR Bad data format";
-
-fn unix_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros().try_into().unwrap()
-}
 
 /// A server that does not look at checksums, and what DUMP said of a lock that `aa` and `bb` share there.
 fn server_and_dump() -> (Server, Vec<u8>) {
@@ -29,22 +17,6 @@ fn server_and_dump() -> (Server, Vec<u8>) {
     let dump = say(&server, "DUMP k").bytes().to_vec();
     assert_eq!(say(&server, "DEL k"), 1);
     (server, dump)
-}
-
-#[track_caller]
-fn restore(server: &Server, payload: &[u8]) -> Value {
-    server.cmd(&args!["RESTORE", "k", 0, payload, "REPLACE"])
-}
-
-/// A number in LEB128.
-fn number(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
 }
 
 /// One hold in its stored form; `limit` `None` = exclusive, 0 = shared without a limit.

@@ -1,49 +1,7 @@
 //! Locks are keys: what operators do to keys ends holds, moves them or puts others in their place, and every waiter is
 //! served, here, on replicas and in the AOF alike.
 
-use support::{
-    acquire, args, assert_both_clean, assert_same, digest, holds, release, until, until_synced, waiter, waiter_in,
-    Server, Value,
-};
-
-/// A primary with an AOF, and its replica.
-struct Pair {
-    primary: Server,
-    replica: Server,
-}
-
-impl Pair {
-    fn start() -> Pair {
-        let primary = Server::builder().aof().start();
-        let replica = Server::builder().replica_of(&primary).start();
-        until_synced(&primary, &replica);
-        Pair { primary, replica }
-    }
-
-    /// A pair of servers that tell their modules of keys which move; `None` where this version does not.
-    fn hearing_of_moves() -> Option<Pair> {
-        let pair = Pair::start();
-        pair.primary.hears_of_moved_keys().then_some(pair)
-    }
-
-    /// The replica and the replayed AOF hold what the primary holds. Ends every connection to the primary.
-    #[track_caller]
-    fn assert_same_everywhere(&self) {
-        until_synced(&self.primary, &self.replica);
-        let data = digest(&self.primary);
-        assert_eq!(digest(&self.replica), data, "the replica differs from its primary");
-        self.primary.restart();
-        assert_eq!(digest(&self.primary), data, "the replayed AOF differs from what was written");
-        until_synced(&self.primary, &self.replica);
-        assert_eq!(digest(&self.replica), data, "the replica differs from its restarted primary");
-    }
-
-    /// The end of a test, when all locks are free.
-    #[track_caller]
-    fn assert_clean(&self) {
-        assert_both_clean(&self.primary, &self.replica);
-    }
-}
+use support::{acquire, args, assert_same, holds, release, until, waiter, waiter_in, Pair, Server, Value};
 
 /// Trap 11: a lock that an operator removes goes to the head waiter, and the replica and the AOF learn of it in that
 /// order: first the end, then the grant.

@@ -2,37 +2,10 @@
 //! another lock's place.
 
 use support::{
-    args, assert_both_clean, digest, exec, say, until, until_some, until_synced, waiter_in, Client, Server, Value,
+    args, assert_both_clean, exec, say, until, until_some, until_synced, waiter_in, Client, Pair, Server, Value,
 };
 
 use std::time::Duration;
-
-/// A primary with an AOF, and its replica.
-struct Pair {
-    primary: Server,
-    replica: Server,
-}
-
-impl Pair {
-    fn start() -> Pair {
-        let primary = Server::builder().aof().start();
-        let replica = Server::builder().replica_of(&primary).start();
-        until_synced(&primary, &replica);
-        Pair { primary, replica }
-    }
-
-    /// The replica and the replayed AOF hold what the primary holds. Ends every connection to the primary.
-    #[track_caller]
-    fn assert_same_everywhere(&self) {
-        until_synced(&self.primary, &self.replica);
-        let data = digest(&self.primary);
-        assert_eq!(digest(&self.replica), data, "the replica differs from its primary");
-        self.primary.restart();
-        assert_eq!(digest(&self.primary), data, "the replayed AOF differs from what was written");
-        until_synced(&self.primary, &self.replica);
-        assert_eq!(digest(&self.replica), data, "the replica differs from its restarted primary");
-    }
-}
 
 /// Takes `key`, shared and for longer than any test: the fence.
 #[track_caller]

@@ -5,7 +5,7 @@
 //! thread there keeps the id of the connection for which it did. One that may wait (`K`) is not told to be a call at all.
 
 use support::{
-    acquire, caller_module_path, exec, module_path, release, say, skip, until, wait, waiter, Client, Server, Value,
+    acquire, caller_module_path, exec, module_path, release, run, say, skip, until, wait, waiter, Client, Server, Value,
 };
 
 /// A server with both modules.
@@ -15,10 +15,6 @@ fn both() -> Server {
 
 /// How RM_Call can be told to call a command, apart from waiting, and as which user.
 const WAYS: [&str; 7] = ["!E -", "E -", "! -", "!ES -", "!EM -", "!EC default", "!E3 -"];
-
-fn run(client: &mut Client, command: &str) -> Value {
-    client.cmd(&command.split(' ').collect::<Vec<_>>())
-}
 
 /// Connections for which threads of the other module have made calls: the clients in the server's pool bear their ids now.
 fn served_by_threads(server: &Server) -> Vec<Client> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use support::{acquire, exec, poll, release, skip, waiter, Client, Server, Value, Version};
+use support::{acquire, exec, poll, release, run, skip, waiter, Client, Server, Value};
 
 /// Every field that counts, or tells how many there are now.
 const COUNTS: [&str; 20] = [
@@ -76,10 +76,6 @@ impl Counters {
         self.server.assert_clean();
         self.moved(&[]);
     }
-}
-
-fn run(client: &mut Client, request: &str) -> Value {
-    client.cmd(&request.split(' ').collect::<Vec<_>>())
 }
 
 #[test]
@@ -229,15 +225,10 @@ fn waits_ended_by_client_kill_are_abandoned() {
     counters.end();
 }
 
-/// Below these versions CLIENT UNBLOCK would lose replies or crash the server, and answers 0.
-fn can_unblock(version: Version) -> bool {
-    version.number >= if version.valkey { (8, 0, 0) } else { (7, 4, 0) }
-}
-
 #[test]
 fn waits_ended_by_client_unblock_are_abandoned() {
     let mut counters = Counters::new();
-    if !can_unblock(counters.server.version()) {
+    if !counters.server.version().can_unblock_waiters() {
         return skip("below Redis 7.4 and Valkey 8 CLIENT UNBLOCK does not reach waiters");
     }
     let mut a = counters.server.client();

@@ -1,15 +1,11 @@
 //! INFO redislock: removals by operators of every kind, evictions, how long waits and holds were, and what a restart and
 //! a replica tell.
 
-use support::{acquire, args, release, until, until_synced, waiter, Client, Server, Value};
+use support::{acquire, args, release, run, until, until_synced, waiter, Server};
 
 #[track_caller]
 fn field(server: &Server, name: &str) -> i64 {
     server.info_number("redislock", &format!("redislock_{name}"))
-}
-
-fn run(client: &mut Client, request: &str) -> Value {
-    client.cmd(&request.split(' ').collect::<Vec<_>>())
 }
 
 /// What counts as an end of some kind.

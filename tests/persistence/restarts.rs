@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::{
-    acquire, aof_bytes, args, assert_same, digest, release, until, until_synced, waiter, waiter_in, Client, Server,
-    ServerBuilder,
+    acquire, aof_bytes, args, assert_same, digest, keepers, release, restart_keeping, until, until_synced, waiter,
+    waiter_in, Client, Server,
 };
 
 /// The most that RAISE may ask for now: 60 s ahead of the clock.
@@ -24,23 +24,6 @@ fn draw(server: &Server, last: &mut i64, when: &str) {
     assert_eq!(client.cmd(&["LOCK.EXTEND", "k", "a", "RAISE", &raised]), 1);
     *last = fence.max(raised.parse().unwrap());
     assert_eq!(client.cmd(&args!["LOCK.RELEASE", "k", "a", "FENCE", *last]), 1);
-}
-
-/// Every way to keep data over a restart, with a name.
-fn keepers() -> [(&'static str, ServerBuilder); 3] {
-    [
-        ("RDB", Server::builder()),
-        ("AOF with preamble", Server::builder().aof().aof_preamble(true)),
-        ("AOF without preamble", Server::builder().aof().aof_preamble(false)),
-    ]
-}
-
-/// Restarts with whatever keeps its data: SHUTDOWN SAVE for the RDB.
-fn restart_keeping(server: &Server, keeper: &str) {
-    if keeper == "RDB" {
-        server.shutdown_saving();
-    }
-    server.restart();
 }
 
 /// Trap 33: every new fence of a key is above all before it, whatever happens to the key, the data and the server.

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-use support::{assert_all_over, exec, holders, say, Client, Server, Value};
+use support::{assert_all_over, exec, holders, release_all, say, Client, Server, Value};
 
 /// Asks for `k`, shared: whether it was granted. `limit` 0 = without LIMIT.
 #[track_caller]
@@ -28,14 +28,6 @@ fn option(limit: u32) -> String {
     }
 }
 
-/// Every owner gives its hold up, one after the other.
-#[track_caller]
-fn release(server: &Server, owners: &[&str]) {
-    for owner in owners {
-        assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
-    }
-}
-
 #[test]
 fn as_many_hold_together_as_the_limit_says_and_no_more() {
     let server = Server::start();
@@ -44,11 +36,11 @@ fn as_many_hold_together_as_the_limit_says_and_no_more() {
     }
     assert_eq!(say(&server, "LOCK.ACQUIRE k d SHARED LIMIT 3 BLOCK 5"), Value::NullBulk);
     // A permit given back is there for anybody, once.
-    release(&server, &["b"]);
+    release_all(&server, &["b"]);
     assert!(enters(&server, "d", 3));
     assert!(!enters(&server, "e", 3));
     assert_eq!(holders(&server), ["a", "c", "d"]);
-    release(&server, &["a", "c", "d"]);
+    release_all(&server, &["a", "c", "d"]);
     assert_all_over(&server);
 }
 
@@ -81,7 +73,7 @@ fn smallest_limit_among_holders_and_asker_counts() {
         }
         assert_eq!(enters(&server, "asker", asked), granted, "{held:?} and {asked}");
         for owner in &owners {
-            release(&server, &[owner]);
+            release_all(&server, &[owner]);
         }
         assert_eq!(say(&server, "LOCK.RELEASE k asker"), i64::from(granted));
         server.assert_no_keys();
@@ -103,7 +95,7 @@ fn limit_goes_with_the_holder_that_brought_it() {
         client.read().int();
     }
     assert_eq!(holders(&server), ["free", "a", "b", "c"]);
-    release(&server, &["free", "a", "b", "c"]);
+    release_all(&server, &["free", "a", "b", "c"]);
     assert_all_over(&server);
 }
 
@@ -119,9 +111,9 @@ fn lease_end_of_the_strictest_holder_lets_the_others_in() {
     waiting[1].read().int();
     server.assert_waiting(&mut waiting[2]);
     assert_eq!(holders(&server), ["free", "a", "b"]);
-    release(&server, &["free"]);
+    release_all(&server, &["free"]);
     waiting[2].read().int();
-    release(&server, &["a", "b", "c"]);
+    release_all(&server, &["a", "b", "c"]);
     assert_all_over(&server);
 }
 
@@ -134,14 +126,14 @@ fn each_permit_given_back_goes_to_the_longest_waiter() {
     for (served, holder) in ["y", "x", "d", "a"].into_iter().enumerate() {
         assert!(!enters(&server, "new", 2), "a newcomer passed the line");
         assert_eq!(server.blocked(), 4 - served as i64);
-        release(&server, &[holder]);
+        release_all(&server, &[holder]);
         waiting[served].read().int();
         if let Some(next) = waiting.get_mut(served + 1) {
             server.assert_waiting(next);
         }
     }
     assert_eq!(holders(&server), ["c", "b"]);
-    release(&server, &["c", "b"]);
+    release_all(&server, &["c", "b"]);
     assert_all_over(&server);
 }
 
@@ -156,7 +148,7 @@ fn permit_of_an_ended_lease_goes_to_the_longest_waiter() {
     server.assert_waiting(&mut b);
     assert_eq!(say(&server, "LOCK.EXTEND k a PX 50"), 1);
     b.read().int();
-    release(&server, &["x", "b"]);
+    release_all(&server, &["x", "b"]);
     assert_all_over(&server);
 }
 
@@ -192,7 +184,7 @@ fn waiters_at_the_head_come_in_together_as_far_as_their_limits_allow() {
             let fence = client.read().int();
             assert!(fence > last, "{limits:?}");
             last = fence;
-            release(&server, &[owner]);
+            release_all(&server, &[owner]);
         }
         server.assert_no_keys();
     }
@@ -206,16 +198,16 @@ fn small_limit_at_the_head_holds_back_those_behind_it() {
     let mut strict = wait(&server, "strict", 2);
     assert!(!enters(&server, "new", 0) && !enters(&server, "new", 100));
     let mut free = wait(&server, "free", 0);
-    release(&server, &["a"]);
+    release_all(&server, &["a"]);
     server.assert_waiting(&mut strict);
-    release(&server, &["b"]);
+    release_all(&server, &["b"]);
     strict.read().int();
     // Now its limit counts among the holders, and nobody else comes in.
     server.assert_waiting(&mut free);
     assert_eq!(holders(&server), ["c", "strict"]);
-    release(&server, &["c"]);
+    release_all(&server, &["c"]);
     free.read().int();
-    release(&server, &["strict", "free"]);
+    release_all(&server, &["strict", "free"]);
     assert_all_over(&server);
 }
 
@@ -240,9 +232,9 @@ fn small_limit_that_gives_up_lets_those_behind_it_in() {
         behind[1].read().int();
         server.assert_waiting(&mut behind[2]);
         assert_eq!(holders(&server), ["a", "b", "c", "d"], "{way}");
-        release(&server, &["a"]);
+        release_all(&server, &["a"]);
         behind[2].read().int();
-        release(&server, &["b", "c", "d", "e"]);
+        release_all(&server, &["b", "c", "d", "e"]);
     }
     assert_all_over(&server);
 }
@@ -260,11 +252,11 @@ fn limit_1_is_a_mutex_among_counted_holders() {
     let mut before = "a";
     for (owner, client) in owners.into_iter().zip(&mut waiting) {
         assert_eq!(holders(&server), [before]);
-        release(&server, &[before]);
+        release_all(&server, &[before]);
         client.read().int();
         before = owner;
     }
-    release(&server, &["d"]);
+    release_all(&server, &["d"]);
     assert_all_over(&server);
 }
 
@@ -276,15 +268,15 @@ fn writer_waits_for_every_permit_and_permits_wait_for_the_writer() {
     server.send_to_wait(&mut w, &["LOCK.ACQUIRE", "k", "w", "BLOCK", "0"]);
     assert!(!enters(&server, "c", 3), "a permit was free, but the writer stands first");
     let mut c = wait(&server, "c", 3);
-    release(&server, &["a"]);
+    release_all(&server, &["a"]);
     server.assert_waiting(&mut w);
-    release(&server, &["b"]);
+    release_all(&server, &["b"]);
     w.read().int();
     assert!(!enters(&server, "d", 3));
     server.assert_waiting(&mut c);
-    release(&server, &["w"]);
+    release_all(&server, &["w"]);
     c.read().int();
-    release(&server, &["c"]);
+    release_all(&server, &["c"]);
     assert_all_over(&server);
 }
 
@@ -310,7 +302,7 @@ fn limit_needs_shared_and_a_number_in_range() {
     }
     let info = say(&server, "LOCK.INFO k").get("holders");
     assert_eq!((info.array()[0].get("limit"), info.array()[1].get("limit")), (Value::Int(1_000_000), Value::Int(2)));
-    release(&server, &["a", "b"]);
+    release_all(&server, &["a", "b"]);
     assert_all_over(&server);
 }
 

@@ -1,6 +1,8 @@
 //! LOCK.RELEASE ... DOWNGRADE: an exclusive hold becomes a shared one, same fence and lease, and is never free in between.
 
-use support::{aof_commands, digest, exec, say, until, wait, Server, Value};
+use support::{
+    aof_commands, assert_all_over, digest, exec, mode_and_holders, release_all, say, until, wait, Server, Value,
+};
 
 /// A server whose lock `k` is held exclusively by `a`, and the fence.
 #[track_caller]
@@ -15,32 +17,11 @@ fn downgrade(server: &Server) {
     assert_eq!(say(server, "LOCK.RELEASE k a DOWNGRADE"), 1);
 }
 
-#[track_caller]
-fn release(server: &Server, owner: &str) {
-    assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
-}
-
-/// How `k` is held, and by whom, in the order of their fences: `shared a b`.
-#[track_caller]
-fn standing(server: &Server) -> String {
-    let info = say(server, "LOCK.INFO k");
-    let owners: Vec<String> = info.get("holders").array().iter().map(|hold| hold.get("owner").text()).collect();
-    format!("{} {}", info.get("mode").text(), owners.join(" "))
-}
-
-/// The end of a test: nobody holds, nobody waits.
-#[track_caller]
-fn assert_all_over(server: &Server) {
-    assert!(say(server, "LOCK.INFO k").is_nil());
-    server.assert_no_keys();
-    server.assert_clean();
-}
-
 #[test]
 fn downgraded_hold_keeps_its_fence_and_is_shared_without_a_limit() {
     let (server, fence) = held();
     downgrade(&server);
-    assert_eq!(standing(&server), "shared a");
+    assert_eq!(mode_and_holders(&server), "shared a");
     let hold = &say(&server, "LOCK.INFO k").get("holders").array()[0].clone();
     assert_eq!((hold.get("fence"), hold.get("limit")), (Value::Int(fence), Value::Int(0)));
     assert_eq!(say(&server, "LOCK.CHECK k a").array()[0], fence);
@@ -51,12 +32,12 @@ fn downgraded_hold_keeps_its_fence_and_is_shared_without_a_limit() {
     say(&server, "LOCK.ACQUIRE k c SHARED LIMIT 3").int();
     let mut w = wait(&server, "LOCK.ACQUIRE k w BLOCK 0");
     assert_eq!(say(&server, &format!("LOCK.RELEASE k a FENCE {fence}")), 1);
-    assert_eq!(standing(&server), "shared b c");
-    release(&server, "b");
+    assert_eq!(mode_and_holders(&server), "shared b c");
+    release_all(&server, &["b"]);
     server.assert_waiting(&mut w);
-    release(&server, "c");
+    release_all(&server, &["c"]);
     w.read().int();
-    release(&server, "w");
+    release_all(&server, &["w"]);
     assert_all_over(&server);
 }
 
@@ -77,11 +58,11 @@ fn downgraded_hold_keeps_its_lease() {
     // And the end comes when it would have come without.
     say(&server, "LOCK.ACQUIRE k b SHARED PX 600000").int();
     let mut w = wait(&server, "LOCK.ACQUIRE k w BLOCK 0");
-    release(&server, "b");
+    release_all(&server, &["b"]);
     server.assert_waiting(&mut w);
     assert_eq!(say(&server, "LOCK.EXTEND k a PX 50"), 1);
     w.read().int();
-    release(&server, "w");
+    release_all(&server, &["w"]);
     assert_eq!(say(&server, "LOCK.RELEASE k a DOWNGRADE"), 0);
     let mut client = server.client();
     let short: &[&[&str]] = &[&["LOCK.ACQUIRE", "k", "a", "PX", "200"], &["LOCK.RELEASE", "k", "a", "DOWNGRADE"]];
@@ -104,16 +85,16 @@ fn downgrade_lets_the_readers_at_the_head_in_together_and_at_once() {
         assert!(granted > fence);
         fence = granted;
     }
-    assert_eq!(standing(&server), "shared a b c");
+    assert_eq!(mode_and_holders(&server), "shared a b c");
     server.assert_waiting(&mut w);
     server.assert_waiting(&mut d);
     for owner in ["a", "b", "c"] {
-        release(&server, owner);
+        release_all(&server, &[owner]);
     }
     w.read().int();
-    release(&server, "w");
+    release_all(&server, &["w"]);
     d.read().int();
-    release(&server, "d");
+    release_all(&server, &["d"]);
     assert_all_over(&server);
 }
 
@@ -126,21 +107,21 @@ fn downgraded_hold_counts_as_one_for_the_limits_of_those_who_wait() {
     waiting[0].read().int();
     waiting[1].read().int();
     server.assert_waiting(&mut waiting[2]);
-    assert_eq!(standing(&server), "shared a b c");
-    release(&server, "a");
+    assert_eq!(mode_and_holders(&server), "shared a b c");
+    release_all(&server, &["a"]);
     waiting[2].read().int();
     for owner in ["b", "c", "d"] {
-        release(&server, owner);
+        release_all(&server, &[owner]);
     }
 
     say(&server, "LOCK.ACQUIRE k a").int();
     let mut alone = wait(&server, "LOCK.ACQUIRE k alone SHARED LIMIT 1 BLOCK 0");
     downgrade(&server);
     server.assert_waiting(&mut alone);
-    assert_eq!(standing(&server), "shared a");
-    release(&server, "a");
+    assert_eq!(mode_and_holders(&server), "shared a");
+    release_all(&server, &["a"]);
     alone.read().int();
-    release(&server, "alone");
+    release_all(&server, &["alone"]);
     assert_all_over(&server);
 }
 
@@ -156,18 +137,18 @@ fn downgraded_lock_is_not_free_in_between() {
     assert_eq!(turn[..3], [Value::Int(1), Value::NullBulk, Value::NullBulk]);
     assert_eq!(turn[3].array()[0], fence);
     server.assert_waiting(&mut w);
-    assert_eq!(standing(&server), "shared a");
-    release(&server, "a");
+    assert_eq!(mode_and_holders(&server), "shared a");
+    release_all(&server, &["a"]);
     w.read().int();
-    release(&server, "w");
+    release_all(&server, &["w"]);
 
     // Nobody waits: a reader comes in, and a writer does not.
     say(&server, "LOCK.ACQUIRE k a").int();
     let turn = exec(&mut client, &["LOCK.RELEASE k a DOWNGRADE", "LOCK.ACQUIRE k w", "LOCK.ACQUIRE k r SHARED"]);
     assert_eq!(turn[1], Value::NullBulk);
     turn[2].int();
-    release(&server, "a");
-    release(&server, "r");
+    release_all(&server, &["a"]);
+    release_all(&server, &["r"]);
     assert_all_over(&server);
 }
 
@@ -176,12 +157,12 @@ fn downgrade_with_a_fence_touches_only_the_hold_with_that_fence() {
     let (server, fence) = held();
     for wrong in [1, fence - 1, fence + 1] {
         assert_eq!(say(&server, &format!("LOCK.RELEASE k a FENCE {wrong} DOWNGRADE")), 0);
-        assert_eq!(standing(&server), "exclusive a");
+        assert_eq!(mode_and_holders(&server), "exclusive a");
     }
     assert_eq!(say(&server, &format!("lock.release k a Downgrade fence {fence}")), 1);
-    assert_eq!(standing(&server), "shared a");
+    assert_eq!(mode_and_holders(&server), "shared a");
     assert!(say(&server, "LOCK.RELEASE k a DOWNGRADE DOWNGRADE").is_err());
-    release(&server, "a");
+    release_all(&server, &["a"]);
     assert_all_over(&server);
 }
 
@@ -196,12 +177,12 @@ fn downgrade_by_who_does_not_hold_answers_0_and_withdraws_nothing() {
     assert_eq!(say(&server, "EXISTS free"), 0);
     server.assert_waiting(&mut b);
     server.assert_waiting(&mut c);
-    assert_eq!(standing(&server), "exclusive a");
-    release(&server, "a");
+    assert_eq!(mode_and_holders(&server), "exclusive a");
+    release_all(&server, &["a"]);
     b.read().int();
-    release(&server, "b");
+    release_all(&server, &["b"]);
     c.read().int();
-    release(&server, "c");
+    release_all(&server, &["c"]);
     assert_all_over(&server);
 }
 
@@ -221,10 +202,10 @@ fn downgrade_of_a_shared_hold_answers_1_and_changes_nothing() {
     assert_eq!(exec(&mut watcher, &["PING"]).len(), 1);
     assert_eq!((digest(&server), aof_commands(&server).len()), (data, length));
     assert_eq!(say(&server, "LOCK.INFO k").get("holders").array()[1].get("limit"), 5);
-    assert_eq!(standing(&server), "shared a b");
-    release(&server, "a");
+    assert_eq!(mode_and_holders(&server), "shared a b");
+    release_all(&server, &["a"]);
     assert_eq!(events.read().array()[2], "lock.release");
-    release(&server, "b");
+    release_all(&server, &["b"]);
     assert_all_over(&server);
 }
 
@@ -239,11 +220,11 @@ fn downgraded_holder_may_ask_again_for_a_shared_hold_only() {
         let refused = say(&server, &format!("LOCK.ACQUIRE k a{options}"));
         assert!(refused.err_text().starts_with("ERR ") && refused.err_text().contains("release"), "{refused:?}");
     }
-    assert_eq!(standing(&server), "shared a");
+    assert_eq!(mode_and_holders(&server), "shared a");
     assert_eq!(say(&server, "LOCK.CHECK k a").array()[0], fence);
-    release(&server, "a");
+    release_all(&server, &["a"]);
     assert!(say(&server, "LOCK.ACQUIRE k a").int() > fence);
-    release(&server, "a");
+    release_all(&server, &["a"]);
     assert_all_over(&server);
 }
 
@@ -263,7 +244,7 @@ fn downgrade_is_seen_by_watchers_trackers_and_subscribers() {
     assert!(watcher.cmd(&["EXEC"]).is_nil());
     assert_eq!(tracker.pushes().len(), 1);
     assert_eq!(events.read().array()[2], "lock.downgrade");
-    release(&server, "a");
+    release_all(&server, &["a"]);
     assert_eq!(events.read().array()[2], "lock.release");
     assert_all_over(&server);
 }
@@ -277,7 +258,7 @@ fn downgrade_works_in_transactions_and_scripts() {
     let answer = server.cmd(&["EVAL", script, "1", "k", "a"]);
     assert_eq!((&answer.array()[0], answer.array()[1].text()), (&Value::Int(1), "shared".to_owned()));
     assert!(b.read().int() > fence);
-    release(&server, "b");
-    release(&server, "a");
+    release_all(&server, &["b"]);
+    release_all(&server, &["a"]);
     assert_all_over(&server);
 }

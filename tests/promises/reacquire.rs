@@ -3,28 +3,14 @@
 //! restarts.
 
 use support::{
-    aof_commands, assert_all_over, assert_both_clean, assert_nothing_unread, assert_same, digest, exec, say, until,
-    until_synced, wait, Server, Value,
+    aof_commands, assert_all_over, assert_both_clean, assert_nothing_unread, assert_same, digest, exec,
+    mode_and_limits, release_all, say, until, until_synced, wait, Server, Value,
 };
-
-#[track_caller]
-fn release(server: &Server, owner: &str) {
-    assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
-}
 
 /// How many ms of its lease this owner has left.
 #[track_caller]
 fn left(server: &Server, owner: &str) -> i64 {
     say(server, &format!("LOCK.CHECK k {owner}")).array()[1].int()
-}
-
-/// Mode, and owner and limit of each hold in the order of their fences: `shared a:0 b:3`.
-#[track_caller]
-fn standing(server: &Server) -> String {
-    let info = say(server, "LOCK.INFO k");
-    let holds = info.get("holders");
-    let holds = holds.array().iter().map(|hold| format!(" {}:{}", hold.get("owner").text(), hold.get("limit").int()));
-    info.get("mode").text() + &holds.collect::<String>()
 }
 
 /// Asking for the exclusive hold is refused because the asker shares the lock.
@@ -42,9 +28,9 @@ fn exclusive_hold_satisfies_every_request_of_its_owner() {
         assert_eq!(say(&server, &format!("LOCK.ACQUIRE k a{options}")), fence, "{options}");
     }
     // It stays what it was: exclusive and without a limit.
-    assert_eq!(standing(&server), "exclusive a:0");
+    assert_eq!(mode_and_limits(&server), "exclusive a:0");
     assert_eq!(say(&server, "LOCK.ACQUIRE k b SHARED"), Value::NullBulk);
-    release(&server, "a");
+    release_all(&server, &["a"]);
     assert_eq!(say(&server, "LOCK.RELEASE k a"), 0, "one hold, however often it was asked for");
     assert_all_over(&server);
 }
@@ -54,18 +40,18 @@ fn shared_holder_that_asks_again_keeps_its_fence_and_its_limit() {
     let server = Server::start();
     let owners = [("plain", ""), ("three", " LIMIT 3"), ("ten", " LIMIT 10")];
     let fences = owners.map(|(owner, limit)| say(&server, &format!("LOCK.ACQUIRE k {owner} SHARED{limit}")).int());
-    let before = standing(&server);
+    let before = mode_and_limits(&server);
     assert_eq!(before, "shared plain:0 three:3 ten:10");
     for ((owner, _), fence) in owners.iter().zip(fences) {
         for again in ["SHARED", "SHARED LIMIT 1", "SHARED LIMIT 7", "SHARED LIMIT 999999 BLOCK 0", "SHARED PX 90000"] {
             assert_eq!(say(&server, &format!("LOCK.ACQUIRE k {owner} {again}")), fence, "{owner} {again}");
         }
     }
-    assert_eq!(standing(&server), before);
+    assert_eq!(mode_and_limits(&server), before);
     // Nobody took a second permit by it.
     assert_eq!(say(&server, "LOCK.ACQUIRE k d SHARED"), Value::NullBulk);
     for (owner, _) in owners {
-        release(&server, owner);
+        release_all(&server, &[owner]);
         assert_eq!(say(&server, &format!("LOCK.RELEASE k {owner}")), 0);
     }
     assert_all_over(&server);
@@ -84,17 +70,17 @@ fn holder_is_answered_at_once_whoever_waits() {
     assert_eq!(exec(&mut elsewhere, &["LOCK.ACQUIRE k b SHARED BLOCK 0"]), [Value::Int(b)]);
     server.assert_waiting(&mut strict);
     server.assert_waiting(&mut w);
-    release(&server, "a");
-    release(&server, "b");
+    release_all(&server, &["a"]);
+    release_all(&server, &["b"]);
     strict.read().int();
-    release(&server, "strict");
+    release_all(&server, &["strict"]);
     let fence = w.read().int();
     let mut r = wait(&server, "LOCK.ACQUIRE k r SHARED BLOCK 0");
     assert_eq!(say(&server, "LOCK.ACQUIRE k w SHARED"), fence);
     server.assert_waiting(&mut r);
-    release(&server, "w");
+    release_all(&server, &["w"]);
     r.read().int();
-    release(&server, "r");
+    release_all(&server, &["r"]);
     assert_all_over(&server);
 }
 
@@ -113,19 +99,19 @@ fn shared_holder_that_asks_for_the_exclusive_hold_is_told_to_release_first() {
         assert!(left(&server, "a") <= 60_000);
         assert_eq!((digest(&server), aof_commands(&server).len()), (data, length));
         assert_eq!(server.blocked(), i64::from(w.is_some()));
-        if standing(&server) == "shared a:4" {
+        if mode_and_limits(&server) == "shared a:4" {
             say(&server, "LOCK.ACQUIRE k b SHARED").int();
         } else {
             w.get_or_insert_with(|| wait(&server, "LOCK.ACQUIRE k w BLOCK 0"));
         }
     }
     assert_eq!(say(&server, "LOCK.CHECK k a").array()[0], fence);
-    release(&server, "a");
-    release(&server, "b");
+    release_all(&server, &["a"]);
+    release_all(&server, &["b"]);
     w.unwrap().read().int();
-    release(&server, "w");
+    release_all(&server, &["w"]);
     say(&server, "LOCK.ACQUIRE k a").int();
-    release(&server, "a");
+    release_all(&server, &["a"]);
     assert_all_over(&server);
 }
 
@@ -148,14 +134,14 @@ fn later_of_the_two_ends_counts_for_the_asker_alone() {
     assert!((200_001..=300_000).contains(&left(&server, "a")));
 
     // The same when the exclusive holder asks for a shared hold.
-    release(&server, "a");
-    release(&server, "b");
+    release_all(&server, &["a"]);
+    release_all(&server, &["b"]);
     say(&server, "LOCK.ACQUIRE k a PX 60000").int();
     say(&server, "LOCK.ACQUIRE k a SHARED PX 1").int();
     assert!((50_001..=60_000).contains(&left(&server, "a")));
     say(&server, "LOCK.ACQUIRE k a SHARED PX 500000").int();
     assert!((400_001..=500_000).contains(&left(&server, "a")));
-    release(&server, "a");
+    release_all(&server, &["a"]);
     assert_all_over(&server);
 }
 
@@ -167,15 +153,15 @@ fn ended_hold_is_not_asked_for_again_but_anew() {
     let ask: &[&str] = &["LOCK.ACQUIRE", "k", "a", "SHARED", "LIMIT", "5", "PX", "30"];
     let answers = client.pipeline(&[ask, &["DEBUG", "SLEEP", "0.06"], &["LOCK.ACQUIRE", "k", "a", "SHARED"]]);
     assert!(answers[2].int() > answers[0].int());
-    assert_eq!(standing(&server), "shared b:0 a:0", "the new hold has its own limit");
+    assert_eq!(mode_and_limits(&server), "shared b:0 a:0", "the new hold has its own limit");
     // And after it ended, a writer in line comes first.
     let mut w = wait(&server, "LOCK.ACQUIRE k w BLOCK 0");
     let extend: &[&str] = &["LOCK.EXTEND", "k", "a", "PX", "20"];
     let answers = client.pipeline(&[extend, &["DEBUG", "SLEEP", "0.05"], &["LOCK.ACQUIRE", "k", "a", "SHARED"]]);
     assert_eq!(answers[2], Value::NullBulk);
-    release(&server, "b");
+    release_all(&server, &["b"]);
     w.read().int();
-    release(&server, "w");
+    release_all(&server, &["w"]);
     assert_all_over(&server);
 }
 
@@ -196,16 +182,16 @@ fn owner_that_is_granted_is_answered_to_all_that_the_hold_satisfies() {
         let mut w = wait(&server, "LOCK.ACQUIRE k w BLOCK 0");
         // Behind a writer, and yet answered with the first: the owner holds.
         let mut two = wait(&server, &format!("LOCK.ACQUIRE k b {second} BLOCK 0"));
-        release(&server, "x");
+        release_all(&server, &["x"]);
         let granted = one.read().int();
         assert!(granted > fence);
         assert_eq!(two.read(), granted, "{first}, {second}");
         server.assert_waiting(&mut w);
-        assert_eq!(standing(&server), held, "{first}, {second}");
+        assert_eq!(mode_and_limits(&server), held, "{first}, {second}");
         assert!((400_001..=500_000).contains(&left(&server, "b")), "{first}, {second}");
-        release(&server, "b");
+        release_all(&server, &["b"]);
         w.read().int();
-        release(&server, "w");
+        release_all(&server, &["w"]);
         for client in [&mut one, &mut two] {
             assert_nothing_unread(client);
         }
@@ -221,15 +207,15 @@ fn exclusive_request_of_an_owner_that_is_granted_a_shared_hold_is_told_to_releas
     let mut exclusive = wait(&server, "LOCK.ACQUIRE k b BLOCK 0");
     let mut again = wait(&server, "LOCK.ACQUIRE k b SHARED BLOCK 0");
     let mut c = wait(&server, "LOCK.ACQUIRE k c SHARED BLOCK 0");
-    release(&server, "x");
+    release_all(&server, &["x"]);
     let fence = shared.read().int();
     assert_told_to_release(&exclusive.read());
     assert_eq!(again.read(), fence);
     // Nothing of it is left in the line, so those behind it come in.
     assert!(c.read().int() > fence);
-    assert_eq!(standing(&server), "shared b:0 c:0");
-    release(&server, "b");
-    release(&server, "c");
+    assert_eq!(mode_and_limits(&server), "shared b:0 c:0");
+    release_all(&server, &["b"]);
+    release_all(&server, &["c"]);
     for client in [&mut shared, &mut exclusive, &mut again, &mut c] {
         assert_nothing_unread(client);
     }
@@ -242,13 +228,13 @@ fn readers_let_in_together_are_each_answered_to_all_they_asked() {
     say(&server, "LOCK.ACQUIRE k x").int();
     let asks = ["a SHARED PX 60000", "b SHARED", "a SHARED PX 500000", "b SHARED LIMIT 2", "c SHARED"];
     let mut waiting = asks.map(|ask| wait(&server, &format!("LOCK.ACQUIRE k {ask} BLOCK 0")));
-    release(&server, "x");
+    release_all(&server, &["x"]);
     let answers: Vec<i64> = waiting.iter_mut().map(|client| client.read().int()).collect();
     assert_eq!((answers[0], answers[1]), (answers[2], answers[3]));
-    assert_eq!(standing(&server), "shared a:0 b:0 c:0");
+    assert_eq!(mode_and_limits(&server), "shared a:0 b:0 c:0");
     assert!(left(&server, "a") > 400_000);
     for owner in ["a", "b", "c"] {
-        release(&server, owner);
+        release_all(&server, &[owner]);
     }
     assert_all_over(&server);
 }
@@ -270,10 +256,10 @@ fn release_withdraws_all_waits_of_its_owner_in_every_mode() {
         assert_nothing_unread(client);
     }
     server.assert_waiting(&mut c);
-    release(&server, "x");
+    release_all(&server, &["x"]);
     c.read().int();
-    assert_eq!(standing(&server), "shared c:0");
-    release(&server, "c");
+    assert_eq!(mode_and_limits(&server), "shared c:0");
+    release_all(&server, &["c"]);
     assert_all_over(&server);
 }
 
@@ -284,11 +270,11 @@ fn owner_in_line_for_the_exclusive_hold_does_not_pass_itself() {
     let mut b = wait(&server, "LOCK.ACQUIRE k b BLOCK 0");
     assert_eq!(say(&server, "LOCK.ACQUIRE k b SHARED"), Value::NullBulk);
     let mut also = wait(&server, "LOCK.ACQUIRE k b SHARED BLOCK 0");
-    release(&server, "a");
+    release_all(&server, &["a"]);
     let fence = b.read().int();
     assert_eq!(also.read(), fence);
-    assert_eq!(standing(&server), "exclusive b:0");
-    release(&server, "b");
+    assert_eq!(mode_and_limits(&server), "exclusive b:0");
+    release_all(&server, &["b"]);
     assert_all_over(&server);
 }
 
@@ -317,8 +303,8 @@ fn hold_from_an_earlier_term_of_this_very_server_draws_a_new_fence() {
     let again = say(&one, "LOCK.ACQUIRE k a PX 600000 SHARED").int();
     assert!(again > meanwhile, "{again} after {meanwhile}");
     assert_eq!(say(&one, "LOCK.ACQUIRE k a PX 600000 SHARED"), again, "once");
-    release(&one, "a");
-    release(&one, "b");
+    release_all(&one, &["a"]);
+    release_all(&one, &["b"]);
     assert_both_clean(&one, &other);
 }
 

@@ -4,37 +4,15 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-use support::{args, assert_nothing_unread, exec, say, until, wait, Client, Server, Value};
+use support::{
+    args, assert_all_over, assert_nothing_unread, exec, mode_and_holders, release_all, say, until, wait, Client,
+    Server, Value,
+};
 
 /// Takes `k`, shared: the fence.
 #[track_caller]
 fn share(server: &Server, owner: &str) -> i64 {
     say(server, &format!("LOCK.ACQUIRE k {owner} SHARED")).int()
-}
-
-#[track_caller]
-fn release(server: &Server, owner: &str) {
-    assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
-}
-
-/// How `k` is held, and by whom, in the order of their fences: `shared a b`, or `free`.
-#[track_caller]
-fn standing(server: &Server) -> String {
-    let info = say(server, "LOCK.INFO k");
-    if info.is_nil() {
-        return "free".to_owned();
-    }
-    let owners: Vec<String> = info.get("holders").array().iter().map(|hold| hold.get("owner").text()).collect();
-    assert_eq!(info.get("holders-count"), owners.len() as i64);
-    format!("{} {}", info.get("mode").text(), owners.join(" "))
-}
-
-/// The end of a test: nobody holds, nobody waits.
-#[track_caller]
-fn assert_all_over(server: &Server) {
-    assert_eq!(standing(server), "free");
-    server.assert_no_keys();
-    server.assert_clean();
 }
 
 #[test]
@@ -46,19 +24,19 @@ fn shared_holders_are_together_and_a_writer_waits_for_the_last_of_them() {
         assert!(fence > last, "{fence} after {last}");
         last = fence;
     }
-    assert_eq!(standing(&server), "shared a b c");
+    assert_eq!(mode_and_holders(&server), "shared a b c");
     assert_eq!(say(&server, "LOCK.ACQUIRE k w"), Value::NullBulk);
     assert_eq!(say(&server, "LOCK.ACQUIRE k w BLOCK 5"), Value::NullBulk);
     let mut w = wait(&server, "LOCK.ACQUIRE k w BLOCK 0");
-    release(&server, "b");
-    assert_eq!(standing(&server), "shared a c");
-    release(&server, "a");
-    assert_eq!(standing(&server), "shared c");
+    release_all(&server, &["b"]);
+    assert_eq!(mode_and_holders(&server), "shared a c");
+    release_all(&server, &["a"]);
+    assert_eq!(mode_and_holders(&server), "shared c");
     server.assert_waiting(&mut w);
-    release(&server, "c");
+    release_all(&server, &["c"]);
     assert!(w.read().int() > last);
-    assert_eq!(standing(&server), "exclusive w");
-    release(&server, "w");
+    assert_eq!(mode_and_holders(&server), "exclusive w");
+    release_all(&server, &["w"]);
     assert_all_over(&server);
 }
 
@@ -71,10 +49,10 @@ fn nobody_shares_with_an_exclusive_holder() {
     }
     assert_eq!(say(&server, "LOCK.ACQUIRE k * SHARED"), Value::NullBulk);
     let mut r = wait(&server, "LOCK.ACQUIRE k r SHARED BLOCK 0");
-    assert_eq!(standing(&server), "exclusive w");
-    release(&server, "w");
+    assert_eq!(mode_and_holders(&server), "exclusive w");
+    release_all(&server, &["w"]);
     assert!(r.read().int() > fence);
-    release(&server, "r");
+    release_all(&server, &["r"]);
     assert_all_over(&server);
 }
 
@@ -87,7 +65,7 @@ fn waiting_writer_is_not_passed_by_new_readers() {
     assert_eq!(say(&server, "LOCK.ACQUIRE k new SHARED"), Value::NullBulk);
     assert_eq!(say(&server, "LOCK.ACQUIRE k new SHARED BLOCK 20"), Value::NullBulk);
     let mut b = wait(&server, "LOCK.ACQUIRE k b SHARED BLOCK 0");
-    assert_eq!(standing(&server), "shared a");
+    assert_eq!(mode_and_holders(&server), "shared a");
 
     // Not even in the very turn of the hand-off.
     let mut client = server.client();
@@ -96,10 +74,10 @@ fn waiting_writer_is_not_passed_by_new_readers() {
     let second = w.read().int();
     assert!(second > fence);
     server.assert_waiting(&mut b);
-    assert_eq!(standing(&server), "exclusive w");
-    release(&server, "w");
+    assert_eq!(mode_and_holders(&server), "exclusive w");
+    release_all(&server, &["w"]);
     assert!(b.read().int() > second);
-    release(&server, "b");
+    release_all(&server, &["b"]);
     assert_all_over(&server);
 }
 
@@ -124,16 +102,16 @@ fn shared_waiters_at_the_head_are_let_in_together_in_the_order_in_which_they_cam
         assert!(granted > fence, "{granted} after {fence}");
         fence = granted;
     }
-    assert_eq!(standing(&server), "shared c a b");
+    assert_eq!(mode_and_holders(&server), "shared c a b");
     for owner in owners {
         server.assert_waiting(&mut w);
-        release(&server, owner);
+        release_all(&server, &[owner]);
     }
     w.read().int();
     server.assert_waiting(&mut d);
-    release(&server, "w");
+    release_all(&server, &["w"]);
     d.read().int();
-    release(&server, "d");
+    release_all(&server, &["d"]);
     assert_all_over(&server);
 }
 
@@ -163,12 +141,12 @@ fn readers_behind_a_writer_come_in_as_soon_as_it_gives_up() {
         let fence = b.read().int();
         assert!(c.read().int() > fence, "{way}");
         server.assert_waiting(&mut v);
-        assert_eq!(standing(&server), "shared a b c", "{way}");
+        assert_eq!(mode_and_holders(&server), "shared a b c", "{way}");
         for owner in ["a", "b", "c"] {
-            release(&server, owner);
+            release_all(&server, &[owner]);
         }
         v.read().int();
-        release(&server, "v");
+        release_all(&server, &["v"]);
     }
     assert_all_over(&server);
 }
@@ -187,14 +165,14 @@ fn shared_wait_that_ends_changes_nothing_for_the_others() {
     closed.close();
     assert_eq!(short.read(), Value::NullBulk);
     server.until_blocked(2);
-    release(&server, "x");
+    release_all(&server, &["x"]);
     assert!(a.read().int() < b.read().int());
-    assert_eq!(standing(&server), "shared a b");
+    assert_eq!(mode_and_holders(&server), "shared a b");
     for client in [&mut short, &mut withdrawn] {
         assert_nothing_unread(client);
     }
-    release(&server, "a");
-    release(&server, "b");
+    release_all(&server, &["a"]);
+    release_all(&server, &["b"]);
     assert_all_over(&server);
 }
 
@@ -210,8 +188,8 @@ fn each_shared_holder_has_a_lease_of_its_own() {
         &["LOCK.ACQUIRE", "k", "shortened", "SHARED", "PX", "600000"],
         &["LOCK.EXTEND", "k", "shortened", "PX", "300"],
     ]);
-    assert_eq!(standing(&server), "shared long short extended shortened");
-    until("the short leases are over", || standing(&server) == "shared long extended");
+    assert_eq!(mode_and_holders(&server), "shared long short extended shortened");
+    until("the short leases are over", || mode_and_holders(&server) == "shared long extended");
     for gone in ["short", "shortened"] {
         assert_eq!(say(&server, &format!("LOCK.EXTEND k {gone}")), 0);
         assert_eq!(say(&server, &format!("LOCK.RELEASE k {gone}")), 0);
@@ -224,11 +202,11 @@ fn each_shared_holder_has_a_lease_of_its_own() {
     // The last lease's end, and not an earlier one, lets the writer in.
     let mut w = wait(&server, "LOCK.ACQUIRE k w BLOCK 0");
     assert_eq!(say(&server, "LOCK.EXTEND k long PX 50"), 1);
-    until("one lease is over", || standing(&server) == "shared extended");
+    until("one lease is over", || mode_and_holders(&server) == "shared extended");
     server.assert_waiting(&mut w);
     assert_eq!(say(&server, "LOCK.EXTEND k extended PX 50"), 1);
     w.read().int();
-    release(&server, "w");
+    release_all(&server, &["w"]);
     assert_all_over(&server);
 }
 
@@ -241,10 +219,10 @@ fn release_and_fence_of_one_shared_holder_touch_no_other() {
         assert_eq!(say(&server, &format!("LOCK.RELEASE k {owner} FENCE {wrong}")), 0);
         assert_eq!(say(&server, &format!("LOCK.EXTEND k {owner} PX 1 FENCE {wrong} RAISE {wrong}")), 0);
     }
-    assert_eq!(standing(&server), "shared a b c");
+    assert_eq!(mode_and_holders(&server), "shared a b c");
     assert_eq!(say(&server, &format!("LOCK.RELEASE k b FENCE {b}")), 1);
     assert_eq!(say(&server, "LOCK.RELEASE k b"), 0);
-    assert_eq!(standing(&server), "shared a c");
+    assert_eq!(mode_and_holders(&server), "shared a c");
     // It comes again, and the late duplicate of its release does not end that.
     let again = share(&server, "b");
     assert!(again > c);
@@ -268,20 +246,20 @@ fn two_shared_holders_raised_to_one_number_are_two_holds() {
         assert_eq!(say(&server, &format!("LOCK.CHECK k {owner}")).array()[0], raised);
         assert_eq!(say(&server, &format!("LOCK.RELEASE k {owner} FENCE {before}")), 0);
     }
-    assert!(["shared a b", "shared b a"].contains(&standing(&server).as_str()));
+    assert!(["shared a b", "shared b a"].contains(&mode_and_holders(&server).as_str()));
     let c = share(&server, "c");
     assert!(c > raised);
 
     // Each is extended, ended and released by itself, though the number is the same.
     assert_eq!(say(&server, &format!("LOCK.EXTEND k a FENCE {raised} PX 600000")), 1);
     assert_eq!(say(&server, &format!("LOCK.EXTEND k b FENCE {raised} PX 50")), 1);
-    until("the lease of b is over", || standing(&server) == "shared a c");
+    until("the lease of b is over", || mode_and_holders(&server) == "shared a c");
     let d = share(&server, "b");
     assert!(d > c);
     assert_eq!(say(&server, &format!("LOCK.EXTEND k b RAISE {}", d + 5)), 1);
     assert_eq!(say(&server, &format!("LOCK.EXTEND k c RAISE {}", d + 5)), 1);
     assert_eq!(say(&server, &format!("LOCK.RELEASE k c FENCE {}", d + 5)), 1);
-    assert_eq!(standing(&server), "shared a b");
+    assert_eq!(mode_and_holders(&server), "shared a b");
     assert_eq!(say(&server, &format!("LOCK.RELEASE k a FENCE {raised}")), 1);
     assert_eq!(say(&server, &format!("LOCK.RELEASE k b FENCE {}", d + 5)), 1);
     assert_all_over(&server);
@@ -297,10 +275,10 @@ fn operator_who_removes_the_key_ends_every_shared_hold() {
         let mut c = wait(&server, "LOCK.ACQUIRE k c SHARED BLOCK 0");
         assert!(!say(&server, removal).is_err());
         assert!(w.read().int() > fence, "{removal}");
-        assert_eq!(standing(&server), "exclusive w", "{removal}");
-        release(&server, "w");
+        assert_eq!(mode_and_holders(&server), "exclusive w", "{removal}");
+        release_all(&server, &["w"]);
         c.read().int();
-        release(&server, "c");
+        release_all(&server, &["c"]);
         assert_all_over(&server);
     }
 }
@@ -335,20 +313,20 @@ fn thousand_shared_waiters_are_let_in_by_one_release() {
     }
     server.until_blocked(WAITERS);
     let mut w = wait(&server, "LOCK.ACQUIRE k w BLOCK 0");
-    release(&server, "x");
+    release_all(&server, &["x"]);
     let fences: HashSet<i64> = clients.iter_mut().map(|client| client.read().int()).collect();
     assert_eq!(fences.len() as i64, WAITERS, "every grant has its own fence");
     assert!(fences.iter().all(|granted| *granted > fence));
     let info = say(&server, "LOCK.INFO k");
     assert_eq!((info.get("holders-count"), info.get("waiters")), (Value::Int(WAITERS), Value::Int(1)));
     for number in 1..WAITERS {
-        release(&server, &format!("r{number}"));
+        release_all(&server, &[&format!("r{number}")]);
     }
-    assert_eq!(standing(&server), "shared r0");
+    assert_eq!(mode_and_holders(&server), "shared r0");
     server.assert_waiting(&mut w);
-    release(&server, "r0");
+    release_all(&server, &["r0"]);
     assert!(w.read().int() > fence);
-    release(&server, "w");
+    release_all(&server, &["w"]);
     assert_all_over(&server);
 }
 

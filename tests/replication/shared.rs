@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use support::{
-    aof_bytes, assert_both_clean, assert_same, digest, say, until, until_synced, Client, Server, ServerBuilder,
+    aof_bytes, assert_both_clean, assert_same, digest, keepers, mode_and_limits, release_all, restart_keeping, say,
+    until, until_synced, Client, Server,
 };
 
 /// Takes `k`, shared, with these options and for longer than any test: the fence.
@@ -20,25 +21,6 @@ fn waiter(server: &Server, asks: &str) -> Client {
     let command = format!("LOCK.ACQUIRE k {asks} PX 600000 BLOCK 0");
     server.send_to_wait(&mut client, &command.split(' ').collect::<Vec<_>>());
     client
-}
-
-#[track_caller]
-fn release(server: &Server, owners: &[&str]) {
-    for owner in owners {
-        assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
-    }
-}
-
-/// Mode, and owner and limit of each hold in the order of their fences: `shared a:0 b:3`.
-#[track_caller]
-fn standing(server: &Server) -> String {
-    let info = say(server, "LOCK.INFO k");
-    if info.is_nil() {
-        return "free".to_owned();
-    }
-    let holds = info.get("holders");
-    let holds = holds.array().iter().map(|hold| format!(" {}:{}", hold.get("owner").text(), hold.get("limit").int()));
-    info.get("mode").text() + &holds.collect::<String>()
 }
 
 /// How many ms each holder has left, in the order of their fences. (No part of the digest.)
@@ -57,36 +39,19 @@ fn assert_same_leases(here: &[i64], there: &[i64], what: &str) {
     assert!(near && here.len() == there.len(), "{what}: {here:?} and {there:?}");
 }
 
-/// Every way to keep data over a restart, with a name.
-fn keepers() -> [(&'static str, ServerBuilder); 3] {
-    [
-        ("RDB", Server::builder()),
-        ("AOF with preamble", Server::builder().aof().aof_preamble(true)),
-        ("AOF without preamble", Server::builder().aof().aof_preamble(false)),
-    ]
-}
-
-/// Restarts with whatever keeps its data: SHUTDOWN SAVE for the RDB.
-fn restart_keeping(server: &Server, keeper: &str) {
-    if keeper == "RDB" {
-        server.shutdown_saving();
-    }
-    server.restart();
-}
-
 #[test]
 fn every_change_of_a_shared_lock_is_the_same_on_the_replica_and_in_the_aof() {
     let primary = Server::builder().aof().start();
     let replica = Server::builder().aof().replica_of(&primary).start();
     until_synced(&primary, &replica);
     let same = |what: &str, expected: &str| {
-        assert_eq!(standing(&primary), expected, "{what}");
+        assert_eq!(mode_and_limits(&primary), expected, "{what}");
         assert_same(&primary, &replica);
-        assert_eq!(standing(&replica), expected, "{what}, on the replica");
+        assert_eq!(mode_and_limits(&replica), expected, "{what}, on the replica");
         let (data, ends) = (digest(&primary), leases(&primary));
         assert_same_leases(&ends, &leases(&replica), what);
         assert_eq!(say(&primary, "DEBUG LOADAOF"), "OK");
-        assert_eq!((digest(&primary), standing(&primary)), (data, expected.to_owned()), "{what}, replayed");
+        assert_eq!((digest(&primary), mode_and_limits(&primary)), (data, expected.to_owned()), "{what}, replayed");
         assert_same_leases(&ends, &leases(&primary), what);
     };
     share(&primary, "a", "");
@@ -101,7 +66,7 @@ fn every_change_of_a_shared_lock_is_the_same_on_the_replica_and_in_the_aof() {
     assert_eq!(say(&primary, &format!("LOCK.RELEASE k b FENCE {}", b.max(c + 7))), 1);
     same("a release", "shared a:0 c:0");
     assert_eq!(say(&primary, "LOCK.EXTEND k c PX 30"), 1);
-    until("the lease is over", || standing(&primary) == "shared a:0");
+    until("the lease is over", || mode_and_limits(&primary) == "shared a:0");
     assert_eq!(say(&primary, "LOCK.EXTEND k c"), 0);
     same("the end of a lease", "shared a:0");
     assert_eq!(say(&primary, "LOCK.RELEASE k a"), 1);
@@ -113,16 +78,16 @@ fn every_change_of_a_shared_lock_is_the_same_on_the_replica_and_in_the_aof() {
     assert!(d.read().int() < e.read().int());
     same("a downgrade with hand-offs", "shared x:0 d:3 e:0");
     let mut w = waiter(&primary, "w");
-    release(&primary, &["d", "x", "e"]);
+    release_all(&primary, &["d", "x", "e"]);
     w.read().int();
     same("a writer after readers", "exclusive w:0");
     let mut readers = ["r", "s", "t"].map(|owner| waiter(&primary, &format!("{owner} SHARED LIMIT 2")));
-    release(&primary, &["w"]);
+    release_all(&primary, &["w"]);
     readers[0].read().int();
     readers[1].read().int();
     same("readers after a writer", "shared r:2 s:2");
     drop(readers);
-    release(&primary, &["r", "s"]);
+    release_all(&primary, &["r", "s"]);
     same("the end", "free");
     assert_both_clean(&primary, &replica);
 }
@@ -147,7 +112,11 @@ fn shared_locks_come_back_from_every_form_of_storage() {
             assert_eq!(say(&server, "LOCK.EXTEND k b PX 400000"), 1);
             let (data, ends) = (digest(&server), leases(&server));
             restart_keeping(&server, keeper);
-            assert_eq!((digest(&server), standing(&server)), (data, "shared a:0 b:4 c:0".to_owned()), "{keeper}");
+            assert_eq!(
+                (digest(&server), mode_and_limits(&server)),
+                (data, "shared a:0 b:4 c:0".to_owned()),
+                "{keeper}"
+            );
             assert_same_leases(&ends, &leases(&server), keeper);
             // Limits and modes still count, and each hold is its owner's.
             share(&server, "e", "");
@@ -156,7 +125,7 @@ fn shared_locks_come_back_from_every_form_of_storage() {
             for (owner, fence) in ["a", "b", "c"].iter().zip(fences) {
                 assert_eq!(say(&server, &format!("LOCK.RELEASE k {owner} FENCE {fence}")), 1);
             }
-            release(&server, &["e"]);
+            release_all(&server, &["e"]);
             say(&server, "LOCK.ACQUIRE down e SHARED").int();
             for owner in ["d", "e"] {
                 assert_eq!(say(&server, &format!("LOCK.RELEASE down {owner}")), 1);
@@ -186,12 +155,12 @@ fn shared_leases_that_ran_out_while_the_server_was_down_are_over() {
         until("the leases have run out", || begun.elapsed() > LEASE);
         server.restart();
         let restarted = Instant::now();
-        assert_eq!(standing(&server), "shared stays:0", "{keeper}");
+        assert_eq!(mode_and_limits(&server), "shared stays:0", "{keeper}");
         share(&server, "new", "");
         until("the other lock is gone", || say(&server, "EXISTS all") == 0);
         assert!(restarted.elapsed() < LEASE, "{keeper}: the leases started anew");
         assert_eq!(say(&server, "LOCK.EXTEND k over"), 0);
-        release(&server, &["stays", "new"]);
+        release_all(&server, &["stays", "new"]);
         server.assert_no_keys();
         server.assert_clean();
     }
@@ -211,7 +180,7 @@ fn inherited_shared_holders_draw_a_new_fence_each_when_they_ask_again() {
         let fresh = share(server, "c", "");
         assert!(fresh > renewed);
         assert!(share(server, "b", " LIMIT 2") > fresh);
-        assert_eq!(standing(server), "shared a:0 c:0 b:5");
+        assert_eq!(mode_and_limits(server), "shared a:0 c:0 b:5");
         // Still no upgrade.
         assert!(say(server, "LOCK.ACQUIRE k b").err_text().contains("release"));
     };
@@ -223,7 +192,7 @@ fn inherited_shared_holders_draw_a_new_fence_each_when_they_ask_again() {
         let data = digest(&server);
         restart_keeping(&server, keeper);
         assert_eq!(digest(&server), data, "{keeper}");
-        release(&server, &["a", "b", "c"]);
+        release_all(&server, &["a", "b", "c"]);
         server.assert_no_keys();
         server.assert_clean();
     }
@@ -236,7 +205,7 @@ fn inherited_shared_holders_draw_a_new_fence_each_when_they_ask_again() {
     assert_renewed(&replica, a, b);
     assert_eq!(say(&primary, &format!("REPLICAOF 127.0.0.1 {}", replica.port())), "OK");
     assert_same(&replica, &primary);
-    release(&replica, &["a", "b", "c"]);
+    release_all(&replica, &["a", "b", "c"]);
     assert_both_clean(&replica, &primary);
 }
 
@@ -253,7 +222,7 @@ fn promoted_replica_ends_each_shared_lease_and_serves_readers() {
     primary.sigstop();
     until("the lease has long run out", || begun.elapsed() > Duration::from_millis(1200));
     let data = digest(&replica);
-    assert_eq!(standing(&replica), "shared long:0", "what has run out is left out");
+    assert_eq!(mode_and_limits(&replica), "shared long:0", "what has run out is left out");
     assert!(say(&replica, "LOCK.CHECK k short").is_nil());
     assert_eq!(say(&replica, "LOCK.CHECK k long").array()[0], fence);
     for refused in ["LOCK.ACQUIRE k r SHARED", "LOCK.RELEASE k long DOWNGRADE"] {
@@ -262,10 +231,10 @@ fn promoted_replica_ends_each_shared_lease_and_serves_readers() {
     assert_eq!(digest(&replica), data, "the replica wrote");
     assert_eq!(say(&replica, "REPLICAOF NO ONE"), "OK");
     let mut w = waiter(&replica, "w");
-    assert_eq!(standing(&replica), "shared long:0");
-    release(&replica, &["long"]);
+    assert_eq!(mode_and_limits(&replica), "shared long:0");
+    release_all(&replica, &["long"]);
     w.read().int();
-    release(&replica, &["w"]);
+    release_all(&replica, &["w"]);
     replica.assert_no_keys();
     replica.assert_clean();
     primary.sigcont();

@@ -1,7 +1,8 @@
 //! SESSION: which connection a hold is bound to, and what moves, keeps and ends that binding. `closing.rs` tests the ways
 //! in which connections close.
 
-use support::{acquire, args, assert_nothing_unread, bound, exec, release, until, waiter, waiter_in, Client, Server};
+use super::close_and_settle;
+use support::{acquire, args, assert_nothing_unread, bound, exec, release, waiter, waiter_in, Client, Server};
 
 /// A new client that waits for the lock with SESSION.
 #[track_caller]
@@ -16,19 +17,6 @@ fn bound_waiter(server: &Server, key: &str, owner: &str) -> Client {
 fn fence_of(server: &Server, key: &str, owner: &str) -> Option<i64> {
     let answer = server.cmd(&["LOCK.CHECK", key, owner]);
     (!answer.is_nil()).then(|| answer.array()[0].int())
-}
-
-/// Closes a connection and returns when the server has done all that follows from it: a session that closed later has
-/// ended.
-#[track_caller]
-fn close(server: &Server, client: Client) {
-    let address = format!(" addr={} ", client.address());
-    client.close();
-    until("the server noticed", || !server.cmd(&["CLIENT", "LIST"]).text().contains(&address));
-    let mut later = server.client();
-    bound(&mut later, "closed later", "later");
-    later.close();
-    until("a later session ended", || server.cmd(&["EXISTS", "closed later"]) == 0);
 }
 
 /// The end of a test that leaves no lock.
@@ -49,12 +37,12 @@ fn session_ends_every_lock_of_its_connection_and_no_other() {
     bound(&mut a, "k", "a");
     a.select(0);
     let kept = [acquire(&mut a, "without", "a"), bound(&mut other, "others", "a")];
-    close(&server, a);
+    close_and_settle(&server, a);
     assert_eq!(server.cmd(&["DBSIZE"]), 2);
     other.select(3);
     assert_eq!(other.cmd(&["DBSIZE"]), 0);
     assert_eq!([fence_of(&server, "without", "a"), fence_of(&server, "others", "a")], kept.map(Some));
-    close(&server, other);
+    close_and_settle(&server, other);
     assert_eq!(server.cmd(&["LOCK.RELEASE", "without", "a"]), 1);
     assert_over(&server);
 }
@@ -70,7 +58,7 @@ fn session_is_not_ended_by_reset_and_what_else_leaves_the_connection_open() {
     a.resp3();
     assert_eq!(a.cmd(&["RESET"]), "RESET");
     // Not even when the server has had the time to end it.
-    close(&server, server.client());
+    close_and_settle(&server, server.client());
     assert_eq!(fence_of(&server, "k", "a"), Some(fence));
     let mut b = waiter(&server, "k", "b");
     a.close();
@@ -87,7 +75,7 @@ fn lease_ends_a_hold_while_its_session_is_open() {
     assert!(b.cmd(&["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]).int() > fence);
     assert_eq!(fence_of(&server, "k", "a"), None);
     // And what was bound to the connection is so no more.
-    close(&server, a);
+    close_and_settle(&server, a);
     release(&mut b, "k", "b");
     assert_over(&server);
 }
@@ -100,10 +88,10 @@ fn session_moves_to_the_connection_that_asked_last() {
     assert_eq!(bound(&mut second, "k", "a"), fence);
     assert_eq!(bound(&mut third, "k", "a"), fence);
     assert_eq!(bound(&mut second, "k", "a"), fence);
-    close(&server, first);
-    close(&server, third);
+    close_and_settle(&server, first);
+    close_and_settle(&server, third);
     assert_eq!(fence_of(&server, "k", "a"), Some(fence));
-    close(&server, second);
+    close_and_settle(&server, second);
     assert_over(&server);
 }
 
@@ -121,10 +109,10 @@ fn asking_again_with_session_binds_and_without_it_unbinds() {
         };
         let fence = ask(&mut taker, before);
         assert_eq!(ask(if same { &mut taker } else { &mut asker }, after), fence, "{case}");
-        close(&server, taker);
+        close_and_settle(&server, taker);
         let kept_by_taker = !(same && after);
         assert_eq!(fence_of(&server, "k", "a").is_some(), kept_by_taker, "{case}: the taker closed");
-        close(&server, asker);
+        close_and_settle(&server, asker);
         assert_eq!(fence_of(&server, "k", "a").is_some(), !after, "{case}: both closed");
         server.cmd(&["LOCK.RELEASE", "k", "a"]).int();
     }
@@ -141,12 +129,12 @@ fn request_that_was_not_granted_binds_and_unbinds_nothing() {
     assert!(b.cmd(&["LOCK.ACQUIRE", "k", "b", "SESSION", "BLOCK", "20"]).is_nil());
     assert!(b.cmd(&["LOCK.ACQUIRE", "shared", "s", "SESSION"]).err_text().contains("release"));
     assert!(b.cmd(&["LOCK.ACQUIRE", "shared", "s"]).err_text().contains("release"));
-    close(&server, b);
+    close_and_settle(&server, b);
     assert!(fence_of(&server, "k", "a").is_some());
     assert_eq!(fence_of(&server, "shared", "s"), Some(shared));
-    close(&server, a);
+    close_and_settle(&server, a);
     assert_eq!(fence_of(&server, "k", "a"), None);
-    close(&server, s);
+    close_and_settle(&server, s);
     assert_over(&server);
 }
 
@@ -159,9 +147,9 @@ fn extension_check_and_downgrade_by_another_connection_leave_the_binding() {
     assert_eq!(b.cmd(&args!["LOCK.EXTEND", "k", "a", "RAISE", fence + 1]), 1);
     assert_eq!(b.cmd(&["LOCK.CHECK", "k", "a"]).array()[0], fence + 1);
     assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "a", "DOWNGRADE"]), 1);
-    close(&server, b);
+    close_and_settle(&server, b);
     assert_eq!(fence_of(&server, "k", "a"), Some(fence + 1));
-    close(&server, a);
+    close_and_settle(&server, a);
     assert_over(&server);
 }
 
@@ -173,16 +161,16 @@ fn session_of_an_ended_hold_spares_every_later_one() {
         bound(&mut old, "k", "a");
         release(&mut new, "k", "a");
         let fence = acquire(&mut new, "k", newer);
-        close(&server, old);
+        close_and_settle(&server, old);
         assert_eq!(fence_of(&server, "k", newer), Some(fence));
         release(&mut new, "k", newer);
 
         bound(&mut new, "k", "a");
         release(&mut new, "k", "a");
         let fence = bound(&mut newest, "k", newer);
-        close(&server, new);
+        close_and_settle(&server, new);
         assert_eq!(fence_of(&server, "k", newer), Some(fence));
-        close(&server, newest);
+        close_and_settle(&server, newest);
         server.assert_no_keys();
     }
     server.assert_clean();
@@ -202,11 +190,11 @@ fn shared_holders_have_sessions_of_their_own() {
     shared(&mut a, "a2", &["LIMIT", "10", "SESSION"]);
     let of_c = shared(&mut c, "c", &[]);
     let mut exclusive = waiter(&server, "k", "x");
-    close(&server, a);
+    close_and_settle(&server, a);
     assert_eq!(["a", "b", "a2", "c"].map(|owner| fence_of(&server, "k", owner)), [None, Some(of_b), None, Some(of_c)]);
-    close(&server, c);
+    close_and_settle(&server, c);
     assert_eq!(fence_of(&server, "k", "c"), Some(of_c));
-    close(&server, b);
+    close_and_settle(&server, b);
     server.assert_waiting(&mut exclusive);
     assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "c"]), 1);
     assert!(exclusive.read().int() > of_c);
@@ -224,13 +212,13 @@ fn waiter_with_session_is_bound_when_it_is_granted() {
     release(&mut a, "k", "a");
     let fence = b.read().int();
     // The one before it is not concerned any more.
-    close(&server, a);
+    close_and_settle(&server, a);
     assert_eq!(fence_of(&server, "k", "b"), Some(fence));
     b.close();
     assert!(c.read().int() > fence);
     c.close();
     d.read().int();
-    close(&server, d);
+    close_and_settle(&server, d);
     assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "d"]), 1);
     assert_over(&server);
 }
@@ -253,7 +241,7 @@ fn session_is_that_of_the_waiter_that_lived_to_be_told() {
         dead.expect_closed();
         let kept = told.read().int();
         assert!(kept > fence);
-        close(&server, dead);
+        close_and_settle(&server, dead);
         assert_eq!(fence_of(&server, "k", "b"), Some(kept), "the first one dies: {first_dies}");
         server.assert_waiting(&mut next);
         told.close();
@@ -278,9 +266,9 @@ fn of_two_waiters_of_one_owner_the_one_that_asked_last_decides() {
         let fence = first.read().int();
         assert_eq!(last.read(), fence);
         assert_nothing_unread(&mut first);
-        close(&server, first);
+        close_and_settle(&server, first);
         assert_eq!(fence_of(&server, "k", "b"), Some(fence), "the last one with SESSION: {last_has_session}");
-        close(&server, last);
+        close_and_settle(&server, last);
         assert_eq!(fence_of(&server, "k", "b").is_none(), last_has_session);
         server.cmd(&["LOCK.RELEASE", "k", "b"]).int();
     }

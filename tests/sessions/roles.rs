@@ -1,5 +1,6 @@
 //! SESSION when the server loads data, restarts or changes its role: afterwards only the lease ends the hold.
 
+use super::{close, close_and_settle};
 use support::{
     acquire, aof_commands, args, assert_both_clean, assert_same, bound, digest, release, said, until, until_synced,
     waiter, Client, Server, ServerBuilder, Value,
@@ -9,24 +10,6 @@ use support::{
 #[track_caller]
 fn session_of(server: &Server, key: &str) -> i64 {
     server.cmd(&["LOCK.INFO", key]).get("holders").array()[0].get("session").int()
-}
-
-/// Closes the connection and returns when the server has noticed.
-#[track_caller]
-fn close(server: &Server, client: Client) {
-    let address = format!(" addr={} ", client.address());
-    client.close();
-    until("the server noticed", || !server.cmd(&["CLIENT", "LIST"]).text().contains(&address));
-}
-
-/// Closes the connection, and a session after it: when that has ended, so has whatever this one ends.
-#[track_caller]
-fn close_on_primary(server: &Server, client: Client) {
-    close(server, client);
-    let mut later = server.client();
-    bound(&mut later, "closed later", "later");
-    later.close();
-    until("a later session ended", || server.cmd(&["EXISTS", "closed later"]) == 0);
 }
 
 /// A connection of that id, which the server has yet to give.
@@ -196,7 +179,7 @@ fn hold_that_was_reloaded_is_left_to_its_lease() {
         let mut b = waiter(&server, "k", "b");
         assert_eq!(server.cmd(reload), "OK");
         assert_eq!(session_of(&server, "k"), 0, "{reload:?}");
-        close_on_primary(&server, a);
+        close_and_settle(&server, a);
         assert_eq!(server.cmd(&["LOCK.CHECK", "k", "a"]).array()[0], fence, "{reload:?}");
         server.assert_waiting(&mut b);
         assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
@@ -230,7 +213,7 @@ fn session_is_not_taken_over_by_a_connection_of_the_same_id_after_a_restart() {
         server.restart();
         assert_eq!(server.cmd(&["LOCK.CHECK", "k", "a"]).array()[0], fence, "{way}");
         assert_eq!(session_of(&server, "k"), 0, "{way}");
-        close_on_primary(&server, client_of_id(&server, ID));
+        close_and_settle(&server, client_of_id(&server, ID));
         assert_lease_alone_ends_it(&server, fence);
         server.assert_no_keys();
         server.assert_clean();
@@ -249,7 +232,7 @@ fn session_end_is_told_to_the_replica_and_the_aof() {
     bound(&mut a, "k", "a");
     until_synced(&primary, &replica);
     assert_eq!(replica.cmd(&["EXISTS", "k"]), 1);
-    close_on_primary(&primary, a);
+    close_and_settle(&primary, a);
     until_synced(&primary, &replica);
     for server in [&primary, &replica] {
         let said: Vec<String> = aof_commands(server).iter().map(|command| said(command)).collect();
@@ -282,7 +265,7 @@ fn session_ends_nothing_on_a_replica_nor_after_its_promotion() {
     primary.kill9();
     assert_eq!(replica.cmd(&["REPLICAOF", "NO", "ONE"]), "OK");
     assert_eq!(session_of(&replica, "k"), 0);
-    close_on_primary(&replica, next_twin);
+    close_and_settle(&replica, next_twin);
     assert_lease_alone_ends_it(&replica, fence);
     replica.assert_no_keys();
     replica.assert_clean();
@@ -306,9 +289,9 @@ fn demotion_unbinds_what_was_bound() {
     assert_eq!(session_of(&one, "k"), 0);
     // Whoever asks again is bound again.
     assert!(bound(&mut again, "again", "a") > fence);
-    close_on_primary(&one, a);
+    close_and_settle(&one, a);
     assert_eq!(one.cmd(&["EXISTS", "k", "again"]), 2);
-    close_on_primary(&one, again);
+    close_and_settle(&one, again);
     assert_eq!(one.cmd(&["EXISTS", "k", "again"]), 1);
     assert_lease_alone_ends_it(&one, fence);
 
@@ -317,11 +300,11 @@ fn demotion_unbinds_what_was_bound() {
     let fence = bound(&mut a, "k", "a");
     admin.send_many(&[&["REPLICAOF", "127.0.0.1", "1"][..], &["REPLICAOF", "NO", "ONE"]]);
     assert_eq!((admin.read(), admin.read()), (Value::Simple("OK".into()), Value::Simple("OK".into())));
-    close_on_primary(&one, a);
+    close_and_settle(&one, a);
     // Nor does what happens to its key bring the session back.
     for (from, to) in [("k", "k2"), ("k2", "k")] {
         assert_eq!(one.cmd(&["RENAME", from, to]), "OK");
-        close_on_primary(&one, one.client());
+        close_and_settle(&one, one.client());
     }
     assert_lease_alone_ends_it(&one, fence);
     one.assert_no_keys();

@@ -3,26 +3,11 @@
 
 use std::time::Duration;
 
+use super::close;
 use support::{
-    acquire, aof_commands, args, assert_both_clean, assert_same, bound, digest, exec, held, patience, release, said,
-    until, waiter, Client, Server, Value,
+    acquire, aof_commands, args, assert_both_clean, assert_same, bound, digest, exec, held, let_it_catch_up, patience,
+    release, said, until, waiter, Server, Value,
 };
-
-/// Closes the connection and returns when the server has noticed.
-#[track_caller]
-fn close(server: &Server, client: Client) {
-    let address = format!(" addr={} ", client.address());
-    client.close();
-    until("the server noticed", || !server.cmd(&["CLIENT", "LIST"]).text().contains(&address));
-}
-
-/// Returns when the server has done what was due: a wait that began now has run out after it.
-fn let_it_catch_up(server: &Server) {
-    let mut client = server.client();
-    acquire(&mut client, "other", "x");
-    assert!(client.cmd(&["LOCK.ACQUIRE", "other", "y", "BLOCK", "30"]).is_nil());
-    release(&mut client, "other", "x");
-}
 
 /// The server will not write, a session closes, and nothing comes of it until it writes again: then the waiter has the
 /// lock. `stop` begins that state and `go_on` ends it.
