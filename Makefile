@@ -52,7 +52,7 @@ fuzz: ## feed hostile bytes to every decoder and to the rules (SECONDS=60 each),
 
 bench: build ## measure what locks cost (QUICK=1: three minutes), into docs/benchmarks
 	@tools/bench-setup.sh || echo 'make bench: redis-lock is not compared with everything.'
-	cargo bench --locked --bench part1 --bench part2 --bench overload --bench peers
+	cargo bench --locked --bench instructions --bench handoff --bench memory --bench stall --bench overload --bench peers
 
 servers: ## fetch newer Redis and Valkey servers for the tests into target/servers
 	@tools/fetch-servers.sh

@@ -73,20 +73,20 @@ fn round(kind: Kind, clients: &mut [Wire], control: &mut Wire) -> Vec<f64> {
     times
 }
 
-/// Fills the table "hand-off in a line".
+/// Fills the table "hand-off in a queue".
 pub fn measure(scale: Scale, report: &mut Report) {
     let server = roomy(Server::builder()).start();
     let mut control = Wire::connect(&server);
-    let longest = scale.line[scale.line.len() - 1];
+    let longest = scale.queued[scale.queued.len() - 1];
     let mut clients = connect(&server, longest + 1);
     let columns = ["waiters", "quantile", "LOCK.RELEASE to the waiter, us", "RPUSH to BLPOP, us", "ratio of a round"];
-    let title = format!("Hand-off in a line, median of {} rounds of {HANDOFFS} (quartiles)", scale.line_rounds);
+    let title = format!("Hand-off in a queue, median of {} rounds of {HANDOFFS} (quartiles)", scale.queue_rounds);
     let mut table = Table::new(&title, &columns);
-    for waiters in scale.line {
+    for waiters in scale.queued {
         progress(&format!("hand-off with {waiters} in line"));
         let line = &mut clients[..=*waiters];
         // The first pair of rounds warms up.
-        let rounds: Vec<[Vec<f64>; 2]> = (0..=scale.line_rounds)
+        let rounds: Vec<[Vec<f64>; 2]> = (0..=scale.queue_rounds)
             .map(|_| [Kind::Lock, Kind::List].map(|kind| round(kind, line, &mut control)))
             .skip(1)
             .collect();
@@ -106,6 +106,6 @@ pub fn measure(scale: Scale, report: &mut Report) {
     }
     report.table(table);
     report.note(
-        "Measured like the table above. Whoever was served stands at the end of the line again before the next one is.",
+        "Measured like the table above. A client that was served joins the end of the queue again before the next one is served.",
     );
 }

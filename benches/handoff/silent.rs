@@ -23,12 +23,12 @@ pub fn measure(scale: Scale, report: &mut Report) {
     let server = Server::start();
     let (mut holder, mut next) = (Wire::connect(&server), Wire::connect(&server));
     let mut times = [const { Vec::new() }; 3];
-    for _ in 0..scale.ends {
+    for _ in 0..scale.silent {
         times[0].push(lease_end(&mut holder, &mut next));
         times[1].push(time_out(&mut next));
         times[2].push(kill(&server, &mut next));
     }
-    let title = format!("Hand-off from a holder that says nothing, {} times", scale.ends);
+    let title = format!("Hand-off from a holder that goes silent, {} times", scale.silent);
     let mut table = Table::new(&title, &["what ends", "p50, ms", "p99, ms", "longest, ms"]);
     let names = [
         "a lease of 25 ms: from then on until the next has its grant",

@@ -16,8 +16,8 @@ const KEYS: usize = 1000;
 const AT_ONCE: usize = 50;
 
 /// Commit b2710e7, the last with exclusive locks only, counted by this very code on Redis 7.0.15: instructions of an
-/// acquire and a release. To count it anew, build it and name its `.so` in `REDIS_LOCK_PART1`.
-const PART1: f64 = 14_209.0;
+/// acquire and a release. To count it anew, build it and name its `.so` in `REDIS_LOCK_BASE`.
+const BASE: f64 = 14_209.0;
 /// How much more this build may take.
 const BOUND: f64 = 1.05;
 
@@ -100,23 +100,26 @@ impl Pair {
 
 /// Fills the table of pairs, and the bound on the first.
 pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
-    let mut table = Table::new("Instructions of the server per pair of commands", &["pair", "module", "instructions"]);
-    let part1 = match std::env::var_os("REDIS_LOCK_PART1") {
+    let mut table = Table::new(
+        "Instructions of the server per pair of commands, by kind of hold",
+        &["pair", "module", "instructions"],
+    );
+    let base = match std::env::var_os("REDIS_LOCK_BASE") {
         Some(path) => Pair::Exclusive.count(callgrind, scale, &Server::builder().module(path)),
-        None => Cell::one(PART1),
+        None => Cell::one(BASE),
     };
-    table.row(vec![Pair::Exclusive.name().into(), "commit b2710e7".into(), Entry::Number(part1, 0)]);
+    table.row(vec![Pair::Exclusive.name().into(), "commit b2710e7".into(), Entry::Number(base, 0)]);
     for pair in [Pair::Exclusive, Pair::Shared, Pair::Limited, Pair::SharedBeside, Pair::Session, Pair::Check] {
         let cell = pair.count(callgrind, scale, &Server::builder());
         table.row(vec![pair.name().into(), "this one".into(), Entry::Number(cell, 0)]);
         if pair == Pair::Exclusive {
-            report.goal("acquire + release / the same of commit b2710e7", cell.median / part1.median, BOUND);
+            report.goal("acquire + release / the same of commit b2710e7", cell.median / base.median, BOUND);
         }
     }
     report.table(table);
     report.note(
-        "Pipelines of 50, keys and owners of 16 bytes, 1000 keys in turn beside one more lock, `save \"\"`, no AOF, no replica. \
+        "Pipelines of 50, keys and owners of 16 bytes, 1000 keys one after the other beside one more lock, `save \"\"`, no AOF, no replica. \
          Commit b2710e7 is the last with exclusive locks only. Its figure was counted by this code on Redis 7.0.15 when it was \
-         new, unless REDIS_LOCK_PART1 names its `.so`; on another server the two do not compare.",
+         new, unless REDIS_LOCK_BASE names its `.so`; on another server the two do not compare.",
     );
 }

@@ -1,27 +1,21 @@
-//! The benchmark of exclusive locks (`make bench`): instructions a pair of commands costs, the latency of a hand-off, and
-//! that neither grows with the number of locks or waiters.
-//!
-//! [`pairs`] and [`crowd`] count instructions. [`handoff`], [`line`] and [`ends`] measure time, so they interleave both sides
-//! in short rounds.
+//! The benchmark of instructions (`make bench`): how many the server executes for a pair of lock commands, beside the
+//! recipes that locks replace, and that the number hardly grows with other locks, holders and waiters.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "../support/mod.rs"]
 mod bench;
-mod crowd;
-mod ends;
-mod handoff;
-mod line;
+mod holds;
+mod others;
 mod pairs;
+mod queue;
 
-use bench::callgrind::Callgrind;
-use bench::report::Report;
 use bench::Measurement;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Measurements that are not made.
+    /// Measurements that are left out.
     left_out: &'static [&'static str],
     /// How the pairs of commands are sent.
     ways: &'static [pairs::Way],
@@ -29,20 +23,16 @@ pub struct Scale {
     pairs: usize,
     /// How often an instruction count is taken.
     counts: usize,
-    /// Rounds of hand-offs.
-    rounds: usize,
-    /// Hand-offs of one kind in a round.
-    handoffs: usize,
-    /// How many clients stand in line when one of them is served.
-    line: &'static [usize],
-    /// Rounds of hand-offs in such a line.
-    line_rounds: usize,
-    /// How often a lease, and a process, is ended.
-    ends: usize,
     /// How many other locks are held.
     locks: [usize; 4],
     /// How many other clients wait.
     waiters: [usize; 4],
+    /// How many clients wait in the queue that others join and leave.
+    queued: &'static [usize],
+    /// Which requests wait in those queues.
+    kinds: &'static [queue::Kind],
+    /// Joins, or leaves, of the shorter of two runs; the longer one has three times as many.
+    steps: usize,
 }
 
 const FULL: Scale = Scale {
@@ -50,42 +40,39 @@ const FULL: Scale = Scale {
     ways: &pairs::Way::ALL,
     pairs: 4000,
     counts: 3,
-    rounds: 101,
-    handoffs: 400,
-    line: &[1, 10, 100, 1000, 10_000],
-    line_rounds: 11,
-    ends: 100,
     locks: [0, 1, 1000, 100_000],
     waiters: [0, 1, 1000, 5000],
+    queued: &[100, 1000, 10_000],
+    kinds: &queue::ALL,
+    steps: 400,
 };
 const QUICK: Scale = Scale {
-    left_out: &["crowd"],
+    left_out: &["holds", "others"],
     ways: &[pairs::Way::Pipelined],
     pairs: 1500,
     counts: 1,
-    rounds: 31,
-    handoffs: 150,
-    line: &[1, 100],
-    line_rounds: 3,
-    ends: 20,
     locks: [0, 1, 100, 10_000],
     waiters: [0, 1, 30, 1000],
+    queued: &[10, 1000],
+    kinds: &[queue::Kind::Exclusive],
+    steps: 100,
 };
 
 /// In the order of the report.
-const MEASUREMENTS: [(&str, Measurement<Scale>); 5] = [
+const MEASUREMENTS: [(&str, Measurement<Scale>); 4] = [
     ("pairs", Measurement::Counted(pairs::measure)),
-    ("crowd", Measurement::Counted(crowd::measure)),
-    ("handoff", Measurement::Plain(handoff::measure)),
-    ("line", Measurement::Long(line::measure)),
-    ("ends", Measurement::Plain(ends::measure)),
+    ("holds", Measurement::Counted(holds::measure)),
+    ("others", Measurement::Counted(others::measure)),
+    ("queue", Measurement::Counted(queue::measure)),
 ];
 
 fn main() {
     let scale = if bench::is_quick() { QUICK } else { FULL };
-    // Puts itself between the harness and the server, so it must come before the first server.
-    let callgrind = Callgrind::find();
-    let mut report = Report::new("part1", "Exclusive locks: what they cost", callgrind.as_ref());
-    bench::measure(&MEASUREMENTS, (scale, scale.left_out), callgrind.as_ref(), &mut report);
-    report.finish();
+    bench::run(
+        "instructions",
+        "Instructions: what lock commands cost the server",
+        &MEASUREMENTS,
+        scale,
+        scale.left_out,
+    );
 }

@@ -13,7 +13,7 @@ const NAMES: [&str; 4] = [
     "beside other locks with later ends",
     "beside other locks with earlier ends",
     "beside waiters for another lock",
-    "leaving the middle of a line and joining its end",
+    "leaving the middle of a queue and joining its end",
 ];
 
 const OWNER: &str = "owner-0123456789";
@@ -31,7 +31,7 @@ fn hold_others(wire: &mut Wire, count: usize, lease: &str) {
     }
 }
 
-/// Acquires and releases, 25 pairs in a write, 1000 keys in turn.
+/// Acquires and releases, 25 pairs in a write, 1000 keys one after the other.
 fn acquire_and_release(wire: &mut Wire, pairs: usize, lease: &str) {
     let pair = |i| {
         let acquire = command(&["LOCK.ACQUIRE", &key(i), OWNER, "PX", lease]);
@@ -117,7 +117,7 @@ pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
     });
     report.table(table);
     report.note(
-        "Counted while commands run and while unblocked clients are answered. The first three lines are an acquire and a \
+        "Counted while commands run and while unblocked clients are answered. The first three rows are an acquire and a \
          release of a free lock; the last is a RELEASE that withdraws the waiter in the middle, its answer, and its joining \
          again. Where others end later, the counted lock's end is the next to come: it rises to the top of the deadlines and \
          sets the timer. From none to one costs a look into tables that were empty; from one on the log of the number.",

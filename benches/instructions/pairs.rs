@@ -235,11 +235,11 @@ pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
     }
     report.table(table);
     report.note(
-        "Keys and owners of 16 bytes, 1000 keys in turn beside one more key, `save \"\"`. Without AOF and replicas nobody \
+        "Keys and owners of 16 bytes, 1000 keys one after the other beside one more key, `save \"\"`. Without AOF and replicas nobody \
          listens to what commands replicate, and the module does not make it; the last two blocks show what it costs to make \
          it. Module \"absent\": the server does not load it. \"in use\": it does, and another lock is held. \"listening\": a lock \
          was also removed by DEL, and since then Redis tells the module the key events of all commands, SET and DEL among \
-         them. The default lease is 30 s, so the second line is the same lock with fewer arguments. FLOOR.SET and FLOOR.DEL \
+         them. The default lease is 30 s, so the second row is the same lock with fewer arguments. FLOOR.SET and FLOOR.DEL \
          are those of another module that keeps nothing: they open the key, put an empty value there or take it away, and \
          tell of the change. No module that keeps a value under a key can cost less.",
     );

@@ -78,7 +78,7 @@ impl Step {
             Step::Join => "joining",
             Step::Close => "leaving by closing the connection",
             Step::Withdraw => "leaving by LOCK.RELEASE from another connection",
-            Step::TimeOut => "waiting in vain",
+            Step::TimeOut => "waiting until the time-out",
         }
     }
 
@@ -182,11 +182,11 @@ const LINES: [(Step, Kind); 13] = [
 
 /// Fills the table of lines, and the bounds on their growth.
 pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
-    let beside: Vec<String> = scale.line.iter().map(|standing| format!("instructions beside {standing}")).collect();
+    let beside: Vec<String> = scale.queued.iter().map(|standing| format!("instructions beside {standing}")).collect();
     let columns: Vec<&str> =
         ["what", "how they wait"].into_iter().chain(beside.iter().flat_map(|name| [name, "the module's"])).collect();
-    let mut table = Table::new("Instructions of a step, beside others in the same line", &columns);
-    let (shortest, longest) = (scale.line[0], scale.line[scale.line.len() - 1]);
+    let mut table = Table::new("Instructions of a step, beside other waiters in the same queue", &columns);
+    let (shortest, longest) = (scale.queued[0], scale.queued[scale.queued.len() - 1]);
     for (step, kind) in LINES.into_iter().filter(|(_, kind)| scale.kinds.contains(kind)) {
         let count_one = |standing: &usize| {
             let standing = *standing;
@@ -194,13 +194,13 @@ pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
             let work = Work { kind, step, standing, most: 3 * scale.steps };
             callgrind.cost(step.counted(), (scale.steps, &kind.server()), |server, steps| work.run(server, steps))
         };
-        let costs: Vec<Cost> = scale.line.iter().map(count_one).collect();
+        let costs: Vec<Cost> = scale.queued.iter().map(count_one).collect();
         let cells = costs.iter().flat_map(|Cost { all, own }| [*all, *own]);
         let cells = cells.map(|number| Entry::Number(Cell::one(number), 0));
         table.row([step.name().into(), kind.name().into()].into_iter().chain(cells).collect());
         if matches!(kind, Kind::Exclusive | Kind::Shared) {
             let (first, last) = (&costs[0], &costs[costs.len() - 1]);
-            let name = format!("{}, {}: growth from {shortest} to {longest} in line", step.name(), kind.name());
+            let name = format!("{}, {}: growth from {shortest} to {longest} waiters", step.name(), kind.name());
             report.goal(&name, last.all / first.all, MOST);
             report.goal(
                 &format!("{name}, of the module's own"),
@@ -213,8 +213,8 @@ pub fn measure(callgrind: &Callgrind, scale: Scale, report: &mut Report) {
     report.note(
         "\"The module's\" are the instructions of its own code, without what it asks the server and the allocator to do. The \
          bound on their growth is that of the logarithm. Joining is counted while commands run; leaving while \
-         connections are freed, timers ring and unblocked clients are answered; waiting in vain while time-outs are handled, \
-         timers ring and unblocked clients are answered, for those at the end of the line. The search for a deadlock is bounded \
+         connections are freed, timers ring and unblocked clients are answered; waiting until the time-out while time-outs are handled, \
+         timers ring and unblocked clients are answered, for those at the end of the queue. The search for a deadlock is bounded \
          by `deadlock-search-max`, 1000.",
     );
 }

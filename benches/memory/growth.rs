@@ -136,7 +136,7 @@ pub fn measure(scale: Scale, report: &mut Report) {
     let others = [
         ("exclusive SESSION, all of one connection", grow("SESSION", scale.locks, |i| lock(i, &["SESSION"]))),
         ("SHARED, one lock", grow("SHARED", scale.locks.min(SHARED_MAX), shared)),
-        ("waiters of one lock", wait(scale.crowd)),
+        ("waiters of one lock", wait(scale.clients)),
     ];
     for (what, growth) in &others {
         busiest = busiest.max(growth.row(what, &mut table));

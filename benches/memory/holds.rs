@@ -69,9 +69,9 @@ pub fn measure(scale: Scale, report: &mut Report) {
     let (each, usage) = taken(HOLDERS, session);
     let name = "exclusive SESSION, all of one connection";
     table.row(vec![name.into(), HOLDERS.into(), 1.into(), bytes(each), usage]);
-    let (each, usage) = sessions_apart(scale.crowd, session);
+    let (each, usage) = sessions_apart(scale.clients, session);
     let name = "exclusive SESSION, each of a connection";
-    table.row(vec![name.into(), scale.crowd.into(), 1.into(), bytes(each), usage]);
+    table.row(vec![name.into(), scale.clients.into(), 1.into(), bytes(each), usage]);
     report.table(table);
     report.note(
         "`used_memory` beside an empty server's, keys and owners of 16 bytes, leases of a day. A hold's bytes hold its share of \

@@ -136,7 +136,7 @@ pub fn measure(scale: Scale, report: &mut Report) {
         "seconds until then",
     ];
     let mut table = Table::new("Memory of a waiter", &columns);
-    for &count in scale.waiting {
+    for &count in scale.waiters {
         let all = wait_all(count);
         let bare = all.iter().find(|(kind, _)| *kind == Wait::Bare).map_or(0.0, |(_, bare)| bare.of_client());
         let mut worst = f64::MIN;
@@ -149,10 +149,10 @@ pub fn measure(scale: Scale, report: &mut Report) {
     }
     report.table(table);
     report.note(&format!(
-        "`used_memory`, key and owners of 16 bytes, each client on its own connection (which is there before). The first line of \
+        "`used_memory`, key and owners of 16 bytes, each client on its own connection (which is there before). The first row of \
          a block is what Redis takes for any blocked client of any module; it also keeps the arguments (measured in a \
          transaction that was not run yet, beside one of TIME). The module's own is the rest. What is left counts from before \
-         the connections, when it fell no more for {} s; the first line's clients are never unblocked, so Redis keeps them. \
+         the connections, when it fell no more for {} s; the first row's clients are never unblocked, so Redis keeps them. \
          Redis gives back some 500 of its blocked clients a second, and keeps 8. A client and a server may open {} files each \
          here; 100000 waiters are not tried.",
         QUIET.as_secs(),

@@ -109,8 +109,8 @@ fn connections_close(crowd: usize, with_sessions: bool) -> Stall {
 
 /// Fills the table of stalls.
 pub fn measure(scale: Scale, report: &mut Report) {
-    let crowd = scale.crowd;
-    let mut table = Table::new("Thousands at once", &["what", "how many", "longest PING, ms", "all over after, ms"]);
+    let crowd = scale.clients;
+    let mut table = Table::new("Thousands at once", &["what", "how many", "longest PING, ms", "done after, ms"]);
     let mut line = |name: &str, once: &dyn Fn() -> Stall| {
         progress(&format!("{name}: {crowd}"));
         let stalls: Vec<Stall> = (0..scale.rounds).map(|_| once()).collect();
@@ -124,8 +124,8 @@ pub fn measure(scale: Scale, report: &mut Report) {
     report.table(table);
     report.note(&format!(
         "Median, least and most of {} rounds, over loopback. The longest PING is that of a connection which asks one after the \
-         other meanwhile; it holds what the machine did else. The module does what is left to do in slices of at most 2 ms a \
-         turn. The last line is the server's own.",
+         other meanwhile; it holds what the machine did else. The module does what is left to do in slices of at most 2 ms an \
+         iteration of the event loop. The last row is the server's own.",
         scale.rounds
     ));
 }
