@@ -287,7 +287,7 @@ fn denied_request_does_not_wait_and_is_logged_by_the_server() {
 
 /// A waiter whose user is deleted is disconnected by the server, and leaves the line.
 #[test]
-fn waiter_whose_user_is_deleted_leaves_the_line() {
+fn waiter_whose_user_is_deleted_leaves_the_queue() {
     let server = Server::start();
     let mut a = server.client();
     acquire(&mut a, "k", "a");

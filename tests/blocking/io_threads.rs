@@ -8,7 +8,7 @@ const WAITERS: usize = 20;
 /// A line of waiters, each with a session; every third leaves while the holder does. Those that stay are granted one after
 /// the other, each as the connection before it closes.
 #[test]
-fn line_is_served_in_order_while_connections_close_on_other_threads() {
+fn queue_is_served_in_order_while_connections_close_on_other_threads() {
     let server = Server::builder().config("io-threads 3").start();
     let mut last = 0;
     for round in 0..ROUNDS {

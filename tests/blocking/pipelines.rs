@@ -96,7 +96,7 @@ fn waiters_without_replies_are_granted_and_told_nothing() {
 
 /// Trap 45: one that turned its replies off and leaves while it waits, or with the grant made and its end unread.
 #[test]
-fn waiter_without_replies_leaves_the_line_when_it_disconnects() {
+fn waiter_without_replies_leaves_the_queue_when_it_disconnects() {
     let (server, mut a, _) = held();
     let [mut b, mut c] = [(); 2].map(|()| server.client());
     b.send(&["CLIENT", "REPLY", "OFF"]);

@@ -76,7 +76,7 @@ fn client_unblock_in_the_turn_of_the_grant_leaves_one_answer_and_one_holder() {
 
 /// Trap 3: CLIENT UNBLOCK on a waiter in the line, TIMEOUT and ERROR.
 #[test]
-fn client_unblock_takes_a_waiter_out_of_the_line_or_says_that_it_cannot() {
+fn client_unblock_takes_a_waiter_out_of_the_queue_or_says_that_it_cannot() {
     let (server, mut a, _) = held();
     let unblocks = server.version().can_unblock_waiters();
     let ((mut b, b_id), (mut c, c_id), (mut d, _)) = (waiter(&server, "b"), waiter(&server, "c"), waiter(&server, "d"));
@@ -131,7 +131,7 @@ fn grant_to_a_killed_waiter_goes_to_the_next_one() {
 
 /// Trap 5: a waiter's connection closes while it is in the line.
 #[test]
-fn closed_waiter_leaves_the_line_at_once() {
+fn closed_waiter_leaves_the_queue_at_once() {
     let (server, mut a, _) = held();
     let (gone, _) = waiter(&server, "gone");
     let (mut b, _) = waiter(&server, "b");

@@ -255,7 +255,7 @@ fn downgrade_pipelined_behind_a_wait_lets_readers_in() {
 
 /// Trap 56: a holder that asks again brings no other limit, neither a smaller nor a larger one nor its first.
 #[test]
-fn limit_in_force_stays_when_its_holder_asks_again() {
+fn limit_in_force_stays_when_its_holder_reacquires() {
     let server = Server::start();
     let limits = || -> Vec<i64> {
         let holds = say(&server, "LOCK.INFO k").get("holders");

@@ -108,7 +108,7 @@ fn undelivered_grant_is_taken_back_after_the_pause() {
 
 /// Trap 9: CLIENT PAUSE ALL, which ends by itself.
 #[test]
-fn server_paused_for_all_commands_serves_the_line_afterwards() {
+fn server_paused_for_all_commands_serves_the_queue_afterwards() {
     let server = Server::builder().aof().start();
     let [mut a, mut b] = [(); 2].map(|()| server.client());
     let fence = a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "300"]).int();
@@ -216,7 +216,7 @@ fn server_with_too_few_replicas_refuses_all_lock_commands() {
 
 /// Trap 50: a lease and a wait end while too few replicas are there; then one comes.
 #[test]
-fn server_with_too_few_replicas_serves_the_line_when_they_are_back() {
+fn server_with_too_few_replicas_serves_the_queue_when_they_are_back() {
     let primary = Server::start();
     let mut replica = None;
     let mut b = outlast(

@@ -276,7 +276,7 @@ fn owner_that_waits_twice_is_answered_twice_with_one_hold_of_the_longest_lease()
 }
 
 #[test]
-fn holder_that_asks_again_never_waits_for_itself() {
+fn holder_that_reacquires_never_waits_for_itself() {
     let (server, mut a, fence) = held();
     let mut b = wait(&server, "LOCK.ACQUIRE k b BLOCK 0");
     let mut elsewhere = server.client();

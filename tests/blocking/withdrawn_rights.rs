@@ -119,7 +119,7 @@ fn right_is_asked_however_the_lock_becomes_free() {
 
 /// A right that was lost and given back, one that another rule or a selector gives, and one that was never needed.
 #[test]
-fn who_still_may_is_granted() {
+fn waiter_that_keeps_the_right_is_granted() {
     let server = Server::start();
     let changes = [
         "-lock.release",
@@ -218,7 +218,7 @@ fn each_request_is_judged_by_its_own_user_and_key() {
 }
 
 #[test]
-fn crowd_is_let_in_but_for_those_who_may_not() {
+fn shared_waiters_are_let_in_but_for_those_without_the_right() {
     let server = Server::start();
     set_user(&server, RULES);
     let mut holder = server.client();

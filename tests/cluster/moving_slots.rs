@@ -119,7 +119,7 @@ fn lock_that_is_deleted_in_a_leaving_slot_is_granted_to_nobody_there() {
 /// Who was sent after a key of a slot that is still coming in waits there; it is told to ask again, as its slot may go
 /// back, and is served in the end.
 #[test]
-fn waiter_in_an_incoming_slot_asks_again_until_it_is_served() {
+fn waiter_in_an_incoming_slot_retries_until_it_is_served() {
     let (cluster, from, to) = cluster();
     let target = cluster.node(to);
     let fence = acquire(&mut cluster.node(from).client(), "k", "a");

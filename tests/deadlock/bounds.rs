@@ -174,7 +174,7 @@ fn search_of_zero_never_refuses() {
 
 /// Many holders and waiters that are no part of any cycle do not make the search see one, nor miss the way round.
 #[test]
-fn wide_line_without_a_cycle_is_not_refused() {
+fn wide_queue_without_a_cycle_is_not_refused() {
     let server = Server::start();
     let mut c = server.client();
     for number in 0..100 {
@@ -196,7 +196,7 @@ fn wide_line_without_a_cycle_is_not_refused() {
 
 /// After a restart nobody knows whose holds they are, until their owners ask for them again.
 #[test]
-fn holds_from_disk_take_no_part_until_their_owners_ask_again() {
+fn holds_from_disk_take_no_part_until_their_owners_reacquire() {
     let server = Server::start();
     let mut c = server.client();
     acquire(&mut c, "k1", "a");
@@ -220,7 +220,7 @@ fn holds_from_disk_take_no_part_until_their_owners_ask_again() {
 
 /// A hold that another one took over by RESTORE is nobody's either.
 #[test]
-fn restored_hold_takes_no_part_until_its_owner_asks_again() {
+fn restored_hold_takes_no_part_until_its_owner_reacquires() {
     let server = Server::start();
     let (mut a, mut b) = (server.client(), server.client());
     acquire(&mut a, "k1", "a");

@@ -75,7 +75,7 @@ fn request_that_closes_a_cycle_of_ten_is_refused_and_told_keys_and_owners() {
 
 /// It holds nothing it asked for, stands in no line, and a second try is refused as well.
 #[test]
-fn refused_request_does_not_stay_in_line_and_its_owner_goes_on() {
+fn refused_request_does_not_stay_in_the_queue_and_its_owner_goes_on() {
     let server = Server::start();
     let (mut a, mut b) = (server.client(), server.client());
     acquire(&mut a, "k1", "a");
@@ -171,7 +171,7 @@ fn request_that_would_close_a_cycle_by_standing_behind_a_waiter_is_refused() {
 
 /// Along a whole line, waiter by waiter, to one in it that waits elsewhere as well.
 #[test]
-fn cycle_through_a_line_of_waiters_is_found() {
+fn cycle_through_a_queue_of_waiters_is_found() {
     let server = Server::start();
     let (mut h, mut x, mut c) = (server.client(), server.client(), server.client());
     acquire(&mut h, "k", "h");
@@ -311,7 +311,7 @@ fn names_of_any_length_leave_the_refusal_an_error_of_one_reply() {
 
 /// An extension and a repeated request leave a hold what it is, and its end out of the way is no way out.
 #[test]
-fn hold_that_was_extended_raised_or_asked_for_again_still_takes_part() {
+fn hold_that_was_extended_raised_or_reacquired_still_takes_part() {
     let server = Server::start();
     let (mut a, mut b) = (server.client(), server.client());
     let fence = acquire(&mut a, "k1", "a");

@@ -207,7 +207,7 @@ fn request_that_does_not_wait_is_answered_null_and_not_refused() {
 /// A request sent again while the first one still stands in line (the client gave up its connection, the server has
 /// not heard) waits for nobody but those before the first.
 #[test]
-fn owner_that_waits_twice_in_one_line_is_not_refused() {
+fn owner_that_waits_twice_in_one_queue_is_not_refused() {
     for others_between in [0, 1, 3] {
         let server = Server::start();
         let mut h = server.client();
@@ -234,7 +234,7 @@ fn owner_that_waits_twice_in_one_line_is_not_refused() {
 }
 
 #[test]
-fn holder_that_asks_again_is_answered_whoever_waits_behind_it() {
+fn holder_that_reacquires_is_answered_whoever_waits_behind_it() {
     let mut half = HalfCycle::new();
     half.a.cmd(&["LOCK.ACQUIRE", "k1", "a", "BLOCK", "0"]).int();
     half.a.cmd(&["LOCK.ACQUIRE", "k1", "a", "SHARED", "BLOCK", "0"]).int();

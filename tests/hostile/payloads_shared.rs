@@ -53,7 +53,7 @@ fn payload(dump: &[u8], holds: &[Stored]) -> Vec<u8> {
 
 /// Trap 36: crowds that the rules would never have let in are bad data.
 #[test]
-fn impossible_crowds_are_bad_data() {
+fn impossible_shared_holders_are_bad_data() {
     let (server, dump) = server_and_dump();
     let impossible = [
         ("one owner twice", vec![hold(0, "a"), hold(0, "a")]),
@@ -89,7 +89,7 @@ fn impossible_crowds_are_bad_data() {
 /// Trap 36: what the rules allow is let in: equal fences (RAISE makes them), full limits, leases that have ended beside some
 /// that have not.
 #[test]
-fn possible_crowds_are_let_in() {
+fn possible_shared_holders_are_let_in() {
     let (server, dump) = server_and_dump();
     let fence = unix_us();
     let same = |limit, owner| Stored { fence, ..hold(limit, owner) };

@@ -257,7 +257,7 @@ fn readers_stay_in_their_database_when_databases_are_swapped() {
 
 /// Trap 21: DEBUG RELOAD with shared holders, readers and writers in line.
 #[test]
-fn shared_holders_and_their_line_survive_a_reload() {
+fn shared_holders_and_their_queue_survive_a_reload() {
     let server = Server::start();
     let fence = share(&server, "k", "a");
     say(&server, "LOCK.ACQUIRE k b SHARED LIMIT 2 PX 600000").int();

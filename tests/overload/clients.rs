@@ -52,7 +52,7 @@ fn impatient_server() -> Server {
 }
 
 #[test]
-fn waiter_whose_output_buffer_overflows_leaves_the_line() {
+fn waiter_whose_output_buffer_overflows_leaves_the_queue() {
     let server = impatient_server();
     let mut a = server.client();
     acquire(&mut a, "k", "a");
@@ -132,7 +132,7 @@ fn rush(server: &Server, keys: &[&str], clients: Vec<Client>, expected: usize) -
 
 /// Everybody beyond the limits is refused by name. When those in line are served, the refused ask again, and so on.
 #[test]
-fn crowd_beyond_the_limits_of_waiters_is_refused_and_comes_in_later() {
+fn clients_beyond_the_limits_of_waiters_are_refused_and_come_in_later() {
     let crowd = crowd_size(600);
     if !can_open(crowd) {
         return;
@@ -185,7 +185,7 @@ fn server_refused(client: &mut Client, by: &mut [usize; 2]) -> bool {
 }
 
 #[test]
-fn crowd_beyond_max_waiters_of_one_lock_is_refused_and_others_are_not() {
+fn clients_beyond_max_waiters_of_one_lock_are_refused_and_others_are_not() {
     let server = Server::builder().config("redislock.max-waiters 100").start();
     let mut a = server.client();
     acquire(&mut a, "k", "a");
@@ -207,7 +207,7 @@ fn crowd_beyond_max_waiters_of_one_lock_is_refused_and_others_are_not() {
 }
 
 #[test]
-fn crowd_beyond_max_holders_is_refused_and_comes_in_as_others_leave() {
+fn clients_beyond_max_holders_are_refused_and_come_in_as_others_leave() {
     let server = Server::builder().config("redislock.max-holders 100").start();
     let mut clients = server.crowd(200);
     let ask = |n: usize| args!["LOCK.ACQUIRE", "k", format!("w{n}"), "PX", 600_000, "SHARED", "BLOCK", 0];
@@ -258,7 +258,7 @@ fn server_full_of_waiters_turns_new_connections_away_and_goes_on_serving() {
 
 /// `maxmemory-clients`: the server closes the clients that take most.
 #[test]
-fn waiter_that_is_evicted_for_its_memory_leaves_the_line() {
+fn waiter_that_is_evicted_for_its_memory_leaves_the_queue() {
     let server = Server::builder().config("maxmemory-clients 4mb").start();
     let mut a = server.client();
     acquire(&mut a, "k", "a");

@@ -35,7 +35,7 @@ fn settle(server: &Server) {
 }
 
 #[test]
-fn crowd_that_waits_is_served_while_the_server_is_out_of_memory() {
+fn waiting_clients_are_served_while_the_server_is_out_of_memory() {
     const LOCKS: usize = 10;
     let crowd = crowd_size(1000);
     if !can_open(crowd) {

@@ -159,7 +159,7 @@ fn killed_server_comes_back_with_holders_fences_and_remaining_leases() {
 /// Trap 34: the end of a lease is a moment, not a length. One that passed while the server was down left a free lock,
 /// for the first waiter as for the one who only looks.
 #[test]
-fn lease_that_ran_out_while_the_server_was_down_is_over() {
+fn lease_expires_while_the_server_is_down() {
     for (keeper, builder) in keepers() {
         let server = builder.start();
         let mut client = server.client();
@@ -263,7 +263,7 @@ fn rewritten_aof_holds_no_request() {
 /// Trap 55: the fence of a hold that was loaded may lie below numbers that were lost. Its owner draws a new one when it
 /// asks again, once, and the old one is worth nothing any more.
 #[test]
-fn owner_of_a_loaded_hold_draws_a_new_fence_once() {
+fn owner_of_a_loaded_hold_gets_a_new_fence_once() {
     for (keeper, builder) in keepers() {
         let server = builder.start();
         let first = server.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
@@ -282,7 +282,7 @@ fn owner_of_a_loaded_hold_draws_a_new_fence_once() {
 
 /// Trap 55: the same for a hold that a promoted replica took over; its own replica learns of it.
 #[test]
-fn owner_of_a_hold_taken_over_by_promotion_draws_a_new_fence_once() {
+fn owner_of_a_hold_taken_over_by_promotion_gets_a_new_fence_once() {
     let primary = Server::start();
     let replica = Server::builder().replica_of(&primary).start();
     until_synced(&primary, &replica);

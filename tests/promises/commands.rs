@@ -95,7 +95,7 @@ fn release_and_extend_of_a_free_lock_answer_0_and_create_nothing() {
 }
 
 #[test]
-fn asking_again_answers_the_same_fence() {
+fn reacquiring_answers_the_same_fence() {
     let server = Server::start();
     let mut c = server.client();
     let fence = acquire(&mut c, "k", "a");
@@ -111,7 +111,7 @@ fn asking_again_answers_the_same_fence() {
 }
 
 #[test]
-fn asking_again_never_brings_the_end_nearer() {
+fn reacquiring_never_brings_the_end_nearer() {
     let server = Server::start();
     let mut c = server.client();
     acquire(&mut c, "k", "a");
@@ -121,7 +121,7 @@ fn asking_again_never_brings_the_end_nearer() {
 }
 
 #[test]
-fn asking_again_for_longer_moves_the_end_away() {
+fn reacquiring_for_longer_moves_the_end_away() {
     let server = Server::start();
     let mut c = server.client();
     let answers = c.pipeline(&[

@@ -167,7 +167,7 @@ fn downgrade_with_a_fence_touches_only_the_hold_with_that_fence() {
 }
 
 #[test]
-fn downgrade_by_who_does_not_hold_answers_0_and_withdraws_nothing() {
+fn downgrade_by_an_owner_that_does_not_hold_answers_0_and_withdraws_nothing() {
     let (server, _) = held();
     let mut b = wait(&server, "LOCK.ACQUIRE k b BLOCK 0");
     let mut c = wait(&server, "LOCK.ACQUIRE k c SHARED BLOCK 0");
@@ -210,7 +210,7 @@ fn downgrade_of_a_shared_hold_answers_1_and_changes_nothing() {
 }
 
 #[test]
-fn downgraded_holder_may_ask_again_for_a_shared_hold_only() {
+fn downgraded_holder_may_reacquire_a_shared_hold_only() {
     let (server, fence) = held();
     downgrade(&server);
     for options in ["SHARED", "SHARED LIMIT 1", "SHARED BLOCK 0"] {

@@ -127,7 +127,7 @@ fn limits_of_many_holders_count_as_those_of_few() {
 
 /// A value this large is freed by a background thread of the server.
 #[test]
-fn removed_crowd_is_followed_by_those_who_wait_and_leaves_nothing() {
+fn removed_shared_holders_are_followed_by_waiters_and_leave_nothing() {
     let server = Server::start();
     let mut client = server.client();
     for removal in ["UNLINK k", "FLUSHALL ASYNC", "DEL k", "FLUSHALL SYNC", "SET k x"] {

@@ -36,7 +36,7 @@ fn exclusive_hold_satisfies_every_request_of_its_owner() {
 }
 
 #[test]
-fn shared_holder_that_asks_again_keeps_its_fence_and_its_limit() {
+fn shared_holder_that_reacquires_keeps_its_fence_and_its_limit() {
     let server = Server::start();
     let owners = [("plain", ""), ("three", " LIMIT 3"), ("ten", " LIMIT 10")];
     let fences = owners.map(|(owner, limit)| say(&server, &format!("LOCK.ACQUIRE k {owner} SHARED{limit}")).int());
@@ -146,7 +146,7 @@ fn later_of_the_two_ends_counts_for_the_asker_alone() {
 }
 
 #[test]
-fn ended_hold_is_not_asked_for_again_but_anew() {
+fn ended_hold_is_not_reacquired_but_acquired_anew() {
     let server = Server::start();
     let mut client = server.client();
     say(&server, "LOCK.ACQUIRE k b SHARED PX 600000").int();
@@ -264,7 +264,7 @@ fn release_withdraws_all_waits_of_its_owner_in_every_mode() {
 }
 
 #[test]
-fn owner_in_line_for_the_exclusive_hold_does_not_pass_itself() {
+fn owner_in_the_queue_for_the_exclusive_hold_does_not_pass_itself() {
     let server = Server::start();
     say(&server, "LOCK.ACQUIRE k a SHARED").int();
     let mut b = wait(&server, "LOCK.ACQUIRE k b BLOCK 0");
@@ -282,7 +282,7 @@ fn owner_in_line_for_the_exclusive_hold_does_not_pass_itself() {
 /// had granted in its earlier term as its own, and gave their old fences again. Meanwhile another primary may have given
 /// larger ones for the same lock that are lost now, and the resource rejects the old one.
 #[test]
-fn hold_from_an_earlier_term_of_this_very_server_draws_a_new_fence() {
+fn hold_from_an_earlier_term_of_this_very_server_gets_a_new_fence() {
     let one = Server::start();
     let other = Server::builder().replica_of(&one).start();
     let promote = |from: &Server, to: &Server| {
@@ -311,7 +311,7 @@ fn hold_from_an_earlier_term_of_this_very_server_draws_a_new_fence() {
 /// WAIT counts from what the client's last command wrote, on servers newer than Redis 7.0. One that asked again wrote nothing on
 /// a new connection, and WAIT said at once that replicas had a hold which none of them had heard of.
 #[test]
-fn wait_after_asking_again_counts_only_replicas_that_have_the_hold() {
+fn wait_after_reacquiring_counts_only_replicas_that_have_the_hold() {
     for mode in ["", " SHARED"] {
         let primary = Server::start();
         let replica = Server::builder().replica_of(&primary).start();

@@ -139,7 +139,7 @@ fn shared_locks_come_back_from_every_form_of_storage() {
 /// Trap 34: each lease ends at its own moment, also while the server is down: some holders are gone after it, others not,
 /// and a writer comes in when the last is.
 #[test]
-fn shared_leases_that_ran_out_while_the_server_was_down_are_over() {
+fn shared_leases_expire_while_the_server_is_down() {
     const LEASE: Duration = Duration::from_millis(1200);
     for (keeper, builder) in keepers() {
         let server = builder.start();
@@ -169,7 +169,7 @@ fn shared_leases_that_ran_out_while_the_server_was_down_are_over() {
 /// Traps 33 and 55: fences rise over restarts and promotions for shared grants as for all; each inherited holder draws a
 /// new one when it asks again, once, and the others keep theirs.
 #[test]
-fn inherited_shared_holders_draw_a_new_fence_each_when_they_ask_again() {
+fn inherited_shared_holders_get_a_new_fence_each_when_they_reacquire() {
     let assert_renewed = |server: &Server, a: i64, b: i64| {
         assert_eq!(say(server, "LOCK.CHECK k a").array()[0], a);
         let renewed = share(server, "a", "");

@@ -96,7 +96,7 @@ fn session_moves_to_the_connection_that_asked_last() {
 }
 
 #[test]
-fn asking_again_with_session_binds_and_without_it_unbinds() {
+fn reacquiring_with_session_binds_and_without_it_unbinds() {
     let server = Server::start();
     // Whether the hold is taken with SESSION, asked for again with it, and by the same connection.
     for (before, after, same) in [(false, true, true), (false, true, false), (true, false, true), (true, false, false)]
