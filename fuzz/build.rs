@@ -1,9 +1,9 @@
-//! The sources of the module show their tests' worlds to the fuzzer only if they are asked to.
+//! Sets `cfg(fuzzing)`, with which the module's sources compile their test support for the fuzzer.
 
 fn main() {
     println!("cargo::rustc-cfg=fuzzing");
     println!("cargo::rustc-check-cfg=cfg(fuzzing)");
-    // Never set here.
-    println!("cargo::rustc-check-cfg=cfg(feature, values(\"planted-faults\"))");
+    // The sources ask for this feature, which is never set here.
+    println!("cargo::rustc-check-cfg=cfg(feature, values(\"failpoints\"))");
     println!("cargo::rerun-if-changed=build.rs");
 }

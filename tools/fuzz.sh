@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The fuzz targets, see docs/fuzzing.md: `make fuzz SECONDS=60`, or one of these by hand:
+# The fuzz targets, see docs/testing.md: `make fuzz SECONDS=60`, or one of these by hand:
 #   tools/fuzz.sh run <seconds> [target ...]    each target in turn, from its kept inputs
 #   tools/fuzz.sh build [target ...]            only builds
 #   tools/fuzz.sh try <target> [option ...]     one target as it was built, with options of libFuzzer

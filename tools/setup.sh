@@ -56,7 +56,7 @@ fi
 
 server_version=$("${REDIS_SERVER:-redis-server}" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p')
 if [[ ${server_version%%.*} -lt 7 ]]; then
-    die "${REDIS_SERVER:-redis-server} is version ${server_version:-unknown}; redis-lock needs Redis 7.0 or Valkey 7.2 or later." \
+    die "${REDIS_SERVER:-redis-server} is version ${server_version:-unknown}; redis-lock needs Redis 7.0 or Valkey 8 or later." \
         "REDIS_SERVER=<path> chooses another one."
 fi
 say "ready (server $server_version, $(cargo --version | cut -d' ' -f1,2))"

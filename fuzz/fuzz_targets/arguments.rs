@@ -1,5 +1,5 @@
 #![no_main]
 
-use redis_lock_fuzz::{fuzz, in_proportion};
+use redis_lock_fuzz::{fuzz, with_memory_limit};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| in_proportion(fuzz::arguments, bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| with_memory_limit(fuzz::arguments, bytes));

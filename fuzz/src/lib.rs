@@ -1,19 +1,19 @@
-//! The module's own sources, without its edge to Redis, for the fuzzer.
+//! The module's own sources without the folder `redis`, compiled for the fuzzer.
 
-// They are tested where they live; here only a part of them is used.
+// Only a part of them is used here.
 #![allow(dead_code, unused_imports, unused_macros)]
 
 #[path = "../../src/engine/mod.rs"]
 mod engine;
+#[path = "../../src/failpoints.rs"]
+mod failpoints;
 #[path = "../../src/fuzz/mod.rs"]
 pub mod fuzz;
 #[path = "../../src/lock/mod.rs"]
 mod lock;
-#[path = "../../src/planted.rs"]
-mod planted;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 
-mod proportion;
+mod memory;
 
-pub use proportion::in_proportion;
+pub use memory::with_memory_limit;

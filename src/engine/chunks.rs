@@ -4,7 +4,7 @@
 //! tens of milliseconds, and up to half of the room is empty. Here only the first chunk grows that way. After that one
 //! chunk comes after the other, nothing that is there moves, and no more than a chunk is empty.
 
-/// How many elements a chunk holds: a power of two. Tests cross this line all the time.
+/// The number of elements in a chunk, a power of two. In tests it is small, so that they cross it all the time.
 pub const CHUNK: usize = if cfg!(any(test, fuzzing)) { 4 } else { 2048 };
 
 /// Adds an element to a chunk that has room for it. The only chunk starts small; others get all their room at once.
@@ -15,12 +15,12 @@ pub fn push<T>(chunk: &mut Vec<T>, is_only: bool, element: T) {
     chunk.push(element);
 }
 
-/// A vector, by chunks.
+/// A vector that is kept in chunks.
 #[derive(Debug)]
 pub struct Chunks<T> {
     /// The elements of most vectors are all here.
     first: Vec<T>,
-    /// Full, but for the last one that is not empty. After that there may be one that is empty.
+    /// Further chunks. All are full but for the last one that is not empty; after it there may be an empty one.
     rest: Vec<Vec<T>>,
     len: usize,
 }
@@ -31,7 +31,7 @@ impl<T> Chunks<T> {
         Chunks { first: Vec::new(), rest: Vec::new(), len: 0 }
     }
 
-    /// How many elements there are.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.len
     }

@@ -1,19 +1,19 @@
-//! Moments to come back to, each with what it is about: a binary heap whose entries can be moved and removed.
+//! Deadlines: a binary heap of moments, each with what it is about, whose entries can be moved and removed.
 //!
-//! Leases mostly have one length, so a new deadline is mostly the latest and stays where it is put; an uncontended lock
-//! costs a few instructions here. A [`Slot`] names an entry for good.
+//! Leases mostly have one length, so a new deadline is mostly the latest and stays where it is put. An uncontended lock costs
+//! a few instructions here. An [`EntryId`] identifies an entry until it is removed.
 //!
-//! There may be millions of locks, so bytes count: beside what it is about an entry costs 8, and 12 in the heap. And no
-//! table may grow all at once: see [`super::chunks`].
+//! There may be millions of locks, so memory counts: beside what it is about, an entry costs 8 bytes, and 12 in the heap. And
+//! no table may grow all at once: see [`super::chunks`].
 
 use super::chunks::Chunks;
-use super::slots::{Mark, Slot, Slots};
+use super::entries::{Entries, EntryId, Generation};
 use crate::lock::Steady;
 
-/// What stands in the heap: when, and the index of the entry.
+/// An element of the heap: a moment, and the index of its entry.
 #[derive(Clone, Copy, Debug)]
 struct Due {
-    /// The bytes of the moment. As an `i64` it would have to be aligned, for 4 bytes more.
+    /// The bytes of the moment. An `i64` would have to be aligned, which costs 4 bytes more.
     at: [u8; 8],
     index: u32,
 }
@@ -33,54 +33,61 @@ impl Due {
 pub struct Deadlines<T> {
     heap: Chunks<Due>,
     /// The note of an entry is its place in the heap.
-    entries: Slots<T>,
+    entries: Entries<T>,
 }
 
 impl<T: Default> Deadlines<T> {
-    /// None yet.
+    /// No deadlines.
     pub const fn new() -> Deadlines<T> {
-        Deadlines { heap: Chunks::new(), entries: Slots::new() }
+        Deadlines { heap: Chunks::new(), entries: Entries::new() }
     }
 
-    /// How many.
+    /// The number of deadlines.
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// The earliest.
+    /// The earliest deadline.
     pub fn first(&self) -> Option<Steady> {
         self.heap.get(0).map(Due::at)
     }
 
-    /// Adds one. Beyond 2^32 - 1 entries it is not kept, and [`Slot::NONE`] returned.
-    pub fn insert(&mut self, at: Steady, about: T) -> Slot {
+    /// Adds a deadline. Beyond 2^32 - 1 entries it is dropped, and the result is [`EntryId::NONE`].
+    pub fn insert(&mut self, at: Steady, about: T) -> EntryId {
         let place = self.heap.len();
-        let Some(slot) = self.entries.insert(about, place as u32) else { return Slot::NONE };
-        let due = Due::new(at, slot.index());
+        let Some(id) = self.entries.insert(about, place as u32) else { return EntryId::NONE };
+        let due = Due::new(at, id.index());
         self.heap.push(due);
         // Mostly it is the latest.
         if let Some(above) = self.later_above(place, due) {
             self.rise(place, due, above);
         }
-        slot
+        id
     }
 
-    /// What the entry is about; `None` when it is gone.
-    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.entries.get_mut(slot).map(|entry| &mut entry.about)
+    /// What the entry is about. `None` if it is gone.
+    pub fn get_mut(&mut self, id: EntryId) -> Option<&mut T> {
+        self.entries.get_mut(id).map(|entry| &mut entry.about)
     }
 
-    /// Sets another moment; false when the entry is gone.
-    pub fn reset(&mut self, slot: Slot, at: Steady) -> bool {
-        let Some(entry) = self.entries.get_mut(slot) else { return false };
+    /// The moment of the entry. `None` if it is gone.
+    #[cfg(any(test, fuzzing, debug_assertions))]
+    pub fn moment(&mut self, id: EntryId) -> Option<Steady> {
+        let place = self.entries.get_mut(id)?.note as usize;
+        self.heap.get(place).map(Due::at)
+    }
+
+    /// Moves the entry to another moment. False if it is gone.
+    pub fn reset(&mut self, id: EntryId, at: Steady) -> bool {
+        let Some(entry) = self.entries.get_mut(id) else { return false };
         let place = entry.note as usize;
-        self.settle(place, Due::new(at, slot.index()));
+        self.settle(place, Due::new(at, id.index()));
         true
     }
 
-    /// Takes an entry out; `None` when it is gone already.
-    pub fn remove(&mut self, slot: Slot) -> Option<T> {
-        let (about, place) = self.entries.remove(slot)?;
+    /// Removes an entry, and returns what it is about. `None` if it is gone already.
+    pub fn remove(&mut self, id: EntryId) -> Option<T> {
+        let (about, place) = self.entries.remove(id)?;
         let last = self.heap.pop()?;
         if (place as usize) < self.heap.len() {
             self.settle(place as usize, last);
@@ -91,14 +98,14 @@ impl<T: Default> Deadlines<T> {
         Some(about)
     }
 
-    /// Takes out the earliest if it is due.
+    /// Removes the earliest entry if it is due, and returns what it is about.
     pub fn take_due(&mut self, now: Steady) -> Option<T> {
         let earliest = *self.heap.get(0)?;
         if earliest.at() > now {
             return None;
         }
-        let (slot, _) = self.entries.used(earliest.index)?;
-        self.remove(slot)
+        let (id, _) = self.entries.used(earliest.index)?;
+        self.remove(id)
     }
 
     /// What every entry is about, in no order.
@@ -106,12 +113,12 @@ impl<T: Default> Deadlines<T> {
         self.entries.iter_mut()
     }
 
-    /// Drops all entries that are not to be kept, and says how many; linear in all.
+    /// Drops all entries that `keep` refuses, and returns how many. Linear in all entries.
     pub fn retain(&mut self, keep: impl Fn(&T) -> bool) -> usize {
         let before = self.len();
         for index in 0..self.entries.places() {
-            if let Some((slot, _)) = self.entries.used(index).filter(|(_, about)| !keep(about)) {
-                self.entries.remove(slot);
+            if let Some((id, _)) = self.entries.used(index).filter(|(_, about)| !keep(about)) {
+                self.entries.remove(id);
             }
         }
         self.heap.retain(|due| self.entries.used(due.index).is_some());
@@ -127,19 +134,25 @@ impl<T: Default> Deadlines<T> {
         before - self.len()
     }
 
-    /// What tells entries of now from those that come later.
-    pub fn mark(&self) -> Mark {
-        self.entries.mark()
+    /// Tells the entries of now from those that come later.
+    pub fn generation(&self) -> Generation {
+        self.entries.generation()
     }
 
-    /// Looks at so many places from `from` on, and drops what was there at the mark and is `gone`. Returns how many, and where
-    /// to go on; `None` at the end.
-    pub fn drop_some(&mut self, mark: Mark, from: u32, count: u32, gone: impl Fn(&T) -> bool) -> (usize, Option<u32>) {
+    /// Looks at `count` places from `from` on, and drops the entries there that are `gone` and came no later than the
+    /// generation. Returns how many were dropped, and the place to go on from; `None` at the end.
+    pub fn drop_some(
+        &mut self,
+        generation: Generation,
+        from: u32,
+        count: u32,
+        gone: impl Fn(&T) -> bool,
+    ) -> (usize, Option<u32>) {
         let (before, end) = (self.len(), from.saturating_add(count));
         for index in from..end.min(self.entries.places()) {
-            let found = self.entries.used(index).filter(|(_, about)| gone(about)).map(|(slot, _)| slot);
-            if let Some(slot) = found.filter(|slot| !self.entries.is_later(*slot, mark)) {
-                self.remove(slot);
+            let found = self.entries.used(index).filter(|(_, about)| gone(about)).map(|(id, _)| id);
+            if let Some(id) = found.filter(|id| !self.entries.is_later(*id, generation)) {
+                self.remove(id);
             }
         }
         (before - self.len(), (end < self.entries.places()).then_some(end))
@@ -221,7 +234,7 @@ mod tests {
         let many = 8 * CHUNK;
         let mut deadlines = Deadlines::new();
         for by_retain in [true, false] {
-            let slots: Vec<Slot> = (0..many).map(|name| deadlines.insert(Steady(0), name)).collect();
+            let entries: Vec<EntryId> = (0..many).map(|name| deadlines.insert(Steady(0), name)).collect();
             if by_retain {
                 assert_eq!(deadlines.retain(|_| false), many);
             } else {
@@ -229,32 +242,32 @@ mod tests {
             }
             assert_eq!(deadlines.len(), 0);
             assert!(deadlines.heap.capacity() + deadlines.entries.capacity() <= 3 * CHUNK);
-            let slot = deadlines.insert(Steady(0), 7);
-            assert!(slots.into_iter().all(|gone| deadlines.get_mut(gone).is_none()));
-            assert_eq!(deadlines.remove(slot), Some(7));
+            let id = deadlines.insert(Steady(0), 7);
+            assert!(entries.into_iter().all(|gone| deadlines.get_mut(gone).is_none()));
+            assert_eq!(deadlines.remove(id), Some(7));
         }
     }
 
     #[test]
-    fn what_comes_after_a_mark_is_not_dropped_by_it() {
+    fn entries_of_a_later_generation_are_not_dropped() {
         // The generation begins anew in between.
         for generation in [0, u32::MAX - 20] {
             let mut deadlines = Deadlines::new();
             deadlines.entries.set_generation(generation);
-            let old: Vec<Slot> = (0..10).map(|name| deadlines.insert(Steady(0), name)).collect();
-            let mark = deadlines.mark();
+            let old: Vec<EntryId> = (0..10).map(|name| deadlines.insert(Steady(0), name)).collect();
+            let before = deadlines.generation();
             // These take the places of two that went by themselves, and are called as they were.
             deadlines.remove(old[2]);
             deadlines.remove(old[4]);
-            let new: Vec<Slot> = [2, 4, 6].map(|name| deadlines.insert(Steady(0), name)).to_vec();
+            let new: Vec<EntryId> = [2, 4, 6].map(|name| deadlines.insert(Steady(0), name)).to_vec();
             let (mut dropped, mut next) = (0, Some(0));
             while let Some(from) = next {
-                let (more, then) = deadlines.drop_some(mark, from, 3, |name| name % 2 == 0);
+                let (more, then) = deadlines.drop_some(before, from, 3, |name| name % 2 == 0);
                 assert!(more <= 3);
                 (dropped, next) = (dropped + more, then);
             }
             assert_eq!(dropped, 3, "0, 6 and 8");
-            assert!(new.into_iter().all(|slot| deadlines.get_mut(slot).is_some()));
+            assert!(new.into_iter().all(|id| deadlines.get_mut(id).is_some()));
             assert_eq!(deadlines.len(), 8);
         }
     }
@@ -283,23 +296,23 @@ mod tests {
         fn it_is_a_sorted_map(steps in prop::collection::vec(step(), 1..200)) {
             let mut deadlines = Deadlines::new();
             let mut model: BTreeMap<u64, i64> = BTreeMap::new();
-            let mut slots: BTreeMap<u64, Slot> = BTreeMap::new();
+            let mut entries: BTreeMap<u64, EntryId> = BTreeMap::new();
             for (name, step) in (0u64..).zip(steps) {
                 let pick = |which: prop::sample::Index| (name > 0).then(|| which.index(name as usize) as u64);
                 match step {
                     Step::Insert(at) => {
-                        slots.insert(name, deadlines.insert(Steady(at), name));
+                        entries.insert(name, deadlines.insert(Steady(at), name));
                         model.insert(name, at);
                     }
                     Step::Reset(which, at) => {
-                        if let Some((name, slot)) = pick(which).and_then(|name| Some((name, *slots.get(&name)?))) {
-                            prop_assert_eq!(deadlines.reset(slot, Steady(at)), model.contains_key(&name));
+                        if let Some((name, id)) = pick(which).and_then(|name| Some((name, *entries.get(&name)?))) {
+                            prop_assert_eq!(deadlines.reset(id, Steady(at)), model.contains_key(&name));
                             model.entry(name).and_modify(|there| *there = at);
                         }
                     }
                     Step::Remove(which) => {
-                        if let Some((name, slot)) = pick(which).and_then(|name| Some((name, *slots.get(&name)?))) {
-                            prop_assert_eq!(deadlines.remove(slot), model.remove(&name).map(|_| name));
+                        if let Some((name, id)) = pick(which).and_then(|name| Some((name, *entries.get(&name)?))) {
+                            prop_assert_eq!(deadlines.remove(id), model.remove(&name).map(|_| name));
                         }
                     }
                     Step::TakeDue(now) => {
@@ -319,8 +332,8 @@ mod tests {
                 let mut names: Vec<u64> = deadlines.iter_mut().map(|name| *name).collect();
                 names.sort_unstable();
                 prop_assert!(names.iter().eq(model.keys()));
-                for (name, slot) in &slots {
-                    prop_assert_eq!(deadlines.get_mut(*slot).copied(), model.contains_key(name).then_some(*name));
+                for (name, id) in &entries {
+                    prop_assert_eq!(deadlines.get_mut(*id).copied(), model.contains_key(name).then_some(*name));
                 }
             }
         }

@@ -1,161 +1,87 @@
-//! Whether a client that is about to wait would close a cycle.
+//! The search for deadlocks: whether a client that is about to wait would close a cycle.
 //!
-//! A waiter waits for every holder in its way and for the one just before it in line, and so for all before it. Owners are
-//! the nodes: what one owner holds and what it waits for are tied together by its name, so owners that use one name for
-//! several locks are seen.
+//! A waiter waits for every holder in its way and for the waiter just before it in the queue, and so for all before it. Owners
+//! are the nodes of the graph. What an owner holds and what it waits for are connected by its name, so the search sees owners
+//! that use one name for several locks.
 //!
-//! # Whom it looks at
-//! * Requests and holds of the ACL user that asks, and nobody else's: so nobody can build a cycle round somebody else, and
-//!   the text tells nobody else's keys. A hold that was taken over from a file or a primary has no known user.
+//! # What it looks at
+//! * Only requests and holds of the ACL user that asks. So no user can build a cycle round another one, and the error names no
+//!   other user's keys. A hold that came from a file or a primary has no known user.
 //! * Requests with a LIMIT above 1 take no part: any of several holders may make room for them.
-//! * A request whose owner already stands before it in the same line waits for nobody: it is answered when the other is.
-//! * Leases and waits that have run out are over, whether or not the timer has come to them.
+//! * A request whose owner has an earlier one in the same queue waits for nobody: both are answered together.
+//! * Leases and waits that have ended do not count, even if the timer has not come to them.
 //!
 //! # What it costs
-//! Nobody waits for an owner that holds no lock with a line and waits nowhere else; [`Contended`] tells that in O(log n), and
-//! then there is nothing to search. Otherwise every holder and waiter that is looked at is an edge; after
-//! `deadlock-search-max` of them the client simply waits.
+//! Nobody waits for an owner that holds no lock with a queue and waits nowhere else. The [wait table](super::wait_table) tells
+//! that in O(log n), and then there is nothing to search. Otherwise every holder and waiter that is looked at is an edge. After
+//! `deadlock-search-max` edges the client simply waits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::names::{KeyId, KeyRef};
 use super::server::{Keyspace, Waiting};
-use super::waiters::{Lines, Waiters};
-use crate::lock::{Hold, Holders, Mode, Owner, Steady, Ticket, User};
+use super::wait_table::{takes_part, WaitTable};
+use crate::lock::{Hold, Mode, Owner, Steady, Ticket, User};
 use crate::wire::Link;
-
-/// Who holds the locks that have a line.
-#[derive(Debug, Default)]
-pub struct Contended {
-    held: BTreeMap<KeyId, Held>,
-    alone: BTreeSet<(Owner, KeyId)>,
-    /// How many are held together.
-    together: usize,
-}
-
-/// How a lock with a line is held.
-#[derive(Debug, PartialEq, Eq)]
-enum Held {
-    Alone(Owner),
-    Together,
-}
-
-impl Contended {
-    /// Takes note of how a lock is held that has a line, or has none any more.
-    pub fn note(&mut self, at: KeyRef, holders: Option<&Holders>, has_line: bool) {
-        let key = at.to_id();
-        let held = match holders.filter(|_| has_line) {
-            Some(Holders::Exclusive(hold)) => Some(Held::Alone(hold.owner.clone())),
-            Some(Holders::Shared(_)) => Some(Held::Together),
-            Some(Holders::Free) | None => None,
-        };
-        if self.held.get(&key) == held.as_ref() {
-            return;
-        }
-        match self.held.remove(&key) {
-            Some(Held::Alone(owner)) => {
-                self.alone.remove(&(owner, key.clone()));
-            }
-            Some(Held::Together) => self.together -= 1,
-            None => {}
-        }
-        match &held {
-            Some(Held::Alone(owner)) => {
-                self.alone.insert((owner.clone(), key.clone()));
-            }
-            Some(Held::Together) => self.together += 1,
-            None => {}
-        }
-        if let Some(held) = held {
-            self.held.insert(key, held);
-        }
-    }
-
-    fn is_held_together(&self, key: KeyRef) -> bool {
-        self.held.get(&key.to_id()) == Some(&Held::Together)
-    }
-
-    /// Whether this owner alone holds a lock that has a line.
-    fn is_held_alone_by(&self, owner: &Owner) -> bool {
-        let from = (owner.clone(), KeyId::first());
-        self.alone.range(from..).next().is_some_and(|(first, _)| first == owner)
-    }
-}
-
-/// Whether whom a request in this mode waits for can be told.
-pub fn takes_part(mode: Mode) -> bool {
-    match mode {
-        Mode::Exclusive | Mode::Shared(None) => true,
-        Mode::Shared(Some(limit)) => limit.get() == 1,
-    }
-}
 
 /// An owner that is waited for.
 struct Node {
     owner: Owner,
-    /// At which lock.
+    /// The lock at which it is waited for.
     key: KeyId,
-    /// By which node; `None`: by the request in question.
+    /// The node that waits for it; `None` if the request in question does.
     by: Option<usize>,
 }
 
-/// One request in a line.
-struct Request {
+/// A request that is still to be followed.
+struct Pending {
     key: KeyId,
     ticket: Ticket,
-    /// The node of its owner; `None`: the request in question.
+    /// The node of its owner; `None` for the request in question.
     of: Option<usize>,
 }
 
 /// A search from one request.
 pub struct Search<'a, W: Waiting> {
-    lines: &'a Lines,
-    waiters: &'a Waiters<W>,
-    contended: &'a Contended,
+    waits: &'a WaitTable<W>,
     now: Steady,
     edges_left: usize,
-    /// A cycle has no more requests than edges; requests that wait for nobody must not make the search longer.
+    /// A cycle has no more requests than edges. So this keeps requests that wait for nobody from making the search longer.
     requests_left: usize,
 }
 
-/// How far a search has come.
-struct Found {
+/// What a search has trail so far.
+struct Trail {
     asker: Rc<Owner>,
     user: User,
     nodes: Vec<Node>,
     seen: HashSet<Owner>,
-    requests: VecDeque<Request>,
-    /// How far back lines have been looked at already: all before this ticket.
+    requests: VecDeque<Pending>,
+    /// The part of each queue that was looked at already: all before this ticket.
     walked: HashMap<KeyId, Ticket>,
 }
 
 impl<'a, W: Waiting> Search<'a, W> {
-    /// A search that follows so many edges at most.
-    pub fn new(
-        lines: &'a Lines,
-        waiters: &'a Waiters<W>,
-        contended: &'a Contended,
-        now: Steady,
-        edges_max: usize,
-    ) -> Search<'a, W> {
-        Search { lines, waiters, contended, now, edges_left: edges_max, requests_left: edges_max }
+    /// A search that follows at most this many edges.
+    pub fn new(waits: &'a WaitTable<W>, now: Steady, edges_max: usize) -> Search<'a, W> {
+        Search { waits, now, edges_left: edges_max, requests_left: edges_max }
     }
 
-    /// The shortest cycle that this request, which stands in line but has not been parked, would close.
+    /// The shortest cycle that this request, which waits in the queue but has not been parked, would close.
     pub fn cycle(mut self, at: KeyRef, ticket: Ticket, keyspace: &mut impl Keyspace) -> Option<Vec<Link>> {
-        let asks = self.lines.get(at)?.get(ticket)?;
-        let (asker, user) = (Rc::clone(&asks.owner), asks.user?);
+        let asks = self.waits.queue(at)?.get(ticket)?;
+        let (asker, user) = (Rc::clone(&asks.request.owner), asks.request.user?);
         if !self.may_be_waited_for(&asker, user, keyspace) {
             return None;
         }
-        let first = Request { key: at.to_id(), ticket, of: None };
+        let first = Pending { key: at.to_id(), ticket, of: None };
         let (nodes, seen, walked) = (Vec::new(), HashSet::new(), HashMap::new());
-        let mut found = Found { asker, user, nodes, seen, requests: VecDeque::from([first]), walked };
-        while let Some(request) = found.requests.pop_front() {
-            let closes = self.follow(&request, &mut found, keyspace);
+        let mut trail = Trail { asker, user, nodes, seen, requests: VecDeque::from([first]), walked };
+        while let Some(request) = trail.requests.pop_front() {
+            let closes = self.follow(&request, &mut trail, keyspace);
             if closes {
-                return Some(found.links(request));
+                return Some(trail.links(request));
             }
             self.requests_left = self.requests_left.saturating_sub(1);
             if self.edges_left == 0 || self.requests_left == 0 {
@@ -170,81 +96,88 @@ impl<'a, W: Waiting> Search<'a, W> {
         if self.edges_left == 0 {
             return false;
         }
-        if self.contended.is_held_alone_by(owner) || self.waiters.requests_of(user, owner).next().is_some() {
+        if self.waits.contended().is_exclusive_holder(owner)
+            || self.waits.clients().requests_of(user, owner).next().is_some()
+        {
             return true;
         }
-        // Who holds a lock together with others is asked of the lock; beyond so many of them the search may find out.
-        let mut locks_left = if self.contended.together > 0 { self.edges_left } else { 0 };
-        self.waiters.lines_of(user).take_while(|_| self.contended.together > 0).any(|key| {
+        // The shared holders of a lock are looked up in its key. If there are too many such locks the search decides.
+        let mut locks_left = if self.waits.contended().has_shared() { self.edges_left } else { 0 };
+        self.waits.clients().queues_of(user).take_while(|_| self.waits.contended().has_shared()).any(|key| {
             let is_left = take_edge(&mut locks_left);
             let mut holds = !is_left;
-            if is_left && self.contended.is_held_together(key) {
+            if is_left && self.waits.contended().is_shared(key) {
                 keyspace.with_holders(key, &mut |holders| holds = holders.of(owner.borrow()).is_some());
             }
             holds
         })
     }
 
-    /// Looks at all that a request waits for. True if the owner that asks is among them.
-    fn follow(&mut self, request: &Request, found: &mut Found, keyspace: &mut impl Keyspace) -> bool {
+    /// Looks at all owners that a request waits for. True if the owner that asks is among them.
+    fn follow(&mut self, request: &Pending, trail: &mut Trail, keyspace: &mut impl Keyspace) -> bool {
         let at = request.key.borrow();
-        let Some(line) = self.lines.get(at) else { return false };
-        let Some(waiter) = line.get(request.ticket).filter(|waiter| takes_part(waiter.mode)) else { return false };
-        if line.asked_before(request.ticket, self.now) {
+        let Some(queue) = self.waits.queue(at) else { return false };
+        let Some(waiter) = queue.get(request.ticket).filter(|waiter| takes_part(waiter.request.mode)) else {
+            return false;
+        };
+        if queue.asked_before(request.ticket, self.now) {
             return false;
         }
-        let walked = found.walked.insert(request.key.clone(), request.ticket).unwrap_or(Ticket(0));
-        let mut mode = waiter.mode;
-        for (ticket, other) in line.before(request.ticket) {
+        let walked = trail.walked.insert(request.key.clone(), request.ticket).unwrap_or(Ticket(0));
+        let mut mode = waiter.request.mode;
+        for (ticket, other) in queue.before(request.ticket) {
             if ticket < walked || !take_edge(&mut self.edges_left) {
                 break;
             }
             // Those that do not count are stepped over.
-            if other.user != Some(found.user) || !takes_part(other.mode) || other.is_over(self.now) {
+            if other.request.user != Some(trail.user)
+                || !takes_part(other.request.mode)
+                || other.has_timed_out(self.now)
+            {
                 continue;
             }
-            if other.mode != Mode::Shared(None) {
+            if other.request.mode != Mode::Shared(None) {
                 mode = Mode::Exclusive;
             }
-            if *other.owner == *found.asker {
+            if *other.request.owner == *trail.asker {
                 return true;
             }
-            // Where else it waits; mostly nobody waits twice.
-            if self.waiters.some_wait_twice() {
-                self.reach(&other.owner, request, found);
+            // Follow what else this owner waits for. Mostly no owner waits twice.
+            if self.waits.clients().has_repeated_owner() {
+                self.reach(&other.request.owner, request, trail);
             }
         }
         let (now, mut closes) = (self.now, false);
         let mut holding = Vec::new();
         keyspace.with_holders(at, &mut |holders| {
             for hold in holders.in_the_way(mode).take_while(|_| take_edge(&mut self.edges_left)) {
-                if counts(hold, found.user, now) && hold.owner != *waiter.owner {
-                    closes |= hold.owner == *found.asker;
+                if counts(hold, trail.user, now) && hold.owner != *waiter.request.owner {
+                    closes |= hold.owner == *trail.asker;
                     holding.push(hold.owner.clone());
                 }
             }
         });
         if !closes {
-            holding.iter().for_each(|owner| self.reach(owner, request, found));
+            holding.iter().for_each(|owner| self.reach(owner, request, trail));
         }
         closes
     }
 
-    /// An owner is waited for; so is what it waits for itself.
-    fn reach(&self, owner: &Owner, by: &Request, found: &mut Found) {
-        if !found.seen.insert(owner.clone()) {
+    /// An owner is waited for. The requests that it waits with are to be followed.
+    fn reach(&self, owner: &Owner, by: &Pending, trail: &mut Trail) {
+        if !trail.seen.insert(owner.clone()) {
             return;
         }
-        let node = found.nodes.len();
-        found.nodes.push(Node { owner: owner.clone(), key: by.key.clone(), by: by.of });
-        let theirs = self.waiters.requests_of(found.user, owner).take(self.requests_left);
-        found.requests.extend(theirs.map(|(key, ticket)| Request { key, ticket, of: Some(node) }));
+        let node = trail.nodes.len();
+        trail.nodes.push(Node { owner: owner.clone(), key: by.key.clone(), by: by.of });
+        let theirs = self.waits.clients().requests_of(trail.user, owner).take(self.requests_left);
+        trail.requests.extend(theirs.map(|(key, ticket)| Pending { key, ticket, of: Some(node) }));
     }
 }
 
-impl Found {
-    /// The way from the request in question to the last one, which waits for its owner.
-    fn links(&self, last: Request) -> Vec<Link> {
+impl Trail {
+    /// The links of the cycle, from the request in question to the last one, which waits for its owner.
+    fn links(&self, last: Pending) -> Vec<Link> {
         let mut links = Vec::new();
         let (mut holds, mut key, mut by) = (&*self.asker, &last.key, last.of);
         loop {
@@ -260,14 +193,14 @@ impl Found {
     }
 }
 
-/// Takes an edge if there is one left.
+/// Takes an edge. False if none is left.
 fn take_edge(edges_left: &mut usize) -> bool {
     let is_left = *edges_left > 0;
     *edges_left -= usize::from(is_left);
     is_left
 }
 
-/// Whether this hold is looked at.
+/// Whether the search looks at this hold.
 fn counts(hold: &Hold, user: User, now: Steady) -> bool {
-    hold.user == Some(user) && !hold.is_over(now)
+    hold.user == Some(user) && !hold.is_expired(now)
 }

@@ -1,32 +1,33 @@
-//! What events leave for the next turn.
+//! What events note for the next tick.
 //!
-//! Redis reports a vanished key, a lost client, a loaded value in the middle of something else: a command, a transaction,
-//! a script, a pause. Writing there replicates in the wrong order or aborts the server. So events only put a note here
-//! and ask for a turn of the timer, which is the sole writer outside commands.
+//! Redis reports a vanished key, a lost client or a loaded value in the middle of something else: a command, a transaction, a
+//! script, a pause. A write at that moment would be replicated in the wrong order, or abort the server. So events only put a
+//! note here and ask for a tick of the timer, which is the sole writer outside commands.
 
+use super::entries::EntryId;
 use super::names::KeyId;
-use super::slots::Slot;
 use crate::lock::{HoldId, Session, Ticket};
 
-/// Notes for the next turn.
+/// Notes for the next tick.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    /// Keys a lock's value was taken out of while somebody waited there, or while the engine was busy; with its deadline.
-    pub unlinked: Vec<(KeyId, Slot)>,
-    /// Keys to look at: something put a value there.
+    /// Keys that lost a lock's value while somebody waited there or the engine was busy, each with the lock's deadline.
+    pub unlinked: Vec<(KeyId, EntryId)>,
+    /// Keys that something put a value into. The next tick looks at them.
     pub changed: Vec<KeyId>,
-    /// The same where the server does not tell the database: all are looked at.
+    /// Names of keys that something put a value into, in a database that the server does not tell. The next tick looks at
+    /// these names in all databases.
     pub unplaced: Vec<Box<[u8]>>,
-    /// Grants one of whose answers found nobody.
+    /// Answers that could not be delivered: the key, the hold that they told of, and the ticket of the request.
     pub undelivered: Vec<(KeyId, HoldId, Ticket)>,
-    /// The sessions of connections that closed, whose holds are to end.
+    /// The sessions of connections that closed. Their holds are to end.
     pub closed: Vec<Session>,
-    /// Whether replicas and AOF should be told how far the fence clock has come.
+    /// Whether replicas and the AOF are to be told how far the fence clock has come.
     pub announce_fence: bool,
 }
 
 impl Inbox {
-    /// Empty.
+    /// An inbox without notes.
     pub const fn new() -> Inbox {
         Inbox {
             unlinked: Vec::new(),
@@ -38,7 +39,7 @@ impl Inbox {
         }
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there are no notes.
     pub fn is_empty(&self) -> bool {
         self.unlinked.is_empty()
             && self.changed.is_empty()
@@ -48,7 +49,14 @@ impl Inbox {
             && !self.announce_fence
     }
 
-    /// Takes the notes that came later in.
+    /// Every key that a note names.
+    #[cfg(any(test, fuzzing))]
+    pub fn keys(&self) -> impl Iterator<Item = &KeyId> {
+        let unlinked = self.unlinked.iter().map(|(key, _)| key);
+        unlinked.chain(&self.changed).chain(self.undelivered.iter().map(|(key, ..)| key))
+    }
+
+    /// Adds notes that came later.
     pub fn append(&mut self, mut later: Inbox) {
         self.unlinked.append(&mut later.unlinked);
         self.changed.append(&mut later.changed);

@@ -1,10 +1,10 @@
-//! Names of keys.
+//! Names of keys, and the databases that they are in.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// Names a key: its database, and its name.
+/// The identity of a key: its database and its name. It borrows the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyRef<'a> {
     /// The database's number.
@@ -14,7 +14,7 @@ pub struct KeyRef<'a> {
 }
 
 impl KeyRef<'_> {
-    /// To keep.
+    /// Copies the identity, so that it can be stored.
     pub fn to_id(self) -> KeyId {
         let KeyRef { db, name } = self;
         let mut bytes = [0; SHORT_MAX];
@@ -28,14 +28,15 @@ impl KeyRef<'_> {
     }
 }
 
-/// The same, to keep. There is one for each lock that is held, so its bytes count.
+/// The identity of a key: its database and its name. It owns the name. There is one for each lock that is held, so it is kept
+/// small.
 #[derive(Clone)]
 pub struct KeyId(Kept);
 
-/// Up to this many bytes a name needs no allocation of its own.
+/// A name of up to this many bytes needs no allocation of its own.
 const SHORT_MAX: usize = 16;
 
-/// The database stands in either, where it fits into what the alignment leaves empty.
+/// Each variant has the database in the bytes that the alignment would leave empty.
 #[derive(Clone)]
 enum Kept {
     Short { db: i32, len: u8, bytes: [u8; SHORT_MAX] },
@@ -43,7 +44,7 @@ enum Kept {
 }
 
 impl KeyId {
-    /// Not to keep.
+    /// The same identity with a borrowed name.
     pub fn borrow(&self) -> KeyRef<'_> {
         match &self.0 {
             Kept::Short { db, len, bytes } => {
@@ -63,12 +64,12 @@ impl KeyId {
         self.borrow().name
     }
 
-    /// Before every other.
+    /// An identity that sorts before every other.
     pub fn first() -> KeyId {
         KeyRef { db: i32::MIN, name: b"" }.to_id()
     }
 
-    /// Follows the data of two databases that changed places.
+    /// Two databases changed places: a key of the one is a key of the other now.
     pub fn swap(&mut self, one: i32, other: i32) {
         let (Kept::Short { db, .. } | Kept::Long { db, .. }) = &mut self.0;
         if *db == one {
@@ -80,7 +81,7 @@ impl KeyId {
 }
 
 impl Default for KeyId {
-    /// No key's: it allocates nothing.
+    /// A placeholder that names no key. It allocates nothing.
     fn default() -> KeyId {
         KeyId(Kept::Short { db: 0, len: 0, bytes: [0; SHORT_MAX] })
     }
@@ -118,17 +119,26 @@ impl fmt::Debug for KeyId {
     }
 }
 
+/// The databases that a server event such as FLUSHALL concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All databases.
+    All,
+    /// The database with this number.
+    Db(i32),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_name_takes_24_bytes() {
+    fn a_stored_identity_takes_24_bytes() {
         assert_eq!(size_of::<KeyId>(), 24);
     }
 
     #[test]
-    fn a_kept_name_is_the_one_that_was_given() {
+    fn a_stored_identity_is_the_one_that_was_given() {
         let names: Vec<Vec<u8>> = [0, 1, 15, 16, 17, 300].iter().map(|len| vec![b'k'; *len]).collect();
         let refs = names.iter().flat_map(|name| [-1, 0, 7].map(|db| KeyRef { db, name }));
         let mut refs: Vec<KeyRef> = refs.collect();

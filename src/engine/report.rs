@@ -1,67 +1,67 @@
-//! What LOCK.CHECK and LOCK.INFO tell of a lock.
+//! What LOCK.CHECK and LOCK.INFO report of a lock.
 
 use super::names::KeyRef;
 use super::server::Waiting;
-use super::Engine;
+use super::state::Engine;
 use crate::lock::{Hold, Holders, Mode, Now, OwnerRef, Steady};
 
-/// How many holders LOCK.INFO names.
+/// The number of holders that LOCK.INFO names.
 const HOLDERS_SHOWN: usize = 100;
-/// How many waiters LOCK.INFO names.
+/// The number of waiters that LOCK.INFO names.
 const QUEUE_SHOWN: usize = 10;
 
-/// A lock that is held.
+/// What LOCK.INFO reports of a lock that is held.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Report<'a> {
-    /// How it is held.
+    /// Exclusive or shared.
     pub mode: Mode,
-    /// How many hold it.
+    /// The number of holders whose lease has not ended.
     pub holders_count: usize,
-    /// The first of them, by fence.
+    /// The first holders, in the order of their fences.
     pub holders: Vec<HolderReport<'a>>,
-    /// How many wait.
+    /// The number of waiters.
     pub waiters: usize,
-    /// The first of them.
+    /// The first waiters of the queue.
     pub queue: Vec<WaiterReport>,
 }
 
-/// A holder. Lengths are in milliseconds.
+/// What LOCK.INFO reports of a holder. Lengths of time are in milliseconds.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HolderReport<'a> {
-    /// Who.
+    /// The owner of the hold.
     pub owner: &'a [u8],
-    /// Under which fence.
+    /// The fence of the hold.
     pub fence: u64,
-    /// How much is left of the lease.
+    /// What is left of the lease, or of the key's TTL if that ends first.
     pub ttl_ms: u64,
-    /// How long ago the grant was.
+    /// The time since the grant.
     pub held_ms: u64,
-    /// Its LIMIT, or 0.
+    /// The LIMIT of the hold, or 0.
     pub limit: u64,
-    /// The id of the client that it ends with, or 0.
+    /// The id of the client that the hold is bound to, or 0.
     pub session: u64,
 }
 
-/// A waiter.
+/// What LOCK.INFO reports of a waiter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct WaiterReport {
-    /// For whom it asks.
+    /// The owner that asks.
     pub owner: Vec<u8>,
-    /// How it wants to hold.
+    /// The mode that it asks for.
     pub mode: Mode,
-    /// For how many milliseconds it has waited.
+    /// The time since it joined the queue, in milliseconds.
     pub waited_ms: u64,
 }
 
-/// LOCK.CHECK: the fence and the milliseconds left, if the owner holds. `key_ttl_ms`: what is left of a TTL that somebody set by
-/// hand, and that ends the hold if it runs out first.
+/// LOCK.CHECK: the fence and the milliseconds that are left, if the owner holds the lock. `key_ttl_ms` is what is left of a TTL
+/// that somebody set by hand. It ends the hold if it runs out first.
 pub fn check(holders: &Holders, key_ttl_ms: Option<u64>, owner: OwnerRef, now: Now) -> Option<(u64, u64)> {
-    let (_, _, hold) = holders.of(owner).filter(|(.., hold)| !hold.is_over(now.steady))?;
+    let (_, _, hold) = holders.of(owner).filter(|(.., hold)| !hold.is_expired(now.steady))?;
     Some((hold.fence.get(), ttl_ms(hold, key_ttl_ms, now)))
 }
 
 impl<W: Waiting> Engine<W> {
-    /// LOCK.INFO, with `key_ttl_ms` as in [`check`]; `None` when nobody holds the lock, whatever the key still says.
+    /// LOCK.INFO, with `key_ttl_ms` as in [`check`]. `None` if every lease has ended, even if the key is still there.
     pub fn report<'a>(
         &self,
         at: KeyRef,
@@ -69,12 +69,13 @@ impl<W: Waiting> Engine<W> {
         key_ttl_ms: Option<u64>,
         now: Now,
     ) -> Option<Report<'a>> {
-        let running = || holders.iter().filter(|(_, hold)| !hold.is_over(now.steady));
+        let running = || holders.iter().filter(|(_, hold)| !hold.is_expired(now.steady));
         let (mode, _) = running().next()?;
-        let line = self.lines.get(at);
-        let queue = line.into_iter().flat_map(|line| line.iter()).take(QUEUE_SHOWN).map(|(_, waiter)| WaiterReport {
-            owner: waiter.owner.as_bytes().to_vec(),
-            mode: waiter.mode,
+        let queue = self.waits.queue(at);
+        let first = queue.into_iter().flat_map(|queue| queue.iter()).take(QUEUE_SHOWN);
+        let first = first.map(|(_, waiter)| WaiterReport {
+            owner: waiter.request.owner.as_bytes().to_vec(),
+            mode: waiter.request.mode,
             waited_ms: ms_between(waiter.since, now.steady),
         });
         Some(Report {
@@ -84,8 +85,8 @@ impl<W: Waiting> Engine<W> {
                 .take(HOLDERS_SHOWN)
                 .map(|(mode, hold)| self.report_holder(mode, hold, key_ttl_ms, now))
                 .collect(),
-            waiters: line.map_or(0, |line| line.len()),
-            queue: queue.collect(),
+            waiters: queue.map_or(0, |queue| queue.len()),
+            queue: first.collect(),
         })
     }
 
@@ -106,7 +107,7 @@ impl<W: Waiting> Engine<W> {
 
 /// Rounded up: a hold that runs has at least 1 ms left.
 fn ttl_ms(hold: &Hold, key_ttl_ms: Option<u64>, now: Now) -> u64 {
-    let lease_ms = us_between(now.steady, hold.end).div_ceil(1000);
+    let lease_ms = us_between(now.steady, hold.expires_at).div_ceil(1000);
     key_ttl_ms.map_or(lease_ms, |ttl_ms| ttl_ms.clamp(1, lease_ms))
 }
 

@@ -1,9 +1,9 @@
-//! The server as the engine sees it. The edge implements these traits with Redis; unit tests with a fake.
+//! The server as the engine sees it. `src/redis` implements these traits with Redis, and unit tests with a fake.
 
 use std::rc::Rc;
 
+use super::entries::EntryId;
 use super::names::KeyRef;
-use super::slots::Slot;
 use crate::lock::{Fence, HoldId, Holders, Now, Owner, Rights, Ticket};
 use crate::wire::OwnSlots;
 
@@ -12,8 +12,8 @@ use crate::wire::OwnSlots;
 pub struct Stored {
     /// What is saved.
     pub holders: Holders,
-    /// Where its next end stands among the engine's deadlines.
-    pub lease: Slot,
+    /// The entry of its next lease end among the engine's deadlines.
+    pub lease: EntryId,
 }
 
 /// What a key holds.
@@ -27,30 +27,34 @@ pub enum Found {
     Other,
 }
 
-/// An open key, for one turn.
+/// The key holds a value of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// An open key, for one step.
 pub trait Key {
-    /// What users may do with it.
+    /// The rights of users to this key.
     type Rights: Rights;
 
-    /// What it holds.
+    /// What the key holds.
     fn found(&self) -> Found;
-    /// The lock it holds, to be changed in place.
+    /// The lock that the key holds, to be changed in place.
     fn stored(&mut self) -> Option<&mut Stored>;
-    /// What users may do with it, to be asked while the lock is changed.
+    /// The rights of users to this key. They are asked while the lock is changed.
     fn rights(&self) -> Self::Rights;
-    /// Puts a lock where there was none.
+    /// Creates a lock. A value of another type gives way to it.
     fn create(&mut self, stored: Stored);
-    /// Removes what the key holds, here only.
+    /// Removes what the key holds, without telling replicas.
     fn remove(&mut self);
-    /// Takes off a TTL that somebody set by hand, so that it cannot end a later hold.
+    /// Clears a TTL that somebody set by hand, so that it cannot end a later hold.
     fn clear_ttl(&mut self);
-    /// Whether replicas or an AOF listen. If not, a change need only be [counted](Key::count_change).
+    /// Whether there are replicas or an AOF to tell. If not, a change need only be [counted](Key::count_change).
     fn is_heard(&self) -> bool;
-    /// Tells replicas and AOF how the lock changed.
+    /// Tells replicas and the AOF how the lock changed.
     fn replicate(&mut self, effect: &[u8]);
-    /// Counts a change that nobody listens to, for the save points.
+    /// Counts a change that is not replicated, for the save points.
     fn count_change(&mut self);
-    /// Tells WATCH and CLIENT TRACKING that the lock is no longer what it was.
+    /// Tells WATCH and CLIENT TRACKING that the lock has changed.
     fn signal_changed(&mut self);
 }
 
@@ -59,9 +63,9 @@ pub trait Key {
 pub enum KeyEvent {
     /// A hold began.
     Acquire,
-    /// A hold was released, or taken back because nobody could be told of it.
+    /// A hold was released, or revoked because no answer with it could be delivered.
     Release,
-    /// A hold's lease was set anew.
+    /// A hold was extended.
     Extend,
     /// A lease ran out.
     Expire,
@@ -71,81 +75,81 @@ pub enum KeyEvent {
     Downgrade,
 }
 
-/// The locks of the server, to look at.
+/// The locks of the server, for the search for deadlocks.
 pub trait Keyspace {
-    /// Looks at who holds the lock there, if there is one. Changes nothing.
+    /// Shows `look` the holders of the lock in this key, if there is one. Changes nothing.
     fn with_holders(&mut self, key: KeyRef, look: &mut dyn FnMut(&Holders));
 }
 
-/// What is said to a client that waited.
+/// The answer to a client that waited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Granted: the hold, the request that is answered with it, and the owner if the server made it.
+    /// The owner holds the lock: the hold, the ticket of the request, and the owner if the server made it.
     Granted(HoldId, Ticket, Option<Rc<Owner>>),
-    /// The wait ran out or was withdrawn.
+    /// The wait ran out, or LOCK.RELEASE withdrew it.
     Null,
-    /// Its owner holds the lock shared now, and this request asks to hold it alone.
+    /// The owner holds the lock shared now, and this request asks for the exclusive hold.
     MustRelease,
-    /// Its user may not ask for the lock any more.
+    /// The user may not acquire the lock any more.
     NoPermission,
     /// The key holds a value of another type now.
     WrongType,
-    /// The key is this server's no longer, or soon: its client asks again and is sent to the right one.
+    /// The key's slot is not here any more, or is leaving. A cluster client asks again and finds the right server.
     TryAgain,
     /// The cluster is down.
     ClusterDown,
 }
 
-/// A client that waits. Consumed by what ends the wait, so it is answered once.
+/// A client that waits. What ends the wait consumes it, so it is answered once.
 pub trait Waiting {
-    /// Tells clients apart while they wait.
+    /// Identifies a client while it waits.
     type Id: Copy + Ord;
-    /// Its id.
+    /// The id of this client.
     fn id(&self) -> Self::Id;
-    /// Answers it. The edge reports back whether the answer could be handed over.
+    /// Answers the client, which waited for this key. `src/redis` reports back whether the answer could be delivered.
     fn answer(self, key: (i32, Rc<[u8]>), reply: Reply);
-    /// Lets go of it without an answer: it is gone, or was told otherwise.
+    /// Frees the client without an answer: it is gone, or the server has answered it.
     fn abandon(self);
 }
 
-/// Whether the server would accept a client's write now.
+/// What the server may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It would.
+pub enum ServerState {
+    /// It accepts the writes of clients.
     Writable,
-    /// It is paused.
+    /// It is paused: nothing may be written.
     Halted,
-    /// It is loading its data set: even what a key holds may not be real yet.
+    /// It is loading its data set. What a key holds may not be final yet.
     Loading,
-    /// It is a replica: it applies and never decides.
+    /// It is a replica: it applies what its primary says, and never decides.
     Replica,
 }
 
 /// Whether the server would accept a client's write to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It would.
+pub enum WriteCheck {
+    /// It would accept the write.
     Accepts,
-    /// Not to this key: its slot is not here, or is leaving.
+    /// It would accept no write to this key: the slot is not here, or is leaving.
     Foreign,
-    /// Not to any key now: too few replicas, disk errors, the cluster is down.
+    /// It would accept no write to any key: too few replicas, disk errors, or the cluster is down.
     Halted,
 }
 
-/// Where a client of the cluster would be sent with a key.
+/// The owner of a key's slot, as far as this server knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
-    /// Nowhere: it is right here.
+pub enum SlotOwner {
+    /// This server.
     Here,
-    /// To another server: the key's slot is not here, or is leaving and the key with it.
+    /// Another server; or the slot is leaving, and the key has left.
     Elsewhere,
-    /// Away: the cluster is down.
+    /// No server: the cluster is down.
     Down,
 }
 
-/// The server, outside commands.
+/// The server, as the timer's tick uses it.
 pub trait Server {
-    /// An open key.
+    /// A key that is open for one step.
     type Key<'a>: Key
     where
         Self: 'a;
@@ -153,15 +157,15 @@ pub trait Server {
     /// Reads the clocks.
     fn now(&self) -> Now;
     /// What the server may do.
-    fn standing(&mut self) -> Standing;
+    fn state(&mut self) -> ServerState;
     /// Whether it would accept a client's write to this key.
-    fn verdict(&mut self, key: KeyRef) -> Verdict;
-    /// Where a client of the cluster would be sent with this key.
-    fn home(&mut self, key: KeyRef) -> Home;
-    /// Opens a key; `None` when its database does not exist.
+    fn write_check(&mut self, key: KeyRef) -> WriteCheck;
+    /// The owner of this key's slot.
+    fn slot_owner(&mut self, key: KeyRef) -> SlotOwner;
+    /// Opens a key. `None` if its database does not exist.
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<Self::Key<'a>>;
-    /// Which slots the cluster says are this server's; `None` if it does not say.
+    /// The slots that are this server's according to the cluster; `None` if the server does not tell.
     fn own_slots(&mut self) -> Option<OwnSlots>;
-    /// Tells replicas and AOF how far the fence clock has come.
+    /// Tells replicas and the AOF how far the fence clock has come.
     fn replicate_fence(&mut self, last: Fence);
 }

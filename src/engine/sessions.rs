@@ -1,47 +1,46 @@
-//! Which holds end with which connection.
+//! The holds that end with a connection.
 //!
-//! The hold itself says to which session it is bound; this is the way back, from a connection that closed to its holds. It
-//! is in memory only, and a change of role forgets all of it: the leases alone end what was taken over.
+//! A hold names the session that it is bound to. This is the way back, from a connection that closed to its holds. It is in
+//! memory only, and a change of role forgets all of it: from then on the leases alone end these holds.
 //!
-//! One connection may have a million holds, so they are in a tree: a table that doubles would stop the server.
+//! One connection may have a million holds, so they are in a tree: a hash table that doubles would stop the server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
-use super::names::{KeyId, KeyRef};
-use super::Scope;
+use super::names::{KeyId, KeyRef, Scope};
 use crate::lock::{Owner, Session};
 
-/// A hold, by the name of its lock and its owner.
+/// A hold, identified by the key of its lock and its owner.
 pub type HoldName = (KeyId, Owner);
 
-/// What a session is, seen from a hold that is bound to it.
+/// The state of a session that a hold is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Its connection is open.
+pub enum SessionState {
+    /// The connection is open.
     Open,
-    /// Its connection has closed.
+    /// The connection has closed.
     Closed,
-    /// A change of role took it from its holds.
+    /// A change of role has released the holds from the session.
     Forgotten,
 }
 
-/// All connections that asked for a hold that ends with them.
+/// All connections that asked for a hold with SESSION.
 #[derive(Debug)]
 pub struct Sessions {
     by_client: BTreeMap<u64, Session>,
-    /// The clients of the sessions whose connections are open.
+    /// The client ids of the sessions whose connections are open.
     open: BTreeMap<Session, u64>,
-    /// The holds of every session. Those of one that has closed are here until they are [taken](Sessions::take).
+    /// The holds of every session. Those of a closed session stay until they are [taken](Sessions::take).
     holds: BTreeSet<(Session, KeyId, Owner)>,
-    /// The next session; smaller ones have been given out.
+    /// The next session to be given out.
     next: NonZeroU64,
     /// Sessions below this one are forgotten.
     first: NonZeroU64,
 }
 
 impl Sessions {
-    /// None.
+    /// No connection has asked yet.
     pub fn new() -> Sessions {
         Sessions {
             by_client: BTreeMap::new(),
@@ -52,8 +51,8 @@ impl Sessions {
         }
     }
 
-    /// The session of this client, which is connected.
-    pub fn of(&mut self, client: u64) -> Session {
+    /// The session of this connected client. It is made if there is none.
+    pub fn of_client(&mut self, client: u64) -> Session {
         if let Some(session) = self.by_client.get(&client) {
             return *session;
         }
@@ -64,48 +63,48 @@ impl Sessions {
         session
     }
 
-    /// The client behind a session, while it is connected.
+    /// The id of a session's client, while it is connected.
     pub fn client(&self, session: Session) -> Option<u64> {
         self.open.get(&session).copied()
     }
 
-    /// Takes note of a hold. If its connection has closed meanwhile, somebody must see to the hold.
-    pub fn bind(&mut self, session: Session, key: KeyRef, owner: &Owner) -> Standing {
+    /// Binds a hold to a session, and tells the state of the session. If it is closed the caller must end the hold.
+    pub fn bind(&mut self, session: Session, key: KeyRef, owner: &Owner) -> SessionState {
         if session.0 < self.first {
-            return Standing::Forgotten;
+            return SessionState::Forgotten;
         }
         if !self.open.contains_key(&session) {
-            return Standing::Closed;
+            return SessionState::Closed;
         }
         self.holds.insert((session, key.to_id(), owner.clone()));
-        Standing::Open
+        SessionState::Open
     }
 
-    /// Forgets a hold that ended, or follows another connection.
+    /// Forgets a hold that ended, or is bound to another session.
     pub fn unbind(&mut self, session: Session, key: KeyRef, owner: &Owner) {
         self.holds.remove(&(session, key.to_id(), owner.clone()));
     }
 
-    /// The sessions of which something is held.
+    /// The open sessions that have holds.
     pub fn with_holds(&self) -> Vec<Session> {
         self.open.keys().copied().filter(|session| self.hold(*session).is_some()).collect()
     }
 
-    /// What ends with this session.
+    /// The holds that are bound to this session.
     pub fn holds(&self, session: Session) -> impl Iterator<Item = (&KeyId, &Owner)> {
         let from = (session, KeyId::first(), Owner::first());
         let theirs = self.holds.range(from..).take_while(move |(of, ..)| *of == session);
         theirs.map(|(_, key, owner)| (key, owner))
     }
 
-    /// The client's connection has closed: its session, if there are holds to [take](Sessions::take).
+    /// A client's connection has closed. Returns its session if there are holds to [take](Sessions::take).
     pub fn close(&mut self, client: u64) -> Option<Session> {
         let session = self.by_client.remove(&client)?;
         self.open.remove(&session);
         self.hold(session).is_some().then_some(session)
     }
 
-    /// Takes one of the holds of a session that has closed.
+    /// Takes one of the holds of a closed session.
     pub fn take(&mut self, session: Session) -> Option<HoldName> {
         let (_, key, owner) = self.holds.take(&self.hold(session)?.clone())?;
         Some((key, owner))
@@ -117,18 +116,30 @@ impl Sessions {
         self.holds.range(from..).next().filter(|(of, ..)| *of == session)
     }
 
+    /// All holds, with their sessions.
+    #[cfg(any(test, fuzzing))]
+    pub fn all(&self) -> impl Iterator<Item = &(Session, KeyId, Owner)> {
+        self.holds.iter()
+    }
+
+    /// Whether a change of role has released the holds from this session.
+    #[cfg(any(test, fuzzing))]
+    pub fn is_forgotten(&self, session: Session) -> bool {
+        session.0 < self.first
+    }
+
     /// All holds of a session.
     #[cfg(any(test, fuzzing))]
     pub fn holds_of(&self, session: Session) -> impl Iterator<Item = HoldName> + '_ {
         self.holds.iter().filter(move |(of, ..)| *of == session).map(|(_, key, owner)| (key.clone(), owner.clone()))
     }
 
-    /// A change of role: no hold is bound to a connection any more.
+    /// A change of role: no hold is bound to a session any more.
     pub fn forget(&mut self) {
         *self = Sessions { next: self.next, first: self.next, ..Sessions::new() };
     }
 
-    /// All holds there are gone.
+    /// All holds in these databases are gone.
     pub fn flushed(&mut self, scope: Scope) {
         match scope {
             Scope::All => self.holds = BTreeSet::new(),
@@ -136,7 +147,7 @@ impl Sessions {
         }
     }
 
-    /// The data of two databases changed places.
+    /// Two databases changed places, and the holds with them.
     pub fn swapped(&mut self, one: i32, other: i32) {
         let swap = |(session, mut key, owner): (Session, KeyId, Owner)| {
             key.swap(one, other);

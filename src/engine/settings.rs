@@ -1,14 +1,14 @@
-//! What an operator may set.
+//! The settings of the module.
 
 use crate::lock::Millis;
 use crate::wire::{Leases, LEASE_MAX_MS};
 
-/// A setting: its name behind `redislock.`, and the values it may have.
+/// A setting: its name after `redislock.`, its default, and its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// The name.
+    /// The name after `redislock.`.
     pub name: &'static str,
-    /// What it is unless it is set.
+    /// The value unless it is set.
     pub default: i64,
     /// The smallest value.
     pub min: i64,
@@ -20,15 +20,15 @@ const LEASE_MAX: i64 = LEASE_MAX_MS as i64;
 
 /// The lease of a request that names none, in milliseconds.
 pub const DEFAULT_LEASE: Setting = Setting { name: "default-lease", default: 30_000, min: 1, max: LEASE_MAX };
-/// The longest lease that may be asked for, in milliseconds.
+/// The longest lease that a request may ask for, in milliseconds.
 pub const MAX_LEASE: Setting = Setting { name: "max-lease", default: LEASE_MAX, min: 1, max: LEASE_MAX };
-/// The most owners that hold one lock together.
+/// The largest number of owners that hold one lock together.
 pub const MAX_HOLDERS: Setting = Setting { name: "max-holders", default: 10_000, min: 1, max: 1_000_000 };
-/// The most clients that wait for one lock.
+/// The largest number of clients that wait for one lock.
 pub const MAX_WAITERS: Setting = Setting { name: "max-waiters", default: 10_000, min: 1, max: 1_000_000 };
-/// The most clients that wait for all locks together.
+/// The largest number of clients that wait for all locks together.
 pub const MAX_WAITERS_TOTAL: Setting = Setting { name: "max-waiters-total", default: 100_000, min: 1, max: 10_000_000 };
-/// How many edges the search for a deadlock follows before it gives up and lets the client wait; 0: none.
+/// The number of edges that the search for a deadlock follows before it gives up and the client waits; 0 means no search.
 pub const DEADLOCK_SEARCH_MAX: Setting = Setting { name: "deadlock-search-max", default: 1000, min: 0, max: 1_000_000 };
 
 /// All settings, in the order of [`Settings`].
@@ -40,7 +40,7 @@ pub const SETTINGS: [Setting; 6] =
 pub struct Settings([i64; SETTINGS.len()]);
 
 impl Settings {
-    /// The defaults.
+    /// All settings at their defaults.
     pub const fn new() -> Settings {
         Settings([
             DEFAULT_LEASE.default,
@@ -52,44 +52,44 @@ impl Settings {
         ])
     }
 
-    /// The value of the setting at this place in [`SETTINGS`].
+    /// The value of the setting at this place in [`SETTINGS`]; `None` beyond the last.
     pub fn value(&self, place: usize) -> Option<i64> {
         self.0.get(place).copied()
     }
 
-    /// Sets it; the value is within its range.
+    /// Sets the setting at this place in [`SETTINGS`]. The caller has checked the range.
     pub fn set(&mut self, place: usize, value: i64) {
         if let Some(slot) = self.0.get_mut(place) {
             *slot = value;
         }
     }
 
-    /// Which leases may be asked for.
+    /// The default and the longest lease that a request may ask for.
     pub fn leases(&self) -> Leases {
         let [default, max, ..] = self.0;
         let max = Millis(max.unsigned_abs());
         Leases { default: Millis(default.unsigned_abs()).min(max), max }
     }
 
-    /// See [`MAX_HOLDERS`].
+    /// The value of [`MAX_HOLDERS`].
     pub fn holders_max(&self) -> usize {
         let [_, _, max, ..] = self.0;
         count(max)
     }
 
-    /// See [`MAX_WAITERS`].
+    /// The value of [`MAX_WAITERS`].
     pub fn waiters_max(&self) -> usize {
         let [_, _, _, max, ..] = self.0;
         count(max)
     }
 
-    /// See [`MAX_WAITERS_TOTAL`].
+    /// The value of [`MAX_WAITERS_TOTAL`].
     pub fn waiters_total_max(&self) -> usize {
         let [_, _, _, _, max, _] = self.0;
         count(max)
     }
 
-    /// See [`DEADLOCK_SEARCH_MAX`].
+    /// The value of [`DEADLOCK_SEARCH_MAX`].
     pub fn deadlock_search_max(&self) -> usize {
         let [_, _, _, _, _, max] = self.0;
         count(max)

@@ -1,29 +1,29 @@
-//! SettledSlots that move from server to server in a cluster, and what that means for fences.
+//! What slots that move from server to server in a cluster mean for fences.
 //!
-//! The server that had a slot before may have given numbers above this one's clock: it started, or was promoted, within the
-//! last minute and had leapt, or its wall clock is ahead. Nothing tells this server of that for a lock that is free, because
-//! nothing of it moves. So a server leaps when a slot comes, as at a start (see [`crate::lock::FenceClock`]).
+//! The server that had a slot before may have given fences above this server's fence clock: it started or was promoted within
+//! the last minute and had leapt, or its wall clock is ahead. A free lock has no key that could bring its last fence along. So
+//! the fence clock leaps when a slot comes, as it does at a start (see [`crate::lock::FenceClock`]).
 //!
-//! Most servers have no event for a slot that comes. A slot is *settled* if the clock has leapt since it came:
+//! Most servers have no event for a slot that comes. A slot is *settled* if the fence clock has leapt since it came:
 //!
 //! * The first step on a free lock in a slot that is not settled makes the clock leap, and settles the slot.
-//! * At its start, once a second, and at once when its configuration has changed, the server is asked which slots are its
-//!   own. The others are settled no more, nor are those on their way in or out, in which two servers grant; its own are
-//!   settled at once, so that single grants need not do it. An old primary that is cut off may have been replaced, and its
-//!   replica has leapt by then: a leap of its own at its next grant would put it above its successor.
-//! * If the server's epoch has risen since, it may have lost a slot and taken it back meanwhile: no slot counts as settled.
+//! * The server is asked which slots are its own: at its start, once a second, and at once when its configuration has changed.
+//!   Its own slots are settled at once, so that single grants need not do it. All other slots are no longer settled, nor are
+//!   slots that are being moved in or out, in which two servers grant. Settling at once matters for an old primary that is cut
+//!   off: its replica may have been promoted and have leapt, and a later leap of the old primary would put its fences above
+//!   those of its successor.
+//! * If the server's epoch has risen since it was asked last, it may have lost a slot and taken it back: no slot counts as
+//!   settled.
 //!
-//! A lock that is held needs none of this: its value brings its fence along.
+//! A lock that is held needs none of this, because its value brings its fence along.
 
-use super::server::{Server, Standing, Waiting};
-use super::Engine;
 use crate::lock::{FenceClock, Millis, Now, Steady};
 use crate::wire::{key_slot, OwnSlots, SlotSet};
 
 /// How often the server is asked which slots are its own, in milliseconds.
 const EVERY: Millis = Millis(1000);
 
-/// What a node of a cluster knows of slots.
+/// The settled slots of a node of a cluster.
 #[derive(Debug)]
 pub struct SettledSlots {
     settled: SlotSet,
@@ -34,12 +34,28 @@ pub struct SettledSlots {
 }
 
 impl SettledSlots {
-    /// None is settled, and the server is asked at once.
+    /// No slot is settled, and the server is asked at once.
     pub fn new() -> SettledSlots {
         SettledSlots { settled: SlotSet::new(), due: Steady(i64::MIN), epoch: 0 }
     }
 
-    /// A free lock of this name may be granted now: the clock is brought above whatever was granted elsewhere before.
+    /// When the server is to be asked next which slots are its own.
+    pub fn due(&self) -> Steady {
+        self.due
+    }
+
+    /// The server is to be asked at this moment.
+    pub fn ask_at(&mut self, due: Steady) {
+        self.due = due;
+    }
+
+    /// The server is being asked.
+    pub fn asked(&mut self, now: Steady) {
+        self.due = now + EVERY;
+    }
+
+    /// A free lock of this name may be granted now. If its slot is not settled, the clock leaps above every fence that another
+    /// server may have given there.
     pub fn enter(&mut self, name: &[u8], fences: &mut FenceClock, now: Now) {
         let slot = key_slot(name);
         if !self.settled.contains(slot) {
@@ -50,53 +66,12 @@ impl SettledSlots {
         }
     }
 
-    /// The server says that these are its own slots, and no others.
-    fn learn(&mut self, own: OwnSlots, fences: &mut FenceClock, now: Now) {
+    /// The server says that exactly these slots are its own.
+    pub fn learn(&mut self, own: OwnSlots, fences: &mut FenceClock, now: Now) {
         let OwnSlots { slots, epoch } = own;
         if epoch > self.epoch || !slots.is_subset(&self.settled) {
             fences.leap_for_slots(now.unix);
         }
         (self.settled, self.epoch) = (slots, epoch);
-    }
-}
-
-impl<W: Waiting> Engine<W> {
-    /// This server starts to decide, at its start or promoted: it leaps above every fence that it may not know of.
-    pub fn begin_term(&mut self, now: Now) {
-        self.fences.leap(now.unix);
-        if let Some(slots) = &mut self.settled_slots {
-            **slots = SettledSlots::new();
-        }
-    }
-
-    /// The server's configuration has changed: it is asked at once which slots are its own.
-    pub fn recheck_slots<S: Server>(&mut self, server: &mut S) {
-        if let Some(slots) = &mut self.settled_slots {
-            slots.due = server.now().steady;
-        }
-        let standing = server.standing();
-        self.check_slots(server, standing);
-    }
-
-    /// When the server is to be asked next which slots are its own.
-    pub(super) fn next_slot_check(&self) -> Option<Steady> {
-        self.settled_slots.as_ref().map(|slots| slots.due)
-    }
-
-    /// Asks the server, if that is due and it may grant, which slots are its own.
-    pub(super) fn check_slots<S: Server>(&mut self, server: &mut S, standing: Standing) {
-        let Some(slots) = &mut self.settled_slots else { return };
-        let now = server.now();
-        if slots.due > now.steady {
-            return;
-        }
-        slots.due = now.steady + EVERY;
-        let own = match standing {
-            Standing::Writable | Standing::Halted => server.own_slots(),
-            Standing::Replica | Standing::Loading => None,
-        };
-        if let Some(own) = own {
-            slots.learn(own, &mut self.fences, now);
-        }
     }
 }

@@ -1,15 +1,15 @@
-//! What INFO tells: how often what happened since the start, and how long waits and holds took.
+//! The counters of INFO since the start of the server, and how long waits and holds took.
 
-use crate::lock::{Change, Effect, End, Now, Steady};
+use crate::lock::{Effect, End, HoldChange, Now, Steady};
 
-/// How often what happened on this server since it started.
+/// The counters of this server since it started.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Grants to requests that found the lock free for them.
     pub grants_at_once: u64,
     /// Grants to requests that waited.
     pub grants_after_waiting: u64,
-    /// Requests that were answered null at once.
+    /// Requests that were answered null at once because the lock was taken.
     pub refusals: u64,
     /// Waits that ran out.
     pub wait_timeouts: u64,
@@ -17,34 +17,34 @@ pub struct Stats {
     pub waits_withdrawn: u64,
     /// Waits whose connection closed, or that CLIENT UNBLOCK ended.
     pub waits_abandoned: u64,
-    /// Waits whose user might not ask for the lock any more when it was their turn.
+    /// Waits whose user might not acquire the lock any more when they came first.
     pub waits_denied: u64,
-    /// Waits in a cluster that were sent away: the key left this server, or the cluster was down.
+    /// Waits in a cluster that were redirected: the key left this server, or the cluster was down.
     pub waits_redirected: u64,
     /// Holds that their owners released.
     pub releases: u64,
     /// Exclusive holds that became shared ones.
     pub downgrades: u64,
-    /// Extensions.
+    /// Holds that were extended, counted at each extension.
     pub extensions: u64,
     /// Holds whose lease ran out.
     pub lease_ends: u64,
     /// Holds that ended with their connection.
     pub session_ends: u64,
-    /// Holds that ended because nobody could be told of them.
+    /// Holds that were revoked because no answer with them could be delivered.
     pub undelivered_grants: u64,
     /// Locks that left this server of a cluster with their slot.
     pub moved_away: u64,
     /// Requests that were refused because waiting would have closed a cycle.
     pub deadlocks_refused: u64,
-    /// How long granted requests had waited.
+    /// How long requests waited that were granted after waiting.
     pub wait: Durations,
-    /// How long holds that ended had been held.
+    /// How long holds lasted that have ended.
     pub hold: Durations,
 }
 
 impl Stats {
-    /// Counts what a step did.
+    /// Counts one effect of a step.
     pub fn count(&mut self, effect: &Effect, now: Now) {
         match effect {
             Effect::Granted(_, None) => self.grants_at_once += 1,
@@ -52,14 +52,17 @@ impl Stats {
                 self.grants_after_waiting += 1;
                 self.wait.record(*since, now.steady);
             }
-            Effect::Changed(_, Change::AskedAgain) | Effect::Rebound(..) | Effect::Lapsed(_) | Effect::Answer(..) => {}
-            Effect::Changed(_, Change::Extended) => self.extensions += 1,
-            Effect::Changed(_, Change::Downgraded) => self.downgrades += 1,
+            Effect::Changed(_, HoldChange::Reacquired)
+            | Effect::Rebound(..)
+            | Effect::Expired(_)
+            | Effect::Answer(..) => {}
+            Effect::Changed(_, HoldChange::Extended) => self.extensions += 1,
+            Effect::Changed(_, HoldChange::Downgraded) => self.downgrades += 1,
             Effect::Ended(hold, why) => {
                 self.hold.record(hold.since, now.steady);
                 match why {
                     End::Released => self.releases += 1,
-                    End::Lapsed => self.lease_ends += 1,
+                    End::Expired => self.lease_ends += 1,
                     End::Closed => self.session_ends += 1,
                     End::Undelivered => self.undelivered_grants += 1,
                 }
@@ -68,10 +71,10 @@ impl Stats {
     }
 }
 
-/// How many of the most significant bits of a length tell its bucket: lengths in one bucket differ by at most 1/8.
+/// The number of bits after the highest one that select the bucket of a length. Lengths in one bucket differ by at most 1/8.
 const PRECISION_BITS: u32 = 3;
 const BUCKETS_PER_OCTAVE: usize = 1 << PRECISION_BITS;
-/// Up to 2^46 us, more than two years; what is longer counts as that.
+/// The histogram goes up to 2^46 us, more than two years. Longer times count as that.
 const OCTAVES: usize = 46;
 
 /// Lengths of time, as a histogram of fixed size whose buckets grow with the lengths in them.
@@ -100,13 +103,13 @@ impl Durations {
         }
     }
 
-    /// The longest, in microseconds; 0 if there were none.
+    /// The longest time, in microseconds; 0 if none was counted.
     pub fn max_us(&self) -> u64 {
         self.max_us
     }
 
-    /// The length, in microseconds, that so many percent were not longer than, as far as the buckets tell: at most an eighth
-    /// too long. 0 if there were none.
+    /// The time in microseconds that this many percent of all did not exceed; 0 if none was counted. Because of the buckets it
+    /// is up to an eighth too long.
     pub fn percentile_us(&self, percent: u64) -> u64 {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut seen = 0;
@@ -120,7 +123,7 @@ impl Durations {
     }
 }
 
-/// The bucket of a length: its highest bit, and the [`PRECISION_BITS`] behind it. Short lengths have a bucket each.
+/// The bucket of a length: its highest bit, and the [`PRECISION_BITS`] after it. Short lengths have a bucket each.
 fn bucket(us: u64) -> usize {
     let octave = us.checked_ilog2().unwrap_or(0).saturating_sub(PRECISION_BITS);
     octave as usize * BUCKETS_PER_OCTAVE + (us >> octave) as usize

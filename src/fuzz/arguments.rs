@@ -1,18 +1,24 @@
-//! Arguments of commands, one a line, behind the command's name: what any client may send.
+//! The target `arguments`: a command and its arguments, as any client may send them.
+//!
+//! The bytes are lines, and every line but the first is an argument. The first letter of the first line chooses the
+//! command. A stands for LOCK.ACQUIRE, R for LOCK.RELEASE, E for LOCK.EXTEND, and any other byte for LOCK.CHECK.
 
 use super::NOW;
 use crate::lock::{Fence, FenceClock, Millis, Mode, OwnerRef};
+use crate::wire::errors::BadRequest;
 use crate::wire::{
-    AcquireRequest, BadRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX, LEASE_MAX_MS,
+    AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX, LEASE_MAX_MS,
 };
 
-/// The settings as they are delivered, and the narrowest there can be.
+/// The default settings, and the strictest that are possible.
 const LEASES: [Leases; 2] =
     [Leases { default: Millis(30_000), max: Millis(LEASE_MAX_MS) }, Leases { default: Millis(1), max: Millis(1) }];
 
-/// No error text is longer: it names the argument and the range, and quotes little of what the client wrote.
+/// The longest that an error text may be, in bytes. It names the argument and its range, and quotes only the beginning
+/// of what the client sent.
 const ERROR_LEN_MAX: usize = 300;
 
+/// A request of any of the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request<'a> {
     Acquire(AcquireRequest<'a>),
@@ -21,38 +27,45 @@ enum Request<'a> {
     Check(CheckRequest<'a>),
 }
 
+/// The arguments of a command.
 type Args<'a> = Vec<&'a [u8]>;
 
-/// Reads the bytes as a request, and looks at what came of it.
+/// Parses the bytes as a request. Panics if a request was accepted that should not be, or if an error text is
+/// unsuitable.
 pub fn parse(bytes: &[u8]) {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let command = lines.next().and_then(|name| name.first()).copied().unwrap_or_default();
     let args: Args = lines.collect();
     for leases in LEASES {
         let read = |args: &[&[u8]]| read(command, args, leases).map(|request| spell(&request, leases));
-        let told = read(&args);
-        match &told {
-            Ok(again) => {
-                // The same request said in another way is the same request.
-                let again: Args = again.iter().map(Vec::as_slice).collect();
-                assert_eq!(read(&again), told, "said in the shortest way");
-                let shouted: Vec<Vec<u8>> = args.iter().skip(1).map(|arg| arg.to_ascii_uppercase()).collect();
-                let shouted: Args = args.iter().take(1).copied().chain(shouted.iter().map(Vec::as_slice)).collect();
-                assert_eq!(read(&shouted), told, "in capital letters");
-                assert!(args.len() <= ARGS_MAX, "more arguments than are kept of a request");
+        let parsed = read(&args);
+        match &parsed {
+            Ok(shortest) => {
+                // Another way to write the same request must lead to the same request.
+                let shortest: Args = shortest.iter().map(Vec::as_slice).collect();
+                assert_eq!(read(&shortest), parsed, "the shortest way to write it means something else");
+                let capitals: Vec<Vec<u8>> = args.iter().skip(1).map(|arg| arg.to_ascii_uppercase()).collect();
+                let capitals: Args = args.iter().take(1).copied().chain(capitals.iter().map(Vec::as_slice)).collect();
+                assert_eq!(read(&capitals), parsed, "it means something else in capital letters");
+                assert!(args.len() <= ARGS_MAX, "a request has more than {ARGS_MAX} arguments");
             }
             Err(bad) => {
                 let text = bad.to_string();
                 assert!(text.starts_with("ERR ") && text.len() <= ERROR_LEN_MAX, "{text}");
-                assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?} could end the line");
-                // Arguments that no request can have are not kept, and the error is the same without them.
+                assert!(
+                    text.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+                    "{text:?} has a character that an error reply must not have"
+                );
+                // A command keeps only as many arguments as a request can have. The error must be the same without the
+                // others.
                 let kept = args.get(..ARGS_MAX).unwrap_or(&args);
-                assert_eq!(read(kept), told, "only {ARGS_MAX} arguments are kept");
+                assert_eq!(read(kept), parsed, "the error is another one with the first {ARGS_MAX} arguments only");
             }
         }
     }
 }
 
+/// Parses a request of the command that this letter stands for.
 fn read<'a>(command: u8, args: &[&'a [u8]], leases: Leases) -> Result<Request<'a>, BadRequest> {
     match command {
         b'A' => AcquireRequest::parse(args, leases).map(Request::Acquire),
@@ -62,7 +75,7 @@ fn read<'a>(command: u8, args: &[&'a [u8]], leases: Leases) -> Result<Request<'a
     }
 }
 
-/// The request in few words. Panics if it should not have been let in.
+/// The arguments of a request in their shortest form. Panics if a value is out of its range.
 fn spell(request: &Request, leases: Leases) -> Vec<Vec<u8>> {
     let mut args = Vec::new();
     match request {
@@ -103,22 +116,26 @@ fn spell(request: &Request, leases: Leases) -> Vec<Vec<u8>> {
     args
 }
 
+/// The lease in milliseconds. Panics if it is out of range.
 fn lease(asked: Millis, leases: Leases) -> u64 {
     assert!((1..=leases.max.0).contains(&asked.0), "{asked:?}");
     asked.0
 }
 
+/// The owner's name. Panics if it is not a valid one.
 fn named(owner: OwnerRef) -> Vec<u8> {
     assert!(owner.as_bytes() != b"*" && (1..=1024).contains(&owner.as_bytes().len()));
     owner.as_bytes().to_vec()
 }
 
+/// Appends an option with its value, if it has one.
 fn put(args: &mut Vec<Vec<u8>>, name: &str, value: Option<u64>) {
     if let Some(value) = value {
         args.extend([name.into(), value.to_string().into()]);
     }
 }
 
+/// Appends an option without a value, if it is set.
 fn put_flag(args: &mut Vec<Vec<u8>>, name: &str, is_set: bool) {
     if is_set {
         args.push(name.into());

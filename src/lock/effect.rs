@@ -1,9 +1,9 @@
-//! What a step of the rules wants done.
+//! What a step of the rules wants done, in the order in which it is to be done.
 
-use super::crowd::Crowd;
 use super::hold::{Hold, HoldId, Session};
-use super::line::Ticket;
 use super::owner::Owner;
+use super::queue::Ticket;
+use super::shared::SharedHolders;
 use super::time::Steady;
 
 /// Why a hold ended.
@@ -11,54 +11,55 @@ use super::time::Steady;
 pub enum End {
     /// Its owner released it.
     Released,
-    /// Its lease ran out.
-    Lapsed,
+    /// Its lease expired.
+    Expired,
     /// Its connection closed.
     Closed,
-    /// Nobody could be told of the grant.
+    /// The answer with the grant did not reach its client.
     Undelivered,
 }
 
 /// What changed of a hold that goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Its owner asked again: a later end, or another fence.
-    AskedAgain,
-    /// Its owner extended it: another end or fence.
+pub enum HoldChange {
+    /// Its owner reacquired the lock: the lease ends later, or the fence is another one.
+    Reacquired,
+    /// Its owner extended it: the lease ends at another time, or the fence was raised.
     Extended,
-    /// It is a shared one now.
+    /// It was exclusive, and is shared now.
     Downgraded,
 }
 
-/// What is said to a waiter.
+/// The answer to a request that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Its owner holds the lock now, under this fence.
+    /// Its owner holds the lock now; the fence is part of the id.
     Granted(HoldId),
-    /// Its wait ran out.
+    /// Its wait timed out.
     TimedOut,
-    /// Its owner withdrew it.
+    /// Its owner withdrew it with LOCK.RELEASE.
     Withdrawn,
-    /// Its owner holds the lock shared now, and this request asks to hold it alone.
+    /// Its owner holds the lock shared meanwhile, and this request asks for an exclusive hold.
     MustRelease,
-    /// Its user may not ask for the lock any more.
+    /// Its user may not acquire the lock any more.
     NoPermission,
 }
 
-/// What a step wants done, in this order.
+/// One thing that a step wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A hold began. Record it. It was waited for since the moment given.
+    /// A hold began: record it. The moment is the one since which it was waited for; `None` if it was granted at once.
     Granted(HoldId, Option<Steady>),
-    /// A hold went on. Record it; nobody gained or lost the lock.
-    Changed(HoldId, Change),
-    /// This owner's hold follows another connection than the one given here. Not saved. (By the end of the step the hold may be
-    /// over, or have another name.)
+    /// A hold changed: record it. No owner gained or lost the lock.
+    Changed(HoldId, HoldChange),
+    /// This owner's hold is no longer bound to the connection given here, but to another one or to none. That is not saved.
+    /// (By the end of the step the hold may have ended, or may have another id.)
     Rebound(HoldId, Owner, Option<Session>),
-    /// A hold ended. Record it.
+    /// A hold ended: record it.
     Ended(Hold, End),
-    /// These holds, whose leases had run out, made room for an exclusive one. They are told of one by one, when there is time.
-    Lapsed(Crowd),
-    /// Answer this waiter, which has left the line, once what came before is recorded.
+    /// These holds had expired and made room for an exclusive one. They are counted and reported one by one, when there is
+    /// time.
+    Expired(SharedHolders),
+    /// Answer this waiter, which has left the queue, once all effects before this one are recorded.
     Answer(Ticket, Answer),
 }

@@ -6,17 +6,17 @@ use super::fence::Fence;
 use super::owner::Owner;
 use super::time::{Millis, Steady};
 
-/// How a lock is asked for and held.
+/// How a lock is requested and held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Held by one owner alone.
+    /// One owner holds it alone.
     Exclusive,
-    /// Held together with other shared holders, as long as they are fewer than the limit.
+    /// Several owners hold it together. With a limit, the owner is let in only while fewer than that many hold the lock.
     Shared(Option<Limit>),
 }
 
 impl Mode {
-    /// Whether an owner that holds in this mode has what it asks for.
+    /// Whether an owner that holds a lock in this mode already has what it asks for.
     pub fn satisfies(self, asked: Mode) -> bool {
         match (self, asked) {
             (Mode::Exclusive, _) | (Mode::Shared(_), Mode::Shared(_)) => true,
@@ -25,12 +25,12 @@ impl Mode {
     }
 }
 
-/// How many shared holders may be in with one that asked for this: 1 to [`Limit::MAX`].
+/// The largest number of holders, 1 to [`Limit::MAX`], beside which an owner is willing to hold a lock (LIMIT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Limit(NonZeroU32);
 
 impl Limit {
-    /// The largest LIMIT.
+    /// The largest limit that can be asked for.
     pub const MAX: u32 = 1_000_000;
 
     /// `None` outside 1 to [`Limit::MAX`].
@@ -45,53 +45,54 @@ impl Limit {
     }
 }
 
-/// Where this process knows a hold from.
+/// How this process came to know a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Granted by this process.
+    /// This process granted it.
     Granted,
-    /// Read from RDB or AOF, restored, or replicated. Numbers above its fence may have been lost with the last writes
-    /// before a crash, so its owner draws a new one when it asks again.
+    /// It was read from an RDB file or an AOF, restored, or replicated. Larger fences may have been lost with the last writes
+    /// before a crash, so its owner gets a new fence when it reacquires the lock.
     Inherited,
 }
 
-/// A connection that takes its holds with it when it closes. Given out by the server, and never twice in a process.
+/// A connection whose holds end when it closes. The engine numbers connections, and never reuses a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Session(pub NonZeroU64);
 
-/// An ACL user of the server, as this process numbers them.
+/// An ACL user of the server, by the number that this process gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct User(pub NonZeroU32);
 
-/// One owner's running hold.
+/// One owner's hold on a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// Who holds.
+    /// The owner that holds the lock.
     pub owner: Owner,
-    /// The number given with the grant.
+    /// The fencing token that was given with the grant.
     pub fence: Fence,
-    /// When the lease ends unless it is extended; over as soon as the clock reads this.
-    pub end: Steady,
-    /// The length the lease was last given. At no time is more than this left of it.
+    /// When the lease expires unless it is extended. It is expired as soon as the clock shows this moment.
+    pub expires_at: Steady,
+    /// The length that was last given to the lease. The time that is left is never longer than this.
     pub lease: Millis,
     /// The moment of the grant.
     pub since: Steady,
-    /// Granted here, or taken over.
+    /// Whether this process granted the hold or took it over.
     pub origin: Origin,
-    /// The connection whose close ends the hold too. Never saved: the lease alone ends a hold that was taken over.
+    /// The connection whose close ends the hold as well. It is never saved: a hold that was taken over ends with its lease.
     pub session: Option<Session>,
-    /// Who asked for it, as far as this process knows. Never saved.
+    /// The ACL user that asked for it, if this process knows. It is never saved.
     pub user: Option<User>,
 }
 
 impl Hold {
-    /// Whether the lease has run out.
-    pub fn is_over(&self, now: Steady) -> bool {
-        self.end <= now
+    /// Whether the lease has expired.
+    pub fn is_expired(&self, now: Steady) -> bool {
+        self.expires_at <= now
     }
 }
 
-/// Names one of the holds on a lock: its fence, and a number that tells it from others that were raised to the same one.
+/// Identifies one of the holds on a lock: by its fence, and by a number that tells it from others whose fence was raised to the
+/// same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HoldId {
     /// The hold's fence.

@@ -1,214 +1,218 @@
-//! All holds on one lock: what is saved of it. Waiters are in [`super::line`], and never saved.
+//! All holds on one lock: the part of its state that is saved. Waiters are in [`super::queue`], and are never saved.
 
-use super::crowd::Crowd;
 use super::hold::{Hold, HoldId, Limit, Mode};
 use super::owner::OwnerRef;
+use super::shared::SharedHolders;
 use super::time::Steady;
-use crate::planted::{self, Fault};
+use crate::failpoints::{self, Failpoint};
 
 /// All holds on one lock: the part of its state that is saved and replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holders {
-    /// Nobody holds it. Never stored: a free lock is no key.
+    /// Nobody holds the lock. This is never stored: a free lock has no key.
     Free,
-    /// One owner alone.
+    /// One owner holds the lock alone.
     Exclusive(Hold),
-    /// Owners that hold it together; never none, though the leases of all may have run out.
-    Shared(Crowd),
+    /// Owners hold the lock together. There is at least one, though the leases of all of them may have expired.
+    Shared(SharedHolders),
 }
 
 impl Holders {
-    /// How many.
+    /// The number of holders, expired or not.
     pub fn len(&self) -> usize {
         match self {
             Holders::Free => 0,
             Holders::Exclusive(_) => 1,
-            Holders::Shared(crowd) => crowd.len(),
+            Holders::Shared(shared) => shared.len(),
         }
     }
 
-    /// The hold of `owner`, its lease run out or not, and how it is held.
+    /// The hold of this owner, expired or not, with its id and its mode.
     pub fn of(&self, owner: OwnerRef) -> Option<(HoldId, Mode, &Hold)> {
         match self {
             Holders::Free => None,
-            Holders::Exclusive(hold) => (hold.owner.borrow() == owner).then(|| (alone(hold), Mode::Exclusive, hold)),
-            Holders::Shared(crowd) => {
-                crowd.of(owner).map(|shared| (shared.id(), Mode::Shared(shared.limit), &shared.hold))
+            Holders::Exclusive(hold) => {
+                (hold.owner.borrow() == owner).then(|| (exclusive_id(hold), Mode::Exclusive, hold))
+            }
+            Holders::Shared(shared) => {
+                shared.of(owner).map(|holder| (holder.id(), Mode::Shared(holder.limit), &holder.hold))
             }
         }
     }
 
-    /// The hold of this name, and how it is held.
+    /// The hold with this id, and its mode.
     pub fn get(&self, id: HoldId) -> Option<(Mode, &Hold)> {
         match self {
             Holders::Free => None,
-            Holders::Exclusive(hold) => (alone(hold) == id).then_some((Mode::Exclusive, hold)),
-            Holders::Shared(crowd) => crowd.get(id).map(|shared| (Mode::Shared(shared.limit), &shared.hold)),
+            Holders::Exclusive(hold) => (exclusive_id(hold) == id).then_some((Mode::Exclusive, hold)),
+            Holders::Shared(shared) => shared.get(id).map(|holder| (Mode::Shared(holder.limit), &holder.hold)),
         }
     }
 
-    /// Every hold, by fence.
+    /// All holds with their modes, in the order of their fences.
     pub fn iter(&self) -> impl Iterator<Item = (Mode, &Hold)> {
-        let (one, crowd) = match self {
+        let (exclusive, shared) = match self {
             Holders::Free => (None, None),
             Holders::Exclusive(hold) => (Some((Mode::Exclusive, hold)), None),
-            Holders::Shared(crowd) => (None, Some(crowd)),
+            Holders::Shared(shared) => (None, Some(shared)),
         };
-        let together = crowd.into_iter().flat_map(Crowd::iter);
-        one.into_iter().chain(together.map(|shared| (Mode::Shared(shared.limit), &shared.hold)))
+        let shared = shared.into_iter().flat_map(SharedHolders::iter);
+        exclusive.into_iter().chain(shared.map(|holder| (Mode::Shared(holder.limit), &holder.hold)))
     }
 
-    /// The first moment at which a lease ends; `None` when free.
-    pub fn first_end(&self) -> Option<Steady> {
+    /// The first moment at which a lease expires; `None` if the lock is free.
+    pub fn first_expiry(&self) -> Option<Steady> {
         match self {
             Holders::Free => None,
-            Holders::Exclusive(hold) => Some(hold.end),
-            Holders::Shared(crowd) => crowd.first_end().map(|(end, _)| end),
+            Holders::Exclusive(hold) => Some(hold.expires_at),
+            Holders::Shared(shared) => shared.first_expiry().map(|(end, _)| end),
         }
     }
 
-    /// When the timer is to come: mostly the first moment at which a lease ends, see [`Crowd::due`]; `None` when free.
+    /// When the timer is to serve the lock: the first moment at which a lease expires, or a little later, see
+    /// [`SharedHolders::due`]. `None` if the lock is free.
     pub fn due(&self) -> Option<Steady> {
         match self {
-            Holders::Free | Holders::Exclusive(_) => self.first_end(),
-            Holders::Shared(crowd) => crowd.due(),
+            Holders::Free | Holders::Exclusive(_) => self.first_expiry(),
+            Holders::Shared(shared) => shared.due(),
         }
     }
 
-    /// A hold whose lease has run out.
-    pub fn first_over(&self, now: Steady) -> Option<HoldId> {
+    /// The hold that expired first, if one has expired.
+    pub fn first_expired(&self, now: Steady) -> Option<HoldId> {
         match self {
             Holders::Free => None,
-            Holders::Exclusive(hold) => hold.is_over(now).then(|| alone(hold)),
-            Holders::Shared(crowd) => crowd.first_end().filter(|(end, _)| *end <= now).map(|(_, id)| id),
+            Holders::Exclusive(hold) => hold.is_expired(now).then(|| exclusive_id(hold)),
+            Holders::Shared(shared) => shared.first_expiry().filter(|(end, _)| *end <= now).map(|(_, id)| id),
         }
     }
 
-    /// How many hold whose lease has not run out. Linear in those whose lease has.
+    /// The number of holds that have not expired. Linear in the number of those that have.
     pub fn count_running(&self, now: Steady) -> usize {
         match self {
             Holders::Free => 0,
-            Holders::Exclusive(hold) => usize::from(!hold.is_over(now)),
-            Holders::Shared(crowd) => crowd.len() - crowd.count_over(now),
+            Holders::Exclusive(hold) => usize::from(!hold.is_expired(now)),
+            Holders::Shared(shared) => shared.len() - shared.count_expired(now),
         }
     }
 
-    /// Whether one more may be let in who asks for this.
+    /// Whether one more owner may be let in that asks for this mode.
     pub fn admit(&self, asked: Mode) -> bool {
         match (self, asked) {
             (Holders::Free, _) => true,
             (Holders::Exclusive(_), _) => false,
-            (Holders::Shared(crowd), Mode::Exclusive) => {
-                crowd.in_force() == usize::from(planted::is(Fault::WriterBesideReader))
+            (Holders::Shared(shared), Mode::Exclusive) => {
+                shared.in_force() == usize::from(failpoints::is_on(Failpoint::WriterBesideReader))
             }
-            (Holders::Shared(crowd), Mode::Shared(limit)) => {
-                let one_more = usize::from(planted::is(Fault::LimitOffByOne));
-                least(crowd, limit).is_none_or(|least| crowd.in_force() < least.get() as usize + one_more)
+            (Holders::Shared(shared), Mode::Shared(limit)) => {
+                let one_more = usize::from(failpoints::is_on(Failpoint::LimitOffByOne));
+                least(shared, limit).is_none_or(|least| shared.in_force() < least.get() as usize + one_more)
             }
         }
     }
 
-    /// How many holds count for who may be let in.
+    /// The number of holds that count when another owner asks to be let in.
     pub fn in_force(&self) -> usize {
         match self {
             Holders::Free | Holders::Exclusive(_) => self.len(),
-            Holders::Shared(crowd) => crowd.in_force(),
+            Holders::Shared(shared) => shared.in_force(),
         }
     }
 
-    /// From now on the many holds whose lease has run out, and that nobody came to end yet, hold nobody up: see
-    /// [`Crowd::lapse`].
-    pub fn lapse(&mut self, now: Steady) {
+    /// From now on holds that have expired, but were not ended yet, keep nobody out: see
+    /// [`SharedHolders::exclude_expired`].
+    pub fn exclude_expired(&mut self, now: Steady) {
         match self {
             Holders::Free | Holders::Exclusive(_) => {}
-            Holders::Shared(crowd) => crowd.lapse(now),
+            Holders::Shared(shared) => shared.exclude_expired(now),
         }
     }
 
-    /// Takes out shared holds none of which is in force. `None` if there are none, or others.
-    pub fn take_lapsed(&mut self) -> Option<Crowd> {
-        let Holders::Shared(crowd) = self else { return None };
-        if crowd.in_force() > 0 {
+    /// Takes out all shared holds if none of them is in force any more. `None` if there are no shared holds, or if some are in
+    /// force.
+    pub fn take_expired(&mut self) -> Option<SharedHolders> {
+        let Holders::Shared(shared) = self else { return None };
+        if shared.in_force() > 0 {
             return None;
         }
-        let crowd = std::mem::replace(crowd, Crowd::new());
+        let shared = std::mem::replace(shared, SharedHolders::new());
         *self = Holders::Free;
-        Some(crowd)
+        Some(shared)
     }
 
-    /// How many bytes they take beside this value itself, roughly.
+    /// Roughly how many bytes the holds take beside this value itself.
     pub fn allocated(&self) -> usize {
         match self {
             Holders::Free => 0,
             Holders::Exclusive(hold) => hold.owner.allocated(),
-            Holders::Shared(crowd) => crowd.allocated(),
+            Holders::Shared(shared) => shared.allocated(),
         }
     }
 
-    /// Whether no more hold than the smallest limit among them; those whose lease has run out do not count. Linear.
+    /// Whether the holds that have not expired are no more than the smallest limit among them. Linear.
     pub fn are_within_limits(&self, now: Steady) -> bool {
         match self {
             Holders::Free | Holders::Exclusive(_) => true,
-            Holders::Shared(crowd) => {
-                let running = || crowd.iter().filter(|shared| !shared.hold.is_over(now));
-                let least = running().filter_map(|shared| shared.limit).min();
+            Holders::Shared(shared) => {
+                let running = || shared.iter().filter(|holder| !holder.hold.is_expired(now));
+                let least = running().filter_map(|holder| holder.limit).min();
                 least.is_none_or(|least| running().count() <= least.get() as usize)
             }
         }
     }
 
-    /// Those without whose leaving nobody is let in who asks for this: each of them is waited for.
+    /// The holds that must all end before an owner is let in that asks for this mode.
     ///
-    /// Under a limit above 1 any one of several holders may make room; then none of them is.
+    /// With a limit above 1 it is enough that any one of several ends, so none of them is in this list.
     pub fn in_the_way(&self, asked: Mode) -> impl Iterator<Item = &Hold> {
-        let (one, crowd) = match self {
+        let (exclusive, shared) = match self {
             Holders::Free => (None, None),
             Holders::Exclusive(hold) => (Some(hold), None),
-            Holders::Shared(crowd) => {
-                let are = match asked {
+            Holders::Shared(shared) => {
+                let are_in_the_way = match asked {
                     Mode::Exclusive => true,
-                    Mode::Shared(limit) => least(crowd, limit).is_some_and(|least| least.get() == 1),
+                    Mode::Shared(limit) => least(shared, limit).is_some_and(|least| least.get() == 1),
                 };
-                (None, are.then_some(crowd))
+                (None, are_in_the_way.then_some(shared))
             }
         };
-        let together = crowd.into_iter().flat_map(Crowd::those_in_force);
-        one.into_iter().chain(together.map(|shared| &shared.hold))
+        let shared = shared.into_iter().flat_map(SharedHolders::those_in_force);
+        exclusive.into_iter().chain(shared.map(|holder| &holder.hold))
     }
 
-    /// Puts a hold in its place, and in that of any that its owner had. Who holds in the other mode has gone.
+    /// Adds a hold, in place of the one that its owner has, if any. Holds in the other mode must have been removed before.
     pub fn put(&mut self, mode: Mode, hold: Hold) -> HoldId {
         let limit = match mode {
             Mode::Exclusive => {
-                let id = alone(&hold);
+                let id = exclusive_id(&hold);
                 *self = Holders::Exclusive(hold);
                 return id;
             }
             Mode::Shared(limit) => limit,
         };
-        if let Holders::Shared(crowd) = self {
-            if let Some(before) = crowd.of(hold.owner.borrow()).map(|shared| shared.id()) {
-                crowd.remove(before);
+        if let Holders::Shared(shared) = self {
+            if let Some(before) = shared.of(hold.owner.borrow()).map(|holder| holder.id()) {
+                shared.remove(before);
             }
-            return crowd.insert(hold, limit);
+            return shared.insert(hold, limit);
         }
-        let mut crowd = Crowd::new();
-        let id = crowd.insert(hold, limit);
-        *self = Holders::Shared(crowd);
+        let mut shared = SharedHolders::new();
+        let id = shared.insert(hold, limit);
+        *self = Holders::Shared(shared);
         id
     }
 
-    /// Takes out the hold of this name; `None` when there is none.
+    /// Takes out the hold with this id; `None` if there is none.
     pub fn remove(&mut self, id: HoldId) -> Option<Hold> {
-        if let Holders::Shared(crowd) = self {
-            let removed = crowd.remove(id).map(|shared| shared.hold);
-            if crowd.len() == 0 {
+        if let Holders::Shared(shared) = self {
+            let removed = shared.remove(id).map(|holder| holder.hold);
+            if shared.len() == 0 {
                 *self = Holders::Free;
             }
             return removed;
         }
         match std::mem::replace(self, Holders::Free) {
-            Holders::Exclusive(hold) if alone(&hold) == id => Some(hold),
+            Holders::Exclusive(hold) if exclusive_id(&hold) == id => Some(hold),
             other => {
                 *self = other;
                 None
@@ -216,26 +220,26 @@ impl Holders {
         }
     }
 
-    /// Changes the hold of this name; what it is called afterwards. `None` when there is none.
+    /// Changes the hold with this id, and returns its id afterwards. `None` if there is no such hold.
     pub fn update(&mut self, id: HoldId, change: impl FnOnce(&mut Hold)) -> Option<HoldId> {
         match self {
             Holders::Free => None,
-            Holders::Exclusive(hold) if alone(hold) == id => {
+            Holders::Exclusive(hold) if exclusive_id(hold) == id => {
                 change(hold);
-                Some(alone(hold))
+                Some(exclusive_id(hold))
             }
             Holders::Exclusive(_) => None,
-            Holders::Shared(crowd) => crowd.update(id, change),
+            Holders::Shared(shared) => shared.update(id, change),
         }
     }
 }
 
-/// What an exclusive hold is called.
-fn alone(hold: &Hold) -> HoldId {
+/// The id of an exclusive hold.
+fn exclusive_id(hold: &Hold) -> HoldId {
     HoldId { fence: hold.fence, nth: 0 }
 }
 
-/// The limit in force for one who asks for `limit`.
-fn least(crowd: &Crowd, limit: Option<Limit>) -> Option<Limit> {
-    [crowd.smallest_limit(), limit].into_iter().flatten().min()
+/// The limit that counts for an owner that asks for `limit`.
+fn least(shared: &SharedHolders, limit: Option<Limit>) -> Option<Limit> {
+    [shared.smallest_limit(), limit].into_iter().flatten().min()
 }

@@ -1,45 +1,53 @@
-//! The rules of a lock. Pure: no clock, no chance, no Redis; time is an argument and results are values.
+//! The rules of a lock. They are pure: they read no clock, draw no random numbers and know nothing of Redis. Time is an
+//! argument, and results are values.
 //!
-//! State is two types. [`Holders`] is what is saved and replicated; [`Line`] (waiters, and grants on their way to them)
-//! never is. [`Turn`] takes both, one reading of the clocks and one input, and leaves a list of [`Effect`]s. The caller
-//! records the changes first, and only then gives the answers.
+//! The state of a lock has two parts. [`Holders`] is saved and replicated; [`WaitQueue`] (waiters, and answers in flight) never
+//! is. A [`Step`] takes both, one reading of the clocks and one input, and appends [`Effect`]s to a list. The caller records
+//! the changes first, and only then gives the answers.
+//!
+//! An option of LOCK.ACQUIRE that the rules must know is a field of [`Request`]; if the hold keeps it, it is a field of [`Hold`]
+//! as well.
 //!
 //! # Invariants
-//! Checked after every step of every test in this folder.
+//! They are checked after every step of every test in this folder.
 //!
-//! * **I1** A lock has one exclusive holder, or shared holders only, never more than the smallest limit among them.
-//! * **I2** While the server may grant, nobody stands first in line who could be let in: every step serves the line, or as
-//!   many of it as one step may and says that there are more.
-//! * **I3** Every grant's fence is larger than every fence before it; nothing else draws one, but for the owner of an
-//!   inherited hold that asks again.
+//! * **I1** A lock has one exclusive holder, or shared holders only, and never more than the smallest limit among them.
+//! * **I2** While the server may grant, the first waiter of the queue is one that cannot be let in. Every step serves the
+//!   queue, or as many waiters as one step may and says that there are more.
+//! * **I3** The fence of every grant is larger than every fence before it. Nothing else takes a fence from the clock, except
+//!   the owner of an inherited hold that reacquires the lock.
 //! * **I4** Waiters are granted in the order of their tickets; no newcomer is granted while one waits.
-//! * **I5** A waiter is answered once: granting, withdrawing and timing out all take it out of the line first.
-//! * **I6** A waiter whose wait has run out, or who left, is never granted.
-//! * **I7** Nobody waits for a lock that its own owner holds.
-//! * **I8** A waiter whose user may not ask for the lock any more is never granted: it is told so when it is its turn.
+//! * **I5** A waiter is answered once: granting, withdrawing and timing out all take it out of the queue first.
+//! * **I6** A waiter whose wait has timed out, or that left, is never granted.
+//! * **I7** No owner waits for a lock that it holds itself.
+//! * **I8** A waiter whose user may not acquire the lock any more is never granted. It is told so when it comes first.
 
 #![forbid(unsafe_code)]
 
-mod crowd;
+mod ask;
 mod effect;
 mod fence;
 mod hold;
 mod holders;
-mod line;
 mod owner;
+mod queue;
+mod request;
 mod rights;
-mod rules;
+mod shared;
+mod step;
 mod time;
 
-pub use crowd::Crowd;
-pub use effect::{Answer, Change, Effect, End};
+pub use ask::{Acquired, Extend, Wait};
+pub use effect::{Answer, Effect, End, HoldChange};
 pub use fence::{Fence, FenceClock};
 pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
 pub use holders::Holders;
-pub use line::{Line, Ticket};
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
+pub use queue::{Ticket, WaitQueue};
+pub use request::Request;
 pub use rights::Rights;
-pub use rules::{Acquire, Acquired, Extend, Turn, Wait};
+pub use shared::SharedHolders;
+pub use step::Step;
 pub use time::{Millis, Now, Steady, UnixMicros};
 
 #[cfg(any(test, fuzzing))]

@@ -1,9 +1,9 @@
-//! Who may still be granted.
+//! The question whether a waiter's user may still acquire the lock, which the server's ACL answers.
 
 use super::hold::User;
 
-/// What the server says of the users of those who wait. What a user may do can change while it waits.
+/// Tells what the ACL allows a user now. That can change while a request of the user waits.
 pub trait Rights {
-    /// Whether this user may still ask for the lock.
-    fn may_ask(&mut self, user: User) -> bool;
+    /// Whether this user may run LOCK.ACQUIRE on the lock's key.
+    fn may_acquire(&mut self, user: User) -> bool;
 }

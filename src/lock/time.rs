@@ -1,22 +1,22 @@
-//! Time as the rules see it: always an argument, never asked for.
+//! Moments and lengths of time. The rules never read a clock: time is always an argument.
 
 use std::ops::Add;
 
-/// A length of time in whole milliseconds: a lease, a wait.
+/// A length of time in whole milliseconds, such as that of a lease or a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
 /// A moment on the server's steady (monotonic) clock, in microseconds.
 ///
-/// Its zero means nothing and it does not outlive the process: what is saved or replicated is translated to unix time
-/// at the edge. It is signed because a hold that came from a file may have begun before the clock's zero.
+/// Its zero has no meaning outside this process, so times are saved and replicated as unix time. It is signed, because
+/// a hold that was read from a file may have begun before the zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Steady(pub i64);
 
 impl Add<Millis> for Steady {
     type Output = Steady;
 
-    /// The moment that much later; a length beyond the clock's range ends at its far end.
+    /// The moment that much later, or the last moment of the clock if it is beyond the clock's range.
     fn add(self, length: Millis) -> Steady {
         let us = i64::try_from(length.0.saturating_mul(1000)).unwrap_or(i64::MAX);
         Steady(self.0.saturating_add(us))
@@ -27,11 +27,11 @@ impl Add<Millis> for Steady {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMicros(pub u64);
 
-/// One reading of both clocks, taken once a turn: within a turn time stands still.
+/// One reading of both clocks. It is taken once for each step, so that time stands still within a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// For leases and waits.
+    /// The monotonic clock, for leases and waits.
     pub steady: Steady,
-    /// For fences and for translating leases to what is saved.
+    /// The wall clock, for fences and for the stored form of leases.
     pub unix: UnixMicros,
 }

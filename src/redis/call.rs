@@ -1,36 +1,41 @@
 //! A command's way from its arguments to its reply.
 
 use std::borrow::Cow;
-use std::ffi::c_int;
 
-use redis_module::raw;
-
-use super::api::{self, call, Ctx, RawCtx, RawString};
-use super::guard::guard;
-use super::key::{OpenKey, SeenKey};
-use super::{listeners, publish, reply, role, state};
-use crate::engine::{Found, KeyEvent, KeyRef, Stored, WrongType};
+use super::ffi::command::OnCommand;
+use super::ffi::guard::guard;
+use super::ffi::strings::StringRef;
+use super::ffi::Ctx;
+use super::key::{OpenKey, ReadKey};
+use super::state::{self, module};
+use super::waiting_client::BlockedClient;
+use super::{notify, reply, timer};
+use crate::engine::{Engine, Events, Found, KeyEvent, KeyRef, Stored, WrongType};
 use crate::lock::{Fence, Owner};
-use crate::wire::{BadRequest, Leases, Refused, ARGS_MAX};
-
-/// The error for a key of another type.
-pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
-const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
-/// The error for a panic.
-pub const PANICKED: &str = "ERR internal error in the module redislock, see the server's log";
+use crate::wire::errors::{self, PANICKED, READ_ONLY, WRONG_TYPE};
+use crate::wire::{Leases, ARGS_MAX};
 
 /// What a command answers.
 pub enum Answer {
+    /// A number.
     Integer(u64),
+    /// Null.
     Null,
+    /// The owner that the server made, and the fence.
     Granted {
+        /// The owner.
         made_owner: Owner,
+        /// The fence.
         fence: Fence,
     },
+    /// What LOCK.CHECK answers about a hold.
     Checked {
+        /// Its fence.
         fence: u64,
+        /// How many milliseconds are left of its lease.
         ttl_ms: u64,
     },
+    /// OK.
     Ok,
     /// The client waits and is answered later, or it was answered already.
     Nothing,
@@ -38,14 +43,16 @@ pub enum Answer {
 
 /// Why a command is refused.
 pub enum Refusal {
+    /// It has too few arguments or too many.
     Arity,
+    /// An error text, which begins with its code.
     Text(Cow<'static, str>),
 }
 
-impl From<BadRequest> for Refusal {
-    fn from(bad: BadRequest) -> Refusal {
+impl From<errors::BadRequest> for Refusal {
+    fn from(bad: errors::BadRequest) -> Refusal {
         match bad {
-            BadRequest::Arity => Refusal::Arity,
+            errors::BadRequest::Arity => Refusal::Arity,
             bad => Refusal::Text(bad.to_string().into()),
         }
     }
@@ -57,8 +64,8 @@ impl From<WrongType> for Refusal {
     }
 }
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Refusal {
+impl From<errors::Refused> for Refusal {
+    fn from(refused: errors::Refused) -> Refusal {
         Refusal::Text(refused.to_string().into())
     }
 }
@@ -72,107 +79,119 @@ impl From<&'static str> for Refusal {
 /// What becomes of a command.
 pub type Answered = Result<Answer, Refusal>;
 
-/// A command's arguments.
+/// A command of the module.
+pub trait Handler {
+    /// Its name, for the log.
+    const NAME: &'static str;
+
+    /// Does what the command does.
+    fn handle(call: &Call) -> Answered;
+}
+
+/// One run of a command.
 pub struct Call<'a> {
     /// Its context.
     pub ctx: Ctx,
-    key: *mut RawString,
+    key: StringRef<'a>,
     /// Its key.
     pub at: KeyRef<'a>,
-    /// What follows the key.
+    /// The arguments behind the key, or as many of them as any command reads.
     pub args: &'a [&'a [u8]],
-    /// It runs within another command of this module: another module called it when it was told of an event there.
+    /// Whether it runs within another command of this module, because another module called it when it was told of an event
+    /// there.
     pub is_nested: bool,
 }
 
 impl Call<'_> {
-    /// Opens the key.
+    /// Opens the key for writing.
+    #[inline]
     pub fn open(&self) -> OpenKey<'_> {
-        // SAFETY: the argument lives as long as the command, and the context is the command's.
-        unsafe { OpenKey::of_command(self.ctx, self.key, listeners::none()) }
+        OpenKey::open_for_command(self.ctx, self.key)
     }
 
-    /// Publishes what happened to the key, which must be closed.
-    pub fn publish(&self, events: &[KeyEvent]) {
-        publish::of_command(self.ctx, self.key, events);
+    /// Notifies subscribers of what happened to the key, which must be closed.
+    pub fn notify(&self, events: &[KeyEvent]) {
+        notify::notify_of_command(self.ctx, self.key, events);
     }
 
-    /// Looks at the lock there, if there is one, and at what is left of the key's TTL in milliseconds, if somebody set one.
+    /// Reads the lock at the key, if there is one, and how many milliseconds are left of the key's TTL, if somebody set one.
     /// Changes nothing.
-    pub fn see<R>(&self, look: impl FnOnce(Option<(&Stored, Option<u64>)>) -> R) -> Result<R, WrongType> {
-        // SAFETY: the argument lives as long as the command, and the context is the command's.
-        let seen = unsafe { SeenKey::of_command(self.ctx, self.key) };
-        if seen.found() == Found::Other {
+    pub fn read<R>(&self, read: impl FnOnce(Option<(&Stored, Option<u64>)>) -> R) -> Result<R, WrongType> {
+        let key = ReadKey::open(self.ctx, self.key);
+        if key.found() == Found::Other {
             return Err(WrongType);
         }
-        Ok(look(seen.stored().map(|stored| (stored, seen.ttl_ms()))))
+        Ok(read(key.stored().map(|stored| (stored, key.ttl_ms()))))
     }
 
-    /// Which leases may be asked for.
+    /// Which leases may be asked for now.
     pub fn leases(&self) -> Result<Leases, Refusal> {
         state::with_engine(|engine| engine.settings().leases()).ok_or_else(|| PANICKED.into())
     }
 
-    /// A replica applies and never decides, also when it lets clients write.
-    pub fn decides(&self) -> Result<(), Refusal> {
-        if role::is_replica() {
+    /// Refuses a command that changes locks unless this server decides.
+    pub fn check_role(&self) -> Result<(), Refusal> {
+        if !module().role.get().may_decide() {
             return Err(READ_ONLY.into());
         }
         Ok(())
     }
+
+    /// Runs a command that changes a hold and answers 1, or that answers 0 if the owner does not hold.
+    pub fn change(
+        &self,
+        step: impl FnOnce(&mut Engine<BlockedClient>, &mut OpenKey) -> Result<bool, WrongType>,
+    ) -> Answered {
+        let mut events = Events::new();
+        let held = state::with_engine(|engine| {
+            let held = step(engine, &mut self.open())?;
+            timer::arm(self.ctx, engine.first_deadline());
+            events = engine.take_events();
+            Ok::<_, Refusal>(held)
+        })
+        .ok_or(PANICKED)??;
+        self.notify(&events);
+        Ok(Answer::Integer(u64::from(held)))
+    }
 }
 
-/// Reads the arguments, runs the command behind the barrier, answers.
-///
-/// # Safety
-/// Called by Redis with a live context and `argc` live strings.
-pub unsafe fn run(
-    ctx: *mut RawCtx,
-    argv: *mut *mut RawString,
-    argc: c_int,
-    what: &str,
-    body: fn(&Call) -> Answered,
-) -> c_int {
-    // SAFETY: Redis lends the context for the call.
-    let ctx = unsafe { Ctx::new(ctx) };
-    let is_nested = state::COMMAND.is_set();
+impl<H: Handler> OnCommand for H {
+    fn run(ctx: Ctx, argv: &[StringRef]) {
+        run(ctx, argv, H::NAME, H::handle);
+    }
+}
+
+/// Reads the arguments, runs the command behind the barrier against panics, and replies.
+fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) {
+    let is_nested = module().command.is_set();
     let run = || {
-        // SAFETY: Redis passes `argc` live strings.
-        let argv = unsafe { std::slice::from_raw_parts(argv, usize::try_from(argc).unwrap_or(0)) };
-        let key = argv.get(1).copied().unwrap_or(std::ptr::null_mut());
+        let key = argv.get(1).copied().unwrap_or(StringRef::NONE);
         let mut args: [&[u8]; ARGS_MAX] = [&[]; ARGS_MAX];
         let mut count = 0;
         for (slot, arg) in args.iter_mut().zip(argv.iter().skip(2)) {
-            // SAFETY: a live string of the command.
-            *slot = unsafe { api::bytes(*arg) };
+            *slot = arg.bytes();
             count += 1;
         }
-        // SAFETY: as above.
-        let name = unsafe { api::bytes(key) };
         let args = args.get(..count).unwrap_or_default();
-        answer(ctx, body(&Call { ctx, key, at: KeyRef { db: ctx.db(), name }, args, is_nested }));
+        answer(ctx, handle(&Call { ctx, key, at: KeyRef { db: ctx.db(), name: key.bytes() }, args, is_nested }));
         true
     };
-    let is_answered = state::COMMAND.during(|| guard(what, false, run));
+    let is_answered = module().command.during(|| guard(what, false, run));
     if !is_answered {
-        // Nothing behind the body can panic.
+        // Nothing behind the handler can panic.
         guard("answering", (), || ctx.reply_error(PANICKED));
     }
-    raw::REDISMODULE_OK as c_int
 }
 
 fn answer(ctx: Ctx, answered: Answered) {
     match answered {
         Ok(Answer::Integer(number)) => ctx.reply_integer(number),
         Ok(Answer::Null) => ctx.reply_null(),
-        Ok(Answer::Granted { made_owner, fence }) => reply::granted(ctx, Some(made_owner.as_bytes()), fence),
-        Ok(Answer::Checked { fence, ttl_ms }) => reply::checked(ctx, fence, ttl_ms),
+        Ok(Answer::Granted { made_owner, fence }) => reply::grant(ctx, Some(made_owner.as_bytes()), fence),
+        Ok(Answer::Checked { fence, ttl_ms }) => reply::check(ctx, fence, ttl_ms),
         Ok(Answer::Ok) => ctx.reply_ok(),
         Ok(Answer::Nothing) => {}
-        Err(Refusal::Arity) => {
-            // SAFETY: the context is live.
-            unsafe { call!(RedisModule_WrongArity(ctx.raw())) };
-        }
+        Err(Refusal::Arity) => ctx.reply_wrong_arity(),
         Err(Refusal::Text(text)) => ctx.reply_error(&text),
     }
 }

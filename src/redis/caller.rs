@@ -1,69 +1,66 @@
-//! Who runs a command: which connection, and which ACL user.
+//! Which connection and which ACL user run a command. [`crate::policy::caller`] says how they are told apart from scripts and
+//! from other modules' calls.
 //!
-//! A script, a function and a call from another module have neither. They run on a client of the server's own, which never
-//! closes, cannot safely be blocked (a call that is given up while it waits, RM_CallReplyPromiseAbort, stops Redis 8.0 and
-//! Valkey 9.1 by an assertion), may have no user, and may bear the id of a connection it has nothing to do with ([`modules`]).
+//! Those are never blocked: a call that is given up while it waits (RM_CallReplyPromiseAbort) stops Redis 8.0 and Valkey 9.1 by
+//! an assertion.
 
-use std::cell::Cell;
-
-use super::api::{self, Ctx, Flags};
 use super::call::Call;
-use super::state::MainThread;
-use super::{client_list, modules, users};
+use super::ffi::{Ctx, Flags};
+use super::state::module;
+use super::users;
 use crate::lock::User;
+use crate::policy::caller::{Environment, OtherModules, Run};
+use crate::policy::client_list::Activity;
+use crate::policy::users::must_look_up;
 
-/// The client that asked last; it had connected. Ids are never given twice.
-static LAST_CLIENT: MainThread<Cell<u64>> = MainThread::new(Cell::new(0));
-
-/// The user that runs a command, for the search for deadlocks. A call from a module that runs in a transaction may be taken for
-/// a command of the connection whose id it bears; then its hold is looked at with those of that connection's user.
+/// The user that runs a command, for the search for deadlocks; `None` for scripts and calls. A call from a module that runs in
+/// a transaction may be taken for a command of the connection whose id it bears. Then that connection's user counts as the
+/// one who asked.
 pub fn user(ctx: Ctx) -> Option<User> {
-    if modules::others() && is_call(ctx.flags()) {
+    let others = module().other_modules.get();
+    if others == OtherModules::Present && run(ctx.flags()).is_call() {
         return None;
     }
     let client = ctx.client();
-    // Its user may be another than the last time: it may have said AUTH.
-    if client == LAST_CLIENT.get().get() && !modules::others() {
+    if !must_look_up(client, module().last_client.get(), others) {
         return ctx.with_user(users::number);
     }
     let user = ctx.with_user_of(client, users::number)?;
-    LAST_CLIENT.get().set(client);
+    module().last_client.set(client);
     Some(user)
 }
 
-/// Whether the client of a command that must wait may be blocked, as far as [`Flags::denies_blocking`] does not tell.
+/// Whether the client of a command that must wait may be blocked, if the flags of the command allow it.
 pub fn may_wait(call: &Call) -> bool {
-    !modules::others() || !api::calls_can_wait() || connection(call).is_some()
+    !environment().may_hide_calls() || connection(call).is_some()
 }
 
-/// The connection that a command came on. A call in a transaction that bears the id of the very connection whose transaction it
-/// is, cannot be told from that connection's own command, and passes for it.
+/// The connection that a command came on; `None` for scripts and calls. A call in a transaction that bears the id of the very
+/// connection whose transaction it is cannot be told from that connection's own command, and passes for it.
 pub fn connection(call: &Call) -> Option<u64> {
-    let flags = call.ctx.flags();
-    if is_call(flags) {
+    let run = run(call.ctx.flags());
+    if run.is_call() {
         return None;
     }
     let client = call.ctx.connected_client()?;
-    // Where flags do not tell, CLIENT LIST does, at some 20 000 instructions.
-    let flags_tell = !modules::others() || !(flags.is_in_transaction() || api::calls_can_wait());
-    (flags_tell || runs_it(call, client, flags)).then_some(client)
+    // If flags do not tell, CLIENT LIST does, at some 20 000 instructions.
+    (environment().shows_calls(run) || is_run_by(call, client, run)).then_some(client)
 }
 
-/// Whether a script, a function or another module's call runs, as far as flags tell: they do not tell of a call in a
-/// transaction, nor of one that may wait.
-fn is_call(flags: Flags) -> bool {
-    flags.is_in_script() || (flags.forbids_waiting() && !flags.is_in_transaction())
+/// Whether this connection runs the command, a LOCK.ACQUIRE.
+fn is_run_by(call: &Call, client: u64, run: Run) -> bool {
+    // What another module calls while it is told of a lock's event is no connection's command.
+    !call.is_nested && call.ctx.client_list(client, Activity::read).is_some_and(|activity| run.is_run_by(activity))
 }
 
-/// Whether it is this connection that runs the command, a LOCK.ACQUIRE.
-fn runs_it(call: &Call, client: u64, flags: Flags) -> bool {
-    // What another module calls while it is told of a lock's event, is no connection's command.
-    !call.is_nested
-        && client_list::activity(call.ctx, client).is_some_and(|activity| {
-            if flags.is_in_transaction() {
-                activity.is_in_transaction && activity.is_executing
-            } else {
-                activity.is_acquiring && activity.has_arguments && !activity.is_blocked
-            }
-        })
+fn run(flags: Flags) -> Run {
+    Run {
+        is_in_script: flags.is_in_script(),
+        forbids_waiting: flags.forbids_waiting(),
+        is_in_transaction: flags.is_in_transaction(),
+    }
+}
+
+fn environment() -> Environment {
+    Environment { others: module().other_modules.get(), calls_can_wait: module().capabilities.get().calls_can_wait() }
 }

@@ -1,127 +1,107 @@
-//! An open key.
+//! Open keys, as the engine sees them.
 
-use std::ffi::c_int;
-use std::marker::PhantomData;
-use std::ptr;
-
-use redis_module::raw;
-
-use super::api::{call, Ctx, RawKey, RawString};
-use super::{replication, state, users, value};
+use super::ffi::internal_names;
+use super::ffi::keys::{Content, TypedKey};
+use super::ffi::strings::{ServerString, StringRef};
+use super::ffi::Ctx;
+use super::state::module;
+use super::{users, value_type};
 use crate::engine::{Found, Key, KeyRef, Keyspace, Stored};
 use crate::lock::{Holders, Rights, User};
 
-/// A key open for writing, until it is dropped. Opening signals no change: the server is told of real ones only.
+/// A key open for writing, until it is dropped. Opening it signals no change; the server is told of real changes only.
 pub struct OpenKey<'a> {
+    // Closed before its name is freed.
+    key: TypedKey<Stored>,
+    name: KeyName<'a>,
     ctx: Ctx,
-    name: *mut RawString,
-    /// Whether `name` is this key's to free.
-    owns_name: bool,
-    key: *mut RawKey,
-    found: Found,
-    stored: *mut Stored,
-    /// Nobody listens: a change is only counted, for save points.
+    /// Nobody listens to what is replicated, so a change is only counted for the save points.
     is_silent: bool,
-    lent: PhantomData<&'a ()>,
 }
 
-impl OpenKey<'_> {
-    /// Opens the key that a command names. `is_silent`: see [`super::listeners`].
-    ///
-    /// # Safety
-    /// `name` is live until the result is dropped, and `ctx` has a client.
-    pub unsafe fn of_command<'a>(ctx: Ctx, name: *mut RawString, is_silent: bool) -> OpenKey<'a> {
-        const MODE: c_int = (raw::REDISMODULE_READ | raw::REDISMODULE_WRITE) as c_int;
-        // SAFETY: the caller vouches for both.
-        let key = unsafe { call!(RedisModule_OpenKey(ctx.raw(), name, MODE)) };
-        let (found, stored) = look(key);
-        OpenKey { ctx, name, owns_name: false, key, found, stored, is_silent, lent: PhantomData }
+/// The name of an open key.
+enum KeyName<'a> {
+    /// The server lends it.
+    Lent(StringRef<'a>),
+    /// It was made for this key.
+    Own(ServerString),
+}
+
+impl KeyName<'_> {
+    #[inline(always)]
+    fn get(&self) -> StringRef<'_> {
+        match self {
+            KeyName::Lent(name) => *name,
+            KeyName::Own(name) => name.as_ref(),
+        }
+    }
+}
+
+impl<'a> OpenKey<'a> {
+    /// Opens the key of a command.
+    #[inline]
+    pub fn open_for_command(ctx: Ctx, name: StringRef<'a>) -> OpenKey<'a> {
+        let key = TypedKey::open_to_write(ctx, name, value_type::lock_type());
+        let is_silent = module().propagation.get().has_no_listeners();
+        OpenKey { key, name: KeyName::Lent(name), ctx, is_silent }
     }
 
     /// Opens a key by its name, in the database that the context has selected.
-    pub fn of_name<'a>(ctx: Ctx, name: &[u8]) -> OpenKey<'a> {
-        // SAFETY: the bytes are copied; without a context the string is ours to free.
-        let name = unsafe { call!(RedisModule_CreateString(ptr::null_mut(), name.as_ptr().cast(), name.len())) };
-        // SAFETY: the string is freed when the key is dropped.
-        let mut key = unsafe { OpenKey::of_command(ctx, name, false) };
-        key.owns_name = true;
-        key
+    pub fn open_by_name(ctx: Ctx, name: &[u8]) -> OpenKey<'a> {
+        let name = ServerString::new(name);
+        let key = TypedKey::open_to_write(ctx, name.as_ref(), value_type::lock_type());
+        OpenKey { key, name: KeyName::Own(name), ctx, is_silent: false }
     }
 }
 
-/// What an open key holds, and the lock if it holds one.
-fn look(key: *mut RawKey) -> (Found, *mut Stored) {
-    // SAFETY: the key is open. (A key of another type has none of ours, and a null pointer is returned for it.)
-    if unsafe { call!(RedisModule_ModuleTypeGetType(key)) } == value::lock_type() {
-        // SAFETY: as above.
-        let stored = unsafe { call!(RedisModule_ModuleTypeGetValue(key)) }.cast::<Stored>();
-        if !stored.is_null() {
-            return (Found::Lock, stored);
-        }
+/// What an open key holds, in the engine's words.
+fn found(content: Content) -> Found {
+    match content {
+        Content::Empty => Found::Free,
+        Content::Value => Found::Lock,
+        Content::Other => Found::Other,
     }
-    let is_free = key_type(key) == raw::REDISMODULE_KEYTYPE_EMPTY as c_int;
-    (if is_free { Found::Free } else { Found::Other }, ptr::null_mut())
-}
-
-/// The type of an open key.
-fn key_type(key: *mut RawKey) -> c_int {
-    // SAFETY: null is allowed and means empty.
-    unsafe { call!(RedisModule_KeyType(key)) }
 }
 
 /// What users may do with an open key.
 pub struct KeyRights<'a> {
     ctx: Ctx,
-    name: *mut RawString,
-    lent: PhantomData<&'a ()>,
+    name: StringRef<'a>,
 }
 
 impl Rights for KeyRights<'_> {
-    fn may_ask(&mut self, user: User) -> bool {
-        // SAFETY: the name lives as long as the key is open.
-        unsafe { users::may_acquire(user, self.name, self.ctx) }
+    fn may_acquire(&mut self, user: User) -> bool {
+        users::may_acquire(user, self.name, self.ctx)
     }
 }
 
 impl<'a> Key for OpenKey<'a> {
     type Rights = KeyRights<'a>;
 
+    #[allow(unsafe_code)]
     fn rights(&self) -> KeyRights<'a> {
-        KeyRights { ctx: self.ctx, name: self.name, lent: PhantomData }
+        // SAFETY: the engine drops the rights before the key, and the name lives as long as the key.
+        KeyRights { ctx: self.ctx, name: unsafe { self.name.get().for_longer() } }
     }
 
     fn found(&self) -> Found {
-        self.found
+        found(self.key.content())
     }
 
     fn stored(&mut self) -> Option<&mut Stored> {
-        // SAFETY: null, or the value of the open key, which only this borrow reaches: the server runs one turn at a time.
-        unsafe { self.stored.as_mut() }
+        self.key.value_mut()
     }
 
     fn create(&mut self, stored: Stored) {
-        let stored = Box::into_raw(value::boxed(stored));
-        // SAFETY: the key is open for writing; the value is the server's from here on, and `free` takes it back.
-        let status = unsafe { call!(RedisModule_ModuleTypeSetValue(self.key, value::lock_type(), stored.cast())) };
-        if status == raw::REDISMODULE_OK as c_int {
-            self.stored = stored;
-            self.found = Found::Lock;
-        } else {
-            // SAFETY: the server did not take it.
-            drop(unsafe { Box::from_raw(stored) });
-        }
+        self.key.set(value_type::boxed(stored), value_type::lock_type());
     }
 
     fn remove(&mut self) {
-        self.stored = ptr::null_mut();
-        self.found = Found::Free;
-        // SAFETY: the key is open for writing.
-        state::OWN_REMOVAL.during(|| unsafe { call!(RedisModule_DeleteKey(self.key)) });
+        module().own_removal.during(|| self.key.delete());
     }
 
     fn clear_ttl(&mut self) {
-        // SAFETY: the key is open for writing.
-        unsafe { call!(RedisModule_SetExpire(self.key, raw::REDISMODULE_NO_EXPIRE.into())) };
+        self.key.clear_ttl();
     }
 
     fn is_heard(&self) -> bool {
@@ -129,7 +109,7 @@ impl<'a> Key for OpenKey<'a> {
     }
 
     fn replicate(&mut self, effect: &[u8]) {
-        self.ctx.replicate_key_bytes(replication::APPLY, self.name, effect);
+        self.ctx.replicate_key_bytes(internal_names::APPLY, self.name.get(), effect);
     }
 
     fn count_change(&mut self) {
@@ -137,96 +117,53 @@ impl<'a> Key for OpenKey<'a> {
     }
 
     fn signal_changed(&mut self) {
-        self.ctx.signal_modified(self.name);
-    }
-}
-
-impl Drop for OpenKey<'_> {
-    fn drop(&mut self) {
-        // SAFETY: open since `of_command`, and closed once.
-        unsafe { call!(RedisModule_CloseKey(self.key)) };
-        if self.owns_name {
-            // SAFETY: made by `of_name`, and freed once.
-            unsafe { call!(RedisModule_FreeString(ptr::null_mut(), self.name)) };
-        }
+        self.ctx.signal_modified(self.name.get());
     }
 }
 
 /// A key open for reading, until it is dropped.
-pub struct SeenKey<'a> {
-    key: *mut RawKey,
-    found: Found,
-    stored: *const Stored,
-    lent: PhantomData<&'a ()>,
-}
+pub struct ReadKey(TypedKey<Stored>);
 
-impl SeenKey<'_> {
-    /// Opens the key of this name.
-    ///
-    /// # Safety
-    /// `name` is live until the call returns, and `ctx` has a client.
-    pub unsafe fn of_command<'a>(ctx: Ctx, name: *mut RawString) -> SeenKey<'a> {
-        // SAFETY: the caller vouches for both.
-        let key = unsafe { call!(RedisModule_OpenKey(ctx.raw(), name, raw::REDISMODULE_READ as c_int)) };
-        // A key that is not there is not opened for reading; the functions below take null for empty.
-        let (found, stored) = look(key);
-        SeenKey { key, found, stored, lent: PhantomData }
+impl ReadKey {
+    /// Opens the key of this name, in the database that the context has selected.
+    pub fn open(ctx: Ctx, name: StringRef) -> ReadKey {
+        ReadKey(TypedKey::open_to_read(ctx, name, value_type::lock_type()))
     }
 
     /// What it holds.
     pub fn found(&self) -> Found {
-        self.found
+        found(self.0.content())
     }
 
-    /// How many milliseconds are left of its TTL, which somebody set by hand; `None` without one, or without a lock.
+    /// How many milliseconds are left of the TTL that somebody set by hand; `None` without a TTL or without a lock.
     pub fn ttl_ms(&self) -> Option<u64> {
-        self.stored()?;
-        // SAFETY: a key that holds a lock is open.
-        let left = unsafe { call!(RedisModule_GetExpire(self.key)) };
-        u64::try_from(left).ok()
+        self.0.ttl_ms()
     }
 
     /// The lock it holds.
     pub fn stored(&self) -> Option<&Stored> {
-        // SAFETY: null, or the value of the open key, which nobody changes while this is borrowed.
-        unsafe { self.stored.as_ref() }
+        self.0.value()
     }
 }
 
-impl Drop for SeenKey<'_> {
-    fn drop(&mut self) {
-        // SAFETY: open since `of_command`, or null, and closed once.
-        unsafe { call!(RedisModule_CloseKey(self.key)) };
-    }
-}
-
-/// Opens a key for reading in a database, and goes back to the one that was selected.
-pub fn see<R>(ctx: Ctx, at: KeyRef, look: impl FnOnce(&SeenKey) -> R) -> Option<R> {
+/// Opens a key for reading in its database, and goes back to the database that was selected. `None` if there is no such
+/// database.
+pub fn read_key<R>(ctx: Ctx, at: KeyRef, read: impl FnOnce(&ReadKey) -> R) -> Option<R> {
     let selected = ctx.db();
     if !ctx.select_db(at.db) {
         return None;
     }
-    // SAFETY: the string lives until `look` returns.
-    let result = with_name(at.name, |name| look(&unsafe { SeenKey::of_command(ctx, name) }));
+    let name = ServerString::new(at.name);
+    let result = read(&ReadKey::open(ctx, name.as_ref()));
     ctx.select_db(selected);
     Some(result)
 }
 
-/// Makes a string of the server's out of a name, for as long as `body` runs.
-pub fn with_name<R>(name: &[u8], body: impl FnOnce(*mut RawString) -> R) -> R {
-    // SAFETY: the bytes are copied; without a context the string is ours to free.
-    let name = unsafe { call!(RedisModule_CreateString(ptr::null_mut(), name.as_ptr().cast(), name.len())) };
-    let result = body(name);
-    // SAFETY: made above, and freed once.
-    unsafe { call!(RedisModule_FreeString(ptr::null_mut(), name)) };
-    result
-}
-
 /// The locks that the client of a command could see.
-pub struct SeenKeyspace(pub Ctx);
+pub struct ReadKeyspace(pub Ctx);
 
-impl Keyspace for SeenKeyspace {
+impl Keyspace for ReadKeyspace {
     fn with_holders(&mut self, key: KeyRef, look: &mut dyn FnMut(&Holders)) {
-        see(self.0, key, |seen| seen.stored().map(|stored| look(&stored.holders)));
+        read_key(self.0, key, |read| read.stored().map(|stored| look(&stored.holders)));
     }
 }

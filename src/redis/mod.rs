@@ -1,52 +1,45 @@
-//! The edge: everything `unsafe`, and nothing that decides.
+//! The edge: what Redis calls, and what the engine asks of Redis.
 //!
-//! * [`api`]: the server's functions, each wrapped once; [`clock`]: the time; [`guard`]: no panic gets past here; [`state`]: the
-//!   module's memory.
+//! * [`ffi`]: the module API, made safe. Everything below builds on it; [`state`] is the module's memory.
 //! * [`module`]: what happens at load; [`settings`] and [`info`]: CONFIG and INFO.
-//! * [`commands`]: the table of commands, and what each does; [`command_info`]: what COMMAND DOCS says of them; [`call`]: from
-//!   arguments to reply; [`replication`]: the internal commands; [`reply`]: replies of more than one word; [`publish`]:
-//!   keyspace events.
-//! * [`key`], [`server`], [`blocked`]: the engine's traits, done with Redis; [`handed`]: answers that may yet be
-//!   lost; [`listeners`]: whether anybody replicates from here; [`role`]: whether this server decides; [`cluster_config`]: when a
-//!   cluster's node has changed its configuration.
-//! * [`caller`]: who runs a command; [`modules`]: whether others may call; [`users`]: ACL users; [`client_list`]: what the server
-//!   says of a client.
-//! * [`value`]: the data type; [`events`]: what else the server tells; [`migration`]: what it tells of slots that move;
-//!   [`removals`]: what it tells of locks that somebody else removed; [`alarm`]: the one timer.
+//! * [`commands`]: one file for each command; [`call`]: from arguments to reply; [`reply`]: replies that are more than one
+//!   value; [`notify`]: keyspace events; [`caller`], [`users`] and [`modules`]: who runs a command.
+//! * [`key`], [`server`], [`waiting_client`]: the engine's traits, implemented with Redis; [`blocked`] and [`delivery`]: what
+//!   becomes of clients that wait, and of the answers to them.
+//! * [`timer`]: the one timer; [`tick`]: what happens when it rings.
+//! * [`value_type`] and [`value`]: the data type; [`key_events`] and [`removals`]: locks that others move or remove.
+//! * [`events`]: what else the server tells; [`propagation`]: whether anybody listens to what is replicated; [`migration`] and
+//!   [`cluster_config`]: slots that move.
+//!
+//! What can be decided without Redis is decided in [`crate::policy`] and [`crate::engine`].
 
-#![allow(unsafe_code)]
-
-mod alarm;
-mod api;
 mod blocked;
 mod call;
 mod caller;
-mod client_list;
-mod clock;
 mod cluster_config;
-mod command_info;
 mod commands;
+mod delivery;
 mod events;
-#[cfg(feature = "planted-faults")]
-mod faults;
-mod guard;
-mod handed;
+mod ffi;
 mod info;
 mod key;
-mod listeners;
+mod key_events;
 mod migration;
 mod module;
 mod modules;
-mod publish;
+mod notify;
+mod propagation;
 mod removals;
-mod replication;
 mod reply;
-mod role;
 mod server;
 mod settings;
 mod state;
+mod tick;
+mod timer;
 mod users;
 mod value;
+mod value_type;
+mod waiting_client;
 
 /// The server counts the module's memory as its own: in INFO memory, and against maxmemory. There is no server in unit
 /// tests.

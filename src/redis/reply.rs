@@ -1,11 +1,11 @@
-//! Replies of more than one word.
+//! Replies that are more than one value.
 
-use super::api::Ctx;
+use super::ffi::Ctx;
 use crate::engine::Report;
 use crate::lock::{Fence, Mode};
 
-/// LOCK.ACQUIRE: the fence; with the owner before it if the server made one.
-pub fn granted(ctx: Ctx, made_owner: Option<&[u8]>, fence: Fence) {
+/// What LOCK.ACQUIRE replies to a grant: the fence, or the owner and the fence if the server made the owner.
+pub fn grant(ctx: Ctx, made_owner: Option<&[u8]>, fence: Fence) {
     if let Some(owner) = made_owner {
         ctx.reply_array(2);
         ctx.reply_bytes(owner);
@@ -13,14 +13,14 @@ pub fn granted(ctx: Ctx, made_owner: Option<&[u8]>, fence: Fence) {
     ctx.reply_integer(fence.get());
 }
 
-/// LOCK.CHECK: `[fence, ttl]`.
-pub fn checked(ctx: Ctx, fence: u64, ttl_ms: u64) {
+/// What LOCK.CHECK replies about a hold: its fence, and how many milliseconds are left of its lease.
+pub fn check(ctx: Ctx, fence: u64, ttl_ms: u64) {
     ctx.reply_array(2);
     ctx.reply_integer(fence);
     ctx.reply_integer(ttl_ms);
 }
 
-/// LOCK.INFO: a map.
+/// What LOCK.INFO replies about a lock: a map.
 pub fn report(ctx: Ctx, report: &Report) {
     ctx.reply_map(5);
     text(ctx, "mode", mode(report.mode));

@@ -1,13 +1,11 @@
-//! The server outside commands: what the timer's turn may do.
+//! The server outside commands: what the timer's tick may ask of it and do to it.
 
-use std::ffi::{c_char, CStr};
-
-use redis_module::raw;
-
-use super::api::{self, call, Ctx};
+use super::ffi::call_reply::Checks;
+use super::ffi::context::is_paused;
+use super::ffi::{clock, internal_names, Ctx};
 use super::key::OpenKey;
-use super::{replication, state};
-use crate::engine::{Home, KeyRef, Server, Standing, Verdict};
+use super::state::module;
+use crate::engine::{KeyRef, Server, ServerState, SlotOwner, WriteCheck};
 use crate::lock::{Fence, Now};
 use crate::wire::OwnSlots;
 
@@ -20,40 +18,42 @@ const DOWN: &[u8] = b"cluster is down";
 pub struct TimerServer {
     ctx: Ctx,
     is_cluster: bool,
-    /// What the server said last; outside a cluster it says the same of every key.
-    verdict: Option<Verdict>,
+    /// What the server said last. Outside a cluster it says the same of every key.
+    write_check: Option<WriteCheck>,
 }
 
 impl TimerServer {
-    /// For the context of a timer.
+    /// The server, seen from the context of a timer.
     pub fn new(ctx: Ctx) -> TimerServer {
-        TimerServer { ctx, is_cluster: ctx.flags().is_cluster(), verdict: None }
+        TimerServer { ctx, is_cluster: ctx.flags().is_cluster(), write_check: None }
     }
 
-    /// Asks the server whether it would let a client write to this key, by a write command that changes nothing. Its
-    /// checks (replicas, disk errors, slot) come before the command runs; what replication writes skips them.
-    fn ask(&self, key: KeyRef) -> Verdict {
-        // S: as strict as with a script. E: errors are replies. "b": the key. "c": no effect.
-        self.question(c"SEbc", key, |text| match text {
-            b"OK" => Verdict::Accepts,
-            _ if self.is_cluster && says(text, FOREIGN) => Verdict::Foreign,
-            _ => Verdict::Halted,
+    /// Asks the server whether it would let a client write to this key.
+    fn probe_write(&self, key: KeyRef) -> WriteCheck {
+        self.probe(key, Checks::All, |text| match text {
+            b"OK" => WriteCheck::Accepts,
+            _ if self.is_cluster && says(text, FOREIGN) => WriteCheck::Foreign,
+            _ => WriteCheck::Halted,
         })
-        .unwrap_or(Verdict::Foreign)
+        .unwrap_or(WriteCheck::Foreign)
     }
 
-    /// Runs that command and reads what the server says to it; `None`: nothing.
-    fn question<R>(&self, format: &CStr, key: KeyRef, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let (name, len) = (key.name.as_ptr().cast::<c_char>(), key.name.len());
-        let (ctx, command, no_effect) = (self.ctx.raw(), replication::APPLY.as_ptr(), c"".as_ptr());
-        // SAFETY: the format takes a pointer, a length and a string, which live until the call returns.
-        let reply = state::OWN_QUESTION
-            .during(|| unsafe { call!(RedisModule_Call(ctx, command, format.as_ptr(), name, len, no_effect)) });
-        api::read_reply(reply, read)
+    /// Asks the server whether the key's slot is here. Too few replicas or disk errors do not count.
+    fn probe_slot(&self, key: KeyRef) -> SlotOwner {
+        self.probe(key, Checks::SlotOnly, |text| match text {
+            text if says(text, FOREIGN) => SlotOwner::Elsewhere,
+            text if says(text, DOWN) => SlotOwner::Down,
+            _ => SlotOwner::Here,
+        })
+        .unwrap_or(SlotOwner::Here)
+    }
+
+    fn probe<R>(&self, key: KeyRef, checks: Checks, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        module().write_probe.during(|| self.ctx.probe_write(key.name, checks, read))
     }
 }
 
-/// Whether the words stand in this text.
+/// Whether these words stand in a text.
 fn says(text: &[u8], words: &[u8]) -> bool {
     text.windows(words.len()).any(|part| part == words)
 }
@@ -62,45 +62,39 @@ impl Server for TimerServer {
     type Key<'a> = OpenKey<'a>;
 
     fn now(&self) -> Now {
-        api::now()
+        clock::now()
     }
 
-    fn standing(&mut self) -> Standing {
+    fn state(&mut self) -> ServerState {
         let flags = self.ctx.flags();
         if flags.is_loading() {
-            Standing::Loading
+            ServerState::Loading
         } else if flags.is_replica() {
-            Standing::Replica
-        } else if api::is_paused() {
-            Standing::Halted
+            ServerState::Replica
+        } else if is_paused() {
+            ServerState::Halted
         } else {
-            Standing::Writable
+            ServerState::Writable
         }
     }
 
-    fn verdict(&mut self, key: KeyRef) -> Verdict {
-        match self.verdict {
-            Some(verdict) if !self.is_cluster => verdict,
-            _ if !self.ctx.select_db(key.db) => Verdict::Foreign,
-            _ => *self.verdict.insert(self.ask(key)),
+    fn write_check(&mut self, key: KeyRef) -> WriteCheck {
+        match self.write_check {
+            Some(write_check) if !self.is_cluster => write_check,
+            _ if !self.ctx.select_db(key.db) => WriteCheck::Foreign,
+            _ => *self.write_check.insert(self.probe_write(key)),
         }
     }
 
-    fn home(&mut self, key: KeyRef) -> Home {
+    fn slot_owner(&mut self, key: KeyRef) -> SlotOwner {
         if !self.is_cluster || !self.ctx.select_db(key.db) {
-            return Home::Here;
+            return SlotOwner::Here;
         }
-        // Without "S": too few replicas or disk errors send nobody away.
-        let home = self.question(c"Ebc", key, |text| match text {
-            text if says(text, FOREIGN) => Home::Elsewhere,
-            text if says(text, DOWN) => Home::Down,
-            _ => Home::Here,
-        });
-        home.unwrap_or(Home::Here)
+        self.probe_slot(key)
     }
 
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {
-        self.ctx.select_db(key.db).then(|| OpenKey::of_name(self.ctx, key.name))
+        self.ctx.select_db(key.db).then(|| OpenKey::open_by_name(self.ctx, key.name))
     }
 
     fn own_slots(&mut self) -> Option<OwnSlots> {
@@ -108,6 +102,6 @@ impl Server for TimerServer {
     }
 
     fn replicate_fence(&mut self, last: Fence) {
-        self.ctx.replicate_number(replication::FENCE, last.get());
+        self.ctx.replicate_number(internal_names::FENCE, last.get());
     }
 }

@@ -1,61 +1,43 @@
 //! Settings: CONFIG GET and SET, redis.conf lines, and arguments of `loadmodule`.
 
-use std::ffi::{c_char, c_int, c_longlong, c_void, CString};
-use std::ptr;
+use std::ffi::CString;
 
-use redis_module::raw;
-
-use super::api::{call, Ctx, RawString};
-use super::guard::guard;
-use super::{alarm, state};
+use super::ffi::config::{load_settings, register_setting, NumericSetting, NumericSettings};
+use super::ffi::strings::StringRef;
+use super::ffi::Ctx;
+use super::{state, timer};
 use crate::engine::SETTINGS;
 
-/// What an argument of `loadmodule` may begin with, as the lines of redis.conf do.
+/// The names in redis.conf begin with this, and those of arguments of `loadmodule` may.
 const PREFIX: &str = "redislock.";
 
-/// Registers every setting. What redis.conf or MODULE LOADEX says comes first, then the arguments: pairs of a name and a
-/// value.
-pub fn register(ctx: Ctx, args: &[&[u8]]) -> Result<(), String> {
+/// Registers every setting. What redis.conf or MODULE LOADEX say comes first, then the arguments: pairs of a name and a value.
+pub fn register(ctx: Ctx, args: &[StringRef]) -> Result<(), String> {
     let mut values: Vec<i64> = SETTINGS.iter().map(|setting| setting.default).collect();
     for pair in args.chunks(2) {
         let &[name, value] = pair else {
-            return Err(format!("the argument {} has no value", shown(pair.first().copied().unwrap_or_default())));
+            let name = pair.first().copied().unwrap_or(StringRef::NONE).bytes();
+            return Err(format!("the argument {} has no value", shown(name)));
         };
-        let (place, value) = argument(name, value)?;
+        let (place, value) = argument(name.bytes(), value.bytes())?;
         if let Some(slot) = values.get_mut(place) {
             *slot = value;
         }
     }
-    for (place, (setting, value)) in SETTINGS.iter().zip(values).enumerate() {
+    for (place, (setting, default)) in SETTINGS.iter().zip(values).enumerate() {
         let name = CString::new(setting.name).unwrap_or_default();
-        // SAFETY: the name is copied, the callbacks live as long as the process, and the place is no pointer.
-        let status = unsafe {
-            call!(RedisModule_RegisterNumericConfig(
-                ctx.raw(),
-                name.as_ptr(),
-                value,
-                raw::REDISMODULE_CONFIG_DEFAULT,
-                setting.min,
-                setting.max,
-                Some(on_get),
-                Some(on_set),
-                None,
-                ptr::without_provenance_mut(place),
-            ))
-        };
-        if status != raw::REDISMODULE_OK as c_int {
+        let row = NumericSetting { name: &name, default, min: setting.min, max: setting.max };
+        if !register_setting::<Settings>(ctx, place, &row) {
             return Err(format!("the setting {PREFIX}{} was refused", setting.name));
         }
     }
-    // SAFETY: the context is that of the load. The server logs what is wrong.
-    let status = unsafe { call!(RedisModule_LoadConfigs(ctx.raw())) };
-    if status != raw::REDISMODULE_OK as c_int {
+    if !load_settings(ctx) {
         return Err("a setting in the configuration is wrong".into());
     }
     Ok(())
 }
 
-/// One argument: the setting's place, and the value.
+/// Reads one argument: the setting's place in [`SETTINGS`], and the value.
 fn argument(name: &[u8], value: &[u8]) -> Result<(usize, i64), String> {
     let plain = String::from_utf8_lossy(name).to_ascii_lowercase();
     let plain = plain.strip_prefix(PREFIX).unwrap_or(&plain);
@@ -74,24 +56,21 @@ fn shown(text: &[u8]) -> String {
     format!("'{}'", text.escape_ascii())
 }
 
-unsafe extern "C" fn on_get(_: *const c_char, place: *mut c_void) -> c_longlong {
-    guard("reading a setting", 0, || {
-        let value = |place| state::with_engine(|engine| engine.settings().value(place));
-        value(place.addr()).flatten().unwrap_or(0)
-    })
-}
+struct Settings;
 
-/// The server has seen to it that the value is in its range.
-unsafe extern "C" fn on_set(_: *const c_char, value: c_longlong, place: *mut c_void, _: *mut *mut RawString) -> c_int {
-    guard("changing a setting", (), || {
-        let is_pressed = state::with_engine(|engine| {
-            engine.change_settings(|settings| settings.set(place.addr(), value));
-            engine.is_pressed()
+impl NumericSettings for Settings {
+    fn get(place: usize) -> i64 {
+        state::with_engine(|engine| engine.settings().value(place)).flatten().unwrap_or(0)
+    }
+
+    fn set(place: usize, value: i64) {
+        let has_ready_work = state::with_engine(|engine| {
+            engine.change_settings(|settings| settings.set(place, value));
+            engine.has_ready_work()
         });
         // Never during the load: if that fails there must be no timer.
-        if is_pressed == Some(true) {
-            alarm::kick();
+        if has_ready_work == Some(true) {
+            timer::kick();
         }
-    });
-    raw::REDISMODULE_OK as c_int
+    }
 }

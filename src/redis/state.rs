@@ -1,117 +1,177 @@
-//! The module's memory, reached from callbacks that Redis calls without a pointer to it.
+//! The module's memory: one value, which callbacks reach although Redis gives them no pointer to it.
+//!
+//! What stands outside it has a reason: the detached context (`ffi/log.rs`) and the fence clock to save are used from any
+//! thread, and the flag that tells the main thread (`ffi/main_thread.rs`) is one for each thread.
 
-use std::cell::{Cell, RefCell};
-use std::mem;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::mem::{self, MaybeUninit};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::blocked::BlockedClient;
-use crate::engine::{Engine, Inbox};
+use super::ffi::acl::NamedUser;
+use super::ffi::api::TimerId;
+use super::ffi::compat::Capabilities;
+use super::ffi::data_type::TypeHandle;
+use super::ffi::main_thread::{MainThread, Mark};
+use super::ffi::strings::ServerString;
+use super::ffi::{Ctx, Flags};
+use super::waiting_client::{BlockedClient, SentGrant};
+use crate::engine::{Engine, Inbox, KeyId, Stored};
+use crate::lock::Steady;
+use crate::policy::caller::OtherModules;
+use crate::policy::delivery::Deliveries;
+use crate::policy::propagation::Propagation;
+use crate::policy::removals::Removals;
+use crate::policy::role::{DataSet, Role};
+use crate::policy::users::UserNumbers;
+use crate::wire::SlotSet;
 
-/// Data that only the server's main thread touches.
-pub struct MainThread<T>(T);
+/// Everything that the module remembers. Only the main thread touches it.
+pub struct Module {
+    engine: RefCell<Option<Engine<BlockedClient>>>,
+    inbox: RefCell<Inbox>,
 
-// SAFETY: Redis runs commands, timers, events and most value callbacks on its main thread. Those that may run on another
-// one, `free` and what saves a value or the fence clock, touch no such static (src/redis/value.rs).
-unsafe impl<T> Sync for MainThread<T> {}
+    /// What this server can do.
+    pub capabilities: Cell<Capabilities>,
+    /// Its role. The server tells of every change in the middle of the command that makes it, so each later command sees it.
+    /// Asking the server with every command would cost more than everything else that a command asks.
+    pub role: Cell<Role>,
+    /// Whether the server has other modules.
+    pub other_modules: Cell<OtherModules>,
+    /// Whether anybody listens to what is replicated.
+    pub propagation: Cell<Propagation>,
+    /// The slots that began to come in and are not this server's yet.
+    pub coming_slots: RefCell<Option<SlotSet>>,
 
-impl<T> MainThread<T> {
-    /// Wraps a value.
-    pub const fn new(value: T) -> MainThread<T> {
-        MainThread(value)
-    }
+    /// The type of a lock's value, once it is registered.
+    pub lock_type: Cell<TypeHandle<Stored>>,
+    /// The memory of the lock that was freed last.
+    pub spare: Cell<Option<Box<MaybeUninit<Stored>>>>,
+    /// Whether the server says database 0 of every key that it loads now.
+    pub database_is_unknown: Cell<bool>,
+    /// Whether the module has decided about listening to keyspace events.
+    pub is_listening_to_keys: Cell<bool>,
+    /// Whether a lock's value left its key since a key last moved. If not, what moves is no lock.
+    pub value_left: Cell<bool>,
 
-    /// The value. Main thread only.
-    pub fn get(&self) -> &T {
-        &self.0
-    }
+    /// When the timer rings, and which one it is.
+    pub armed: Cell<Option<(Steady, TimerId)>>,
+    /// Whether the timer was asked to ring at once and has not rung yet. An event that comes a million times asks once.
+    pub is_kicked: Cell<bool>,
+    /// What happens when the timer rings; set at load.
+    pub tick: Cell<fn(Ctx)>,
+
+    /// The ACL users that asked for locks.
+    pub users: RefCell<Option<UserNumbers<NamedUser>>>,
+    /// The words of the command that users are asked about: its name and an owner.
+    pub acl_words: OnceCell<[ServerString; 2]>,
+    /// The client that asked last and was connected.
+    pub last_client: Cell<u64>,
+
+    /// Grants that were sent in this iteration of the event loop.
+    pub deliveries: RefCell<Deliveries<SentGrant>>,
+    /// How many locks somebody else removed.
+    pub removals: RefCell<Removals<KeyId>>,
+
+    /// Set while the module itself removes a lock.
+    pub own_removal: Mark,
+    /// Set while a command of the module runs.
+    pub command: Mark,
+    /// Set while the module itself asks whether a write would be accepted.
+    pub write_probe: Mark,
+
+    /// Whether the next tick is to panic, for a test.
+    #[cfg(feature = "failpoints")]
+    pub panic_in_tick: Cell<bool>,
 }
 
-static ENGINE: MainThread<RefCell<Option<Engine<BlockedClient>>>> = MainThread::new(RefCell::new(None));
-static INBOX: MainThread<RefCell<Inbox>> = MainThread::new(RefCell::new(Inbox::new()));
+static MODULE: MainThread<Module> = MainThread::new(Module {
+    engine: RefCell::new(None),
+    inbox: RefCell::new(Inbox::new()),
+    capabilities: Cell::new(Capabilities::UNKNOWN),
+    role: Cell::new(Role::Primary),
+    other_modules: Cell::new(OtherModules::Absent),
+    propagation: Cell::new(Propagation::new()),
+    coming_slots: RefCell::new(None),
+    lock_type: Cell::new(TypeHandle::NONE),
+    spare: Cell::new(None),
+    database_is_unknown: Cell::new(false),
+    is_listening_to_keys: Cell::new(false),
+    value_left: Cell::new(false),
+    armed: Cell::new(None),
+    is_kicked: Cell::new(false),
+    tick: Cell::new(|_| {}),
+    users: RefCell::new(None),
+    acl_words: OnceCell::new(),
+    last_client: Cell::new(0),
+    deliveries: RefCell::new(Deliveries::new()),
+    removals: RefCell::new(Removals::new()),
+    own_removal: Mark::new(),
+    command: Mark::new(),
+    write_probe: Mark::new(),
+    #[cfg(feature = "failpoints")]
+    panic_in_tick: Cell::new(false),
+});
+
+/// What the fence clock is to be saved as, for any thread.
+static FENCE_TO_SAVE: AtomicU64 = AtomicU64::new(0);
+
+/// The module's memory. Must be called on the main thread.
+pub fn module() -> &'static Module {
+    MODULE.get()
+}
 
 /// Makes the engine, once, at load.
 pub fn create_engine() {
-    if let Ok(mut engine) = ENGINE.get().try_borrow_mut() {
+    if let Ok(mut engine) = module().engine.try_borrow_mut() {
         engine.get_or_insert_with(Engine::new);
     }
 }
 
-/// Frees the engine: the module is not loaded after all.
+/// Frees the engine, when the load fails.
 pub fn drop_engine() {
-    if let Ok(mut engine) = ENGINE.get().try_borrow_mut() {
+    if let Ok(mut engine) = module().engine.try_borrow_mut() {
         *engine = None;
     }
 }
 
-/// Uses the engine. `None` before load, or from a callback in the middle of the engine's own work; no callback that
-/// calls this can run there, because all the engine calls are reads and writes of a key, and what these set off only
-/// leaves notes in the inbox.
+/// Uses the engine. `None` before the load, or from a callback in the middle of the engine's own work. No callback that calls
+/// this can run there, because all the engine calls are reads and writes of a key, and what these set off only leaves notes
+/// in the inbox.
 pub fn with_engine<R>(body: impl FnOnce(&mut Engine<BlockedClient>) -> R) -> Option<R> {
-    let mut engine = ENGINE.get().try_borrow_mut().ok()?;
+    let mut engine = module().engine.try_borrow_mut().ok()?;
     let engine = engine.as_mut()?;
     let result = body(engine);
     FENCE_TO_SAVE.store(engine.fences().to_save(), Ordering::Relaxed);
     Some(result)
 }
 
-/// What is to be saved of the fence clock, for any thread.
-static FENCE_TO_SAVE: AtomicU64 = AtomicU64::new(0);
-
-/// What an RDB remembers of the fence clock, as of the last use of the engine. From any thread.
+/// What an RDB file remembers of the fence clock, as of the last use of the engine; 0 if nothing was ever granted. May be
+/// called from any thread.
 pub fn fence_to_save() -> u64 {
     FENCE_TO_SAVE.load(Ordering::Relaxed)
 }
 
-/// Uses the inbox. Never held across a call into the server, so it is always free.
+/// Uses the inbox. It is never borrowed across a call into the server, so it is always free.
 pub fn with_inbox<R>(body: impl FnOnce(&mut Inbox) -> R) -> Option<R> {
-    INBOX.get().try_borrow_mut().ok().map(|mut inbox| body(&mut inbox))
+    module().inbox.try_borrow_mut().ok().map(|mut inbox| body(&mut inbox))
 }
 
-/// Takes all notes out.
+/// Takes all notes out of the inbox.
 pub fn take_inbox() -> Inbox {
     with_inbox(mem::take).unwrap_or_default()
 }
 
-thread_local! {
-    static IS_MAIN: Cell<bool> = const { Cell::new(false) };
+/// Leaves a note that something put a value into this key.
+pub fn note_changed(key: KeyId) {
+    with_inbox(|inbox| inbox.changed.push(key));
 }
 
-/// Takes note of the thread that loads the module: the main one.
-pub fn remember_main_thread() {
-    IS_MAIN.set(true);
-}
-
-/// Whether this is the server's main thread, and not one that frees values in the background.
-pub fn is_main_thread() -> bool {
-    IS_MAIN.get()
-}
-
-/// Tells a callback what the module itself is at.
-pub struct Mark(MainThread<Cell<bool>>);
-
-/// The module itself removes a lock.
-pub static OWN_REMOVAL: Mark = Mark::new();
-/// A command of the module runs.
-pub static COMMAND: Mark = Mark::new();
-/// The module itself asks whether a write would be accepted.
-pub static OWN_QUESTION: Mark = Mark::new();
-
-impl Mark {
-    const fn new() -> Mark {
-        Mark(MainThread::new(Cell::new(false)))
-    }
-
-    /// Runs `body`, which does not panic, under the mark.
-    pub fn during<R>(&self, body: impl FnOnce() -> R) -> R {
-        let was_set = self.0.get().replace(true);
-        let result = body();
-        self.0.get().set(was_set);
-        result
-    }
-
-    /// Whether `during` runs.
-    pub fn is_set(&self) -> bool {
-        self.0.get().get()
+/// Whether the server has all of its data set.
+pub fn data_set(flags: Flags) -> DataSet {
+    if flags.is_loading() {
+        DataSet::Loading
+    } else {
+        DataSet::Complete
     }
 }
 
@@ -127,7 +187,7 @@ mod tests {
         create_engine();
         with_engine(|engine| engine.fences().leap(crate::lock::UnixMicros(7)));
         assert_eq!(saved_elsewhere(), 0, "nothing was granted");
-        with_engine(|engine| engine.fences().learn(Fence::MAX));
+        with_engine(|engine| engine.fences().observe(Fence::MAX));
         assert_eq!(saved_elsewhere(), Fence::MAX.get());
         drop_engine();
     }

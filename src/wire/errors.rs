@@ -1,8 +1,32 @@
-//! Every error text of a bad request, in one place. Each says what is allowed.
+//! Every error text that a client can read, in one place. The errors of a bad request say what is allowed.
 
 use std::fmt;
 
+use super::options::OptionGroup;
 use crate::lock::{Fence, Millis, OWNER_LEN_MAX};
+
+/// The key holds a value of another type. In the words of Redis.
+pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+/// This server is a replica. In the words of Redis.
+pub const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
+/// A panic was caught.
+pub const PANICKED: &str = "ERR internal error in the module redislock, see the server's log";
+/// The slot of the key is on its way to another server. Cluster clients ask again in a moment, and are sent to the right
+/// server then.
+pub const TRY_AGAIN: &str = "TRYAGAIN the slot of this key is leaving or has left this server, ask again";
+/// The user of a waiter may not ask for the lock any more. In the words of Redis, which names neither the user nor the key
+/// either.
+pub const NO_PERMISSION: &str = "NOPERM No permissions to run the 'lock.acquire' command on this key any more";
+/// The cluster is down. In the words of Redis.
+pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
+/// The server could not make an owner for `*`.
+pub const NO_RANDOM_BYTES: &str = "ERR the operating system gave no random bytes for an owner";
+/// A client ran a command that only replication uses.
+pub const INTERNAL: &str =
+    "ERR this command is internal to replication, use LOCK.ACQUIRE, LOCK.RELEASE and LOCK.EXTEND";
+/// A command of replication has bytes that this version does not know.
+pub const UNKNOWN_EFFECT: &str =
+    "ERR unknown lock effect, this replica or AOF is read by an older version of the module";
 
 /// Why a request makes no sense. Found before any key is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +57,8 @@ pub enum BadRequest {
     Both(&'static str, &'static str),
     /// The first option makes sense only beside the second.
     Needs(&'static str, &'static str),
-    /// No such option: as it was spelled, and those there are.
-    Unknown(Vec<u8>, &'static str),
+    /// No such option: as it was spelled, and the options of the command.
+    Unknown(Vec<u8>, &'static [OptionGroup]),
 }
 
 /// Why a request that makes sense is refused.
@@ -127,7 +151,11 @@ impl fmt::Display for BadRequest {
             Twice(name) => write!(f, "ERR {name} is given twice"),
             Both(one, other) => write!(f, "ERR {one} and {other} exclude each other"),
             Needs(one, other) => write!(f, "ERR {one} needs {other}"),
-            Unknown(spelled, known) => write!(f, "ERR unknown option {}, expected one of {known}", Quoted(spelled)),
+            Unknown(spelled, known) => {
+                let mut words = Vec::new();
+                known.iter().for_each(|group| group.for_each(|option| words.push(option.word)));
+                write!(f, "ERR unknown option {}, expected one of {}", Quoted(spelled), words.join(", "))
+            }
         }
     }
 }

@@ -1,17 +1,19 @@
-//! The cluster slot of a key: CRC16 (XMODEM: polynomial 0x1021, start value 0) of its hash tag, modulo 16384, as the Redis
-//! Cluster specification defines it.
+//! The cluster slot of a key, as the Redis Cluster specification defines it: the CRC16 of the key's hash tag, modulo
+//! 16384. The CRC16 is that of XMODEM (polynomial 0x1021, start value 0).
 //!
-//! A grant in a cluster asks for it, so up to 16 bytes are looked up independently of one another, two instructions a byte.
+//! Every grant in a cluster computes it, so it must be fast. Chunks of 16 bytes are looked up in 16 tables, and no
+//! look-up waits for another one. That takes about two instructions a byte.
 
-/// How many slots a cluster has.
+/// The number of slots of a cluster.
 pub const SLOTS: u16 = 16384;
 
-/// How many bytes are looked up at a time.
+/// How many bytes one chunk has.
 const WIDTH: usize = 16;
 
-/// `TABLES[n][byte]`: the remainder of that byte with `n` bytes behind it.
+/// `TABLES[n][byte]` is the CRC of that byte followed by `n` zero bytes.
 static TABLES: [[u16; 256]; WIDTH] = tables();
 
+/// Computes [`TABLES`].
 #[allow(clippy::indexing_slicing, reason = "evaluated by the compiler, which would refuse an index out of bounds")]
 const fn tables() -> [[u16; 256]; WIDTH] {
     const POLYNOMIAL: u16 = 0x1021;
@@ -40,12 +42,13 @@ const fn tables() -> [[u16; 256]; WIDTH] {
     tables
 }
 
-/// The slot of this key, 0 to 16383.
+/// The slot of the key with this name, 0 to 16383.
 pub fn key_slot(name: &[u8]) -> u16 {
     crc16(hash_tag(name)) % SLOTS
 }
 
-/// What is hashed of a key: what stands between its first `{` and the next `}`, unless that is nothing; else all of it.
+/// The part of a key's name that is hashed: the bytes between the first `{` and the next `}`. If there are none, it is
+/// the whole name.
 fn hash_tag(name: &[u8]) -> &[u8] {
     if !has_brace(name) {
         return name;
@@ -58,13 +61,15 @@ fn hash_tag(name: &[u8]) -> &[u8] {
     tag().unwrap_or(name)
 }
 
-/// Whether there is a `{`. All bytes of a chunk are looked at, so that the compiler does it with one comparison.
+/// Whether the name contains a `{`. The loop over a chunk does not stop early, so the compiler turns it into one
+/// comparison of 16 bytes.
 fn has_brace(name: &[u8]) -> bool {
     let (wide, rest) = name.as_chunks::<WIDTH>();
     let is_in = |chunk: &[u8; WIDTH]| chunk.iter().fold(false, |found, byte| found | (*byte == b'{'));
     wide.iter().any(is_in) || rest.contains(&b'{')
 }
 
+/// The CRC16 of these bytes.
 fn crc16(bytes: &[u8]) -> u16 {
     let (wide, rest) = bytes.as_chunks::<WIDTH>();
     let crc = wide.iter().fold(0, |crc: u16, chunk| {
@@ -81,6 +86,7 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
+/// The entry of a table for this byte.
 #[allow(clippy::indexing_slicing, reason = "a byte is below 256")]
 fn remainder(table: &[u16; 256], byte: u8) -> u16 {
     table[usize::from(byte)]
@@ -91,7 +97,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Bit by bit, as the polynomial is defined.
+    /// The CRC16 computed bit by bit, as it is defined.
     fn crc16_by_bits(bytes: &[u8]) -> u16 {
         bytes.iter().fold(0, |crc, byte| {
             (0..8).fold(
@@ -107,9 +113,9 @@ mod tests {
         })
     }
 
-    /// The check value of CRC-16/XMODEM, and slots that CLUSTER KEYSLOT tells.
+    /// The published check value of CRC-16/XMODEM, and slots that CLUSTER KEYSLOT returned.
     #[test]
-    fn known_slots() {
+    fn keys_have_the_slots_that_redis_gives_them() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
         for (name, slot) in [("", 0), ("foo", 12182), ("{foo}bar", 12182), ("a{foo}{x}", 12182), ("somekey", 11058)] {
             assert_eq!(key_slot(name.as_bytes()), slot, "{name}");
@@ -117,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_tag_that_is_closed_and_not_empty_counts() {
+    fn only_a_hash_tag_that_is_closed_and_not_empty_is_hashed_alone() {
         for whole in ["{}foo", "{foo", "foo}{", "}foo{", "{}{foo}"] {
             assert_eq!(hash_tag(whole.as_bytes()), whole.as_bytes());
         }
@@ -126,7 +132,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lookups_agree_with_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
+        fn table_look_ups_agree_with_the_bitwise_definition(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
             prop_assert_eq!(crc16(&bytes), crc16_by_bits(&bytes));
         }
     }

@@ -5,17 +5,19 @@
 
 #![forbid(unsafe_code)]
 
-mod codec;
-mod errors;
+pub mod errors;
+mod format;
 mod key_slot;
+mod options;
 mod request;
-mod saved;
 mod slot_set;
+mod varint;
 
-pub use errors::{BadRequest, Link, Refused};
+pub use errors::{Link, Refused};
+pub use format::{decode_effect, decode_lock, encode_lock, Change, ChangeKind, EffectWriter, Trust};
 pub use key_slot::key_slot;
+pub use options::{OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, EXTEND_OPTIONS, RELEASE_OPTIONS};
 pub use request::{AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX};
-pub use saved::{decode_effect, decode_lock, encode_lock, EffectWriter, News, Told, Trust};
 pub use slot_set::{OwnSlots, SlotSet};
 
 /// The longest lease there can be, in milliseconds: 365 days.

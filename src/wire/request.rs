@@ -1,6 +1,10 @@
 //! Arguments to requests. Past this file there are no raw strings and no bare numbers.
 
 use super::errors::BadRequest;
+use super::options::{
+    OptionRow, ACQUIRE_OPTIONS, BLOCK, DOWNGRADE, EX, EXTEND_OPTIONS, FENCE, LIMIT, PX, RAISE, RELEASE_OPTIONS,
+    SESSION, SHARED,
+};
 use crate::lock::{Fence, FenceClock, Limit, Millis, Mode, OwnerRef, UnixMicros};
 
 /// No request with each option once has more than nine arguments after the key; what follows the next two need not be read,
@@ -80,23 +84,23 @@ impl<'a> AcquireRequest<'a> {
         let (mut lease, mut block, mut shared, mut limit, mut session) = (Lease::default(), None, None, None, None);
         while let Some(name) = options.next() {
             if lease.read(name, &mut options, leases.max)? {
-            } else if name.eq_ignore_ascii_case(b"BLOCK") {
-                let number = options.value("BLOCK", &block)?;
+            } else if BLOCK.is(name) {
+                let number = options.value(&BLOCK, &block)?;
                 block = Some(number.filter(|ms| *ms <= i64::MAX as u64).ok_or(BadRequest::Block)?);
-            } else if name.eq_ignore_ascii_case(b"SHARED") {
-                shared = Some(options.flag("SHARED", &shared)?);
-            } else if name.eq_ignore_ascii_case(b"LIMIT") {
-                let number = options.value("LIMIT", &limit)?;
+            } else if SHARED.is(name) {
+                shared = Some(options.flag(&SHARED, &shared)?);
+            } else if LIMIT.is(name) {
+                let number = options.value(&LIMIT, &limit)?;
                 limit = Some(number.and_then(Limit::new).ok_or(BadRequest::Limit)?);
-            } else if name.eq_ignore_ascii_case(b"SESSION") {
-                session = Some(options.flag("SESSION", &session)?);
+            } else if SESSION.is(name) {
+                session = Some(options.flag(&SESSION, &session)?);
             } else {
-                return Err(BadRequest::Unknown(name.into(), "PX, EX, BLOCK, SHARED, LIMIT, SESSION"));
+                return Err(BadRequest::Unknown(name.into(), ACQUIRE_OPTIONS));
             }
         }
         let mode = match (shared, limit) {
             (None, None) => Mode::Exclusive,
-            (None, Some(_)) => return Err(BadRequest::Needs("LIMIT", "SHARED")),
+            (None, Some(_)) => return Err(BadRequest::Needs(LIMIT.word, SHARED.word)),
             (Some(()), limit) => Mode::Shared(limit),
         };
         let patience = match block {
@@ -116,12 +120,12 @@ impl<'a> ReleaseRequest<'a> {
         let (owner, mut options) = split(args)?;
         let (mut fence, mut downgrade) = (None, None);
         while let Some(name) = options.next() {
-            if name.eq_ignore_ascii_case(b"FENCE") {
-                fence = Some(options.fence("FENCE", &fence)?);
-            } else if name.eq_ignore_ascii_case(b"DOWNGRADE") {
-                downgrade = Some(options.flag("DOWNGRADE", &downgrade)?);
+            if FENCE.is(name) {
+                fence = Some(options.fence(&FENCE, &fence)?);
+            } else if DOWNGRADE.is(name) {
+                downgrade = Some(options.flag(&DOWNGRADE, &downgrade)?);
             } else {
-                return Err(BadRequest::Unknown(name.into(), "FENCE, DOWNGRADE"));
+                return Err(BadRequest::Unknown(name.into(), RELEASE_OPTIONS));
             }
         }
         Ok(ReleaseRequest { owner: named_not_star(owner)?, fence, is_downgrade: downgrade.is_some() })
@@ -145,12 +149,12 @@ impl<'a> ExtendRequest<'a> {
         let (mut lease, mut fence, mut raise) = (Lease::default(), None, None);
         while let Some(name) = options.next() {
             if lease.read(name, &mut options, leases.max)? {
-            } else if name.eq_ignore_ascii_case(b"FENCE") {
-                fence = Some(options.fence("FENCE", &fence)?);
-            } else if name.eq_ignore_ascii_case(b"RAISE") {
-                raise = Some(options.fence("RAISE", &raise)?);
+            } else if FENCE.is(name) {
+                fence = Some(options.fence(&FENCE, &fence)?);
+            } else if RAISE.is(name) {
+                raise = Some(options.fence(&RAISE, &raise)?);
             } else {
-                return Err(BadRequest::Unknown(name.into(), "PX, EX, FENCE, RAISE"));
+                return Err(BadRequest::Unknown(name.into(), EXTEND_OPTIONS));
             }
         }
         let raise_max = FenceClock::raise_max(now);
@@ -186,21 +190,21 @@ impl<'a> Options<'a, '_> {
         self.0.next().copied()
     }
 
-    /// The value of the option `name`, which must not have been read `before`; inner `None` when it is no number.
-    fn value<T>(&mut self, name: &'static str, before: &Option<T>) -> Result<Option<u64>, BadRequest> {
+    /// The value of an option that must not have been read `before`; the inner `None` means that it is no number.
+    fn value<T>(&mut self, option: &OptionRow, before: &Option<T>) -> Result<Option<u64>, BadRequest> {
         if before.is_some() {
-            return Err(BadRequest::Twice(name));
+            return Err(BadRequest::Twice(option.word));
         }
-        Ok(number(self.next().ok_or(BadRequest::NoValue(name))?))
+        Ok(number(self.next().ok_or(BadRequest::NoValue(option.word))?))
     }
 
     /// An option without a value, which must not have been read `before`.
-    fn flag(&mut self, name: &'static str, before: &Option<()>) -> Result<(), BadRequest> {
-        before.is_none().then_some(()).ok_or(BadRequest::Twice(name))
+    fn flag(&mut self, option: &OptionRow, before: &Option<()>) -> Result<(), BadRequest> {
+        before.is_none().then_some(()).ok_or(BadRequest::Twice(option.word))
     }
 
-    fn fence(&mut self, name: &'static str, before: &Option<Fence>) -> Result<Fence, BadRequest> {
-        self.value(name, before)?.and_then(Fence::new).ok_or(BadRequest::Number(name))
+    fn fence(&mut self, option: &OptionRow, before: &Option<Fence>) -> Result<Fence, BadRequest> {
+        self.value(option, before)?.and_then(Fence::new).ok_or(BadRequest::Number(option.word))
     }
 }
 
@@ -217,16 +221,16 @@ impl Lease {
         let allowed = |max: u64| move |number: &u64| (1..=max).contains(number);
         let [unit, b'X' | b'x'] = name else { return Ok(false) };
         if unit.eq_ignore_ascii_case(&b'P') {
-            let number = options.value("PX", &self.px)?;
+            let number = options.value(&PX, &self.px)?;
             self.px = Some(number.filter(allowed(max.0)).ok_or(BadRequest::Px(max))?);
         } else if unit.eq_ignore_ascii_case(&b'E') {
-            let number = options.value("EX", &self.ex)?;
+            let number = options.value(&EX, &self.ex)?;
             self.ex = Some(number.filter(allowed(max.0 / 1000)).ok_or(BadRequest::Ex(max))?);
         } else {
             return Ok(false);
         }
         if self.px.is_some() && self.ex.is_some() {
-            return Err(BadRequest::Both("PX", "EX"));
+            return Err(BadRequest::Both(PX.word, EX.word));
         }
         Ok(true)
     }
@@ -250,6 +254,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::{OptionGroup, Takes};
     use super::super::LEASE_MAX_MS;
     use super::*;
     use proptest::prelude::*;
@@ -312,7 +317,7 @@ mod tests {
             ("me BLOCK 1 BLOCK 1", BadRequest::Twice("BLOCK")),
             ("me PX 1 EX 1", BadRequest::Both("PX", "EX")),
             ("me EX 1 PX 1", BadRequest::Both("PX", "EX")),
-            ("me NX", BadRequest::Unknown(b"NX".to_vec(), "PX, EX, BLOCK, SHARED, LIMIT, SESSION")),
+            ("me NX", BadRequest::Unknown(b"NX".to_vec(), ACQUIRE_OPTIONS)),
             ("me LIMIT 3", BadRequest::Needs("LIMIT", "SHARED")),
             ("me SHARED LIMIT 0", BadRequest::Limit),
             ("me SHARED LIMIT 1000001", BadRequest::Limit),
@@ -330,7 +335,7 @@ mod tests {
             ("me FENCE 9007199254740992", BadRequest::Number("FENCE")),
             ("me RAISE x", BadRequest::Number("RAISE")),
             ("me RAISE 60001001", BadRequest::RaiseTooFar(60_001_000)),
-            ("me BLOCK 1", BadRequest::Unknown(b"BLOCK".to_vec(), "PX, EX, FENCE, RAISE")),
+            ("me BLOCK 1", BadRequest::Unknown(b"BLOCK".to_vec(), EXTEND_OPTIONS)),
         ] {
             assert_eq!(extend(line), Err(expected), "{line}");
         }
@@ -353,8 +358,37 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_option_is_told_the_known_ones() {
+        for (options, known) in [
+            (ACQUIRE_OPTIONS, "PX, EX, BLOCK, SHARED, LIMIT, SESSION"),
+            (RELEASE_OPTIONS, "FENCE, DOWNGRADE"),
+            (EXTEND_OPTIONS, "PX, EX, FENCE, RAISE"),
+        ] {
+            let text = BadRequest::Unknown(b"NX".to_vec(), options).to_string();
+            assert_eq!(text, format!("ERR unknown option 'NX', expected one of {known}"));
+        }
+    }
+
+    /// Each word of the table reaches its arm of the parser: it is never called unknown.
+    #[test]
+    fn every_option_of_the_table_is_read() {
+        let each = |groups: &[OptionGroup], parse: &dyn Fn(&[&[u8]]) -> Option<BadRequest>| {
+            groups.iter().for_each(|group| {
+                group.for_each(|option| {
+                    let line: [&[u8]; 3] = [b"me", option.word.as_bytes(), b"1"];
+                    let args = if option.takes == Takes::Number { &line[..] } else { &line[..2] };
+                    assert!(!matches!(parse(args), Some(BadRequest::Unknown(..))), "{}", option.word);
+                });
+            });
+        };
+        each(ACQUIRE_OPTIONS, &|args| AcquireRequest::parse(args, LEASES).err());
+        each(RELEASE_OPTIONS, &|args| ReleaseRequest::parse(args).err());
+        each(EXTEND_OPTIONS, &|args| ExtendRequest::parse(args, LEASES, UnixMicros(0)).err());
+    }
+
+    #[test]
     fn error_texts_cannot_break_the_protocol() {
-        let text = BadRequest::Unknown(b"x\r\n+OK\r\n\xff".to_vec(), "PX").to_string();
+        let text = BadRequest::Unknown(b"x\r\n+OK\r\n\xff".to_vec(), EXTEND_OPTIONS).to_string();
         assert!(text.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{text}");
     }
 

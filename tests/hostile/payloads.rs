@@ -1,6 +1,6 @@
 //! Payloads that anybody may hand to RESTORE: a lock comes of them or "Bad data format", and the server lives.
 //!
-//! The tests write the stored form, version 1 (src/wire/saved.rs), with their own hands: what a release has stored must
+//! The tests write the stored form, version 1 (src/wire/format.rs), with their own hands: what a release has stored must
 //! be read by every later one.
 
 use super::payload::{number, restore, unix_us, FOOT, HEAD, REFUSED};

@@ -1,7 +1,7 @@
 //! Payloads of shared locks that anybody may hand to RESTORE (trap 36), effects that nobody may send (trap 35), and a lock
 //! with a thousand holders as one value.
 //!
-//! The stored form (src/wire/saved.rs) is written with the test's own hands: what a release has stored must be read by every
+//! The stored form (src/wire/format.rs) is written with the test's own hands: what a release has stored must be read by every
 //! later one.
 
 use super::payload::{number, restore, unix_us, FOOT, HEAD, REFUSED};

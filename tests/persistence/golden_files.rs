@@ -1,6 +1,6 @@
 //! Files that were written by an earlier build are read for ever: RDB, AOF, and the stream of a primary.
 //!
-//! `tests/golden/v<n>/` was written once by a build whose stored form has version n (src/wire/saved.rs), on Redis 7.0, which
+//! `tests/golden/v<n>/` was written once by a build whose stored form has version n (src/wire/format.rs), on Redis 7.0, which
 //! every server can read; `locks.txt` there says what it holds. A new version adds a folder and changes none. The clock was
 //! set 70 years ahead then, so that no lease ends; at no time is more than its length left of one, so each begins anew when it
 //! is loaded now.

@@ -190,8 +190,21 @@ impl Cluster {
     #[track_caller]
     pub fn begin_move(&self, key: &str, from: usize, to: usize) {
         let slot = self.slot(key);
-        assert_eq!(self.node(to).cmd(&args!["CLUSTER", "SETSLOT", slot, "IMPORTING", self.id(from)]), "OK");
-        assert_eq!(self.node(from).cmd(&args!["CLUSTER", "SETSLOT", slot, "MIGRATING", self.id(to)]), "OK");
+        self.set_slot(to, &args!["CLUSTER", "SETSLOT", slot, "IMPORTING", self.id(from)]);
+        self.set_slot(from, &args!["CLUSTER", "SETSLOT", slot, "MIGRATING", self.id(to)]);
+    }
+
+    /// Sends CLUSTER SETSLOT to a node until it says OK. From 8.0 on Valkey replicates the command first, and refuses it
+    /// while the node's replica is not connected, as after a restart.
+    #[track_caller]
+    fn set_slot(&self, n: usize, command: &[Vec<u8>]) {
+        until(format_args!("node {n} sets the slot"), || match self.node(n).cmd(command) {
+            Value::Error(text) if text.starts_with("NOREPLICAS ") => false,
+            reply => {
+                assert_eq!(reply, "OK");
+                true
+            }
+        });
     }
 
     /// Moves a key (MIGRATE).
@@ -207,7 +220,7 @@ impl Cluster {
         let is_primary = |n: &usize| self.node(*n).info_field("replication", "role") == "master";
         let others = (0..self.nodes.len()).filter(|n| *n != from && *n != to).filter(is_primary);
         for n in [to, from].into_iter().chain(others) {
-            assert_eq!(self.node(n).cmd(&args!["CLUSTER", "SETSLOT", slot, "NODE", self.id(to)]), "OK");
+            self.set_slot(n, &args!["CLUSTER", "SETSLOT", slot, "NODE", self.id(to)]);
         }
     }
 

@@ -28,7 +28,7 @@ pub fn wait(key: Name, who: &str) -> Ask<'_> {
     hold(key, who).block(0)
 }
 
-/// `(who waits, for which lock, for whom)`
+/// `(the owner that waits, the lock, the owner that it waits for)`
 pub type Steps<'a> = Vec<(&'a str, &'a str, &'a str)>;
 
 pub fn cycle(world: &mut World, ask: Ask) -> Option<Vec<Link>> {
@@ -63,7 +63,7 @@ pub fn chain(world: &mut World, length: usize) -> Ask<'static> {
 }
 
 #[test]
-fn the_request_that_would_close_a_cycle_is_refused_with_its_way_in_order() {
+fn the_request_that_would_close_a_cycle_is_refused_with_the_links_in_order() {
     for length in [2, 3, 10] {
         let mut world = World::new();
         let last = chain(&mut world, length);
@@ -76,7 +76,7 @@ fn the_request_that_would_close_a_cycle_is_refused_with_its_way_in_order() {
         }
         assert_eq!(steps(&links), expected);
         world.did();
-        assert!(world.engine.lines.get(at(LOCKS[length - 1])).is_none(), "it left no line behind");
+        assert!(world.engine.waits.queue(at(LOCKS[length - 1])).is_none(), "it left no queue behind");
         world.release(LOCKS[length - 1], OWNERS[length - 1]).unwrap();
         assert_eq!(world.granted(), [0; 0], "and waits for nothing");
         world.settle();
@@ -93,7 +93,7 @@ fn a_chain_that_does_not_close_waits() {
 }
 
 #[test]
-fn the_shortest_of_two_cycles_is_told() {
+fn the_shortest_of_two_cycles_is_reported() {
     let mut world = World::new();
     let last = chain(&mut world, 5);
     // A second way: the one that o0 would wait for also waits for o0 itself.
@@ -116,21 +116,21 @@ fn a_waiter_waits_for_the_one_just_before_it() {
 
 /// Through the one just before it waits for all before it.
 #[test]
-fn a_waiter_waits_for_the_whole_line_before_it() {
+fn a_waiter_waits_for_the_whole_queue_before_it() {
     for which in 0..3 {
         let mut world = World::new();
         world.grants(hold(LOCKS[0], "h"));
         world.grants(hold(LOCKS[1], "d"));
-        let line = ["a", "b", "c", "d"];
-        for who in line {
+        let queue = ["a", "b", "c", "d"];
+        for who in queue {
             world.waits(wait(LOCKS[0], who));
         }
-        let links = cycle(&mut world, wait(LOCKS[1], line[which])).unwrap();
-        assert_eq!(steps(&links), [(line[which], "l1", "d"), ("d", "l0", line[which])]);
+        let links = cycle(&mut world, wait(LOCKS[1], queue[which])).unwrap();
+        assert_eq!(steps(&links), [(queue[which], "l1", "d"), ("d", "l0", queue[which])]);
     }
 }
 
-/// Where somebody in the middle of a line waits for something else too, at another connection.
+/// Where somebody in the middle of a queue waits for something else too, at another connection.
 #[test]
 fn what_those_before_it_wait_for_elsewhere_is_followed() {
     let mut world = World::new();
@@ -146,7 +146,7 @@ fn what_those_before_it_wait_for_elsewhere_is_followed() {
 }
 
 #[test]
-fn every_shared_holder_is_in_the_way_of_one_who_wants_the_lock_alone() {
+fn every_shared_holder_is_in_the_way_of_an_exclusive_request() {
     for which in &OWNERS[..4] {
         let mut world = World::new();
         for who in &OWNERS[..4] {
@@ -236,9 +236,9 @@ fn requests_with_a_limit_above_one_are_no_step_of_a_cycle() {
     assert_eq!(steps(&links), [("a", "l1", "c"), ("c", "l0", "a")], "b is stepped over");
 }
 
-/// Nor does one that stands before it in line, with what it waits for: it may be let in when any one of them leaves.
+/// Nor does one that stands before it in the queue, with what it waits for: it may be let in when any one of them leaves.
 #[test]
-fn a_line_is_not_followed_through_a_limit_above_one() {
+fn a_queue_is_not_followed_through_a_limit_above_one() {
     let mut world = World::new();
     world.grants(hold(LOCKS[0], "h"));
     world.grants(hold(LOCKS[1], "c"));
@@ -256,7 +256,7 @@ fn a_line_is_not_followed_through_a_limit_above_one() {
     assert_eq!(cycle(&mut world, wait(K, "a").shared()), None);
 }
 
-/// Nobody can build a cycle round somebody else.
+/// No user can build a cycle round another one.
 #[test]
 fn only_requests_and_holds_of_the_user_that_asks_are_looked_at() {
     for (holder, waiter, asker) in
@@ -275,7 +275,7 @@ fn only_requests_and_holds_of_the_user_that_asks_are_looked_at() {
     assert!(cycle(&mut world, wait(K, "a").user(2)).is_some());
 }
 
-/// The one just before it in line is another user's: the next one of its own counts.
+/// The one just before it in the queue is another user's: the next one of its own counts.
 #[test]
 fn waiters_of_others_are_stepped_over() {
     let mut world = World::new();
@@ -288,9 +288,9 @@ fn waiters_of_others_are_stepped_over() {
     assert_eq!(steps(&links), [("a", "l1", "c"), ("c", "l0", "a")]);
 }
 
-/// A lease or a wait that has run out is over, though the timer has not come to it.
+/// A lease or a wait that has ended does not count, even if the timer has not come to it.
 #[test]
-fn what_is_over_closes_no_cycle() {
+fn expired_leases_and_waits_close_no_cycle() {
     let mut world = World::new();
     world.grants(ask(K, "b").lease(5));
     world.grants(hold(K, "b"));
@@ -320,7 +320,7 @@ fn what_is_over_closes_no_cycle() {
 
 /// A client whose connection was lost sends its request again: it is answered when the first one is.
 #[test]
-fn an_owner_that_stands_in_line_twice_waits_for_nobody_new() {
+fn an_owner_that_waits_twice_waits_for_nobody_new() {
     for between in 0..3 {
         let mut world = World::new();
         world.grants(hold(K, "h"));

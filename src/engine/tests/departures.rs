@@ -1,8 +1,8 @@
-//! Slots that leave with the locks in them, of which nothing tells but the slots.
+//! Slots that leave with the locks in them: the server reports the slots only, and no key.
 
 use super::*;
 
-/// More than a turn looks at.
+/// More locks than one tick looks at.
 fn many() -> Vec<Name> {
     (0..6000).map(|n| (0, &*Box::leak(format!("k{n}").into_boxed_str()))).collect()
 }
@@ -54,25 +54,25 @@ fn lock_that_comes_back_at_once_keeps_what_it_brings() {
 }
 
 #[test]
-fn what_left_is_seen_off_in_slices_whatever_the_server_may_do() {
-    for standing in [Standing::Writable, Standing::Halted, Standing::Replica] {
+fn departed_locks_are_forgotten_in_several_ticks_whatever_the_server_may_do() {
+    for state in [ServerState::Writable, ServerState::Halted, ServerState::Replica] {
         let mut world = cluster();
         let keys = many();
         for (key, connection) in keys.iter().zip(1..) {
             world.grants(ask(*key, "a").lease(60_000).on(connection % 3));
         }
-        world.fake.standing = standing;
+        world.fake.state = state;
         world.fake.open_cost_us = 2;
         world.slots_leave(&keys, Leaving::Moved);
         assert!(world.engine.locks_held() < keys.len(), "a portion at once");
         let mut runs = 0;
-        while !world.engine.departures.is_empty() {
+        while !world.engine.cluster.departures.is_empty() {
             let begin = world.fake.now.steady;
             let next = world.run();
             runs += 1;
             assert!(world.fake.now.steady <= begin + Millis(2) + Millis(1), "a slice took too long");
             let goes_on = next.is_some_and(|next| next <= world.fake.now.steady);
-            assert!(world.engine.departures.is_empty() || goes_on, "there is more to do, at once: {next:?}");
+            assert!(world.engine.cluster.departures.is_empty() || goes_on, "there is more to do, at once: {next:?}");
         }
         assert!((6..12).contains(&runs), "{runs} slices for 12 ms of work");
         assert_eq!((world.engine.locks_held(), world.engine.stats().moved_away), (0, keys.len() as u64));
@@ -96,15 +96,15 @@ fn flush_counts_what_is_here_and_not_what_left_before() {
 }
 
 #[test]
-fn whoever_waits_is_sent_away_at_once() {
-    for standing in [Standing::Writable, Standing::Halted] {
+fn waiters_of_a_departed_slot_are_redirected_at_once() {
+    for state in [ServerState::Writable, ServerState::Halted] {
         let mut world = cluster();
         let held = [K, K2].map(|key| {
             world.grant(key, "a", 60_000);
             world.wait(key, "b", 50, Patience::Endless)
         });
         world.settle();
-        world.fake.standing = standing;
+        world.fake.state = state;
         world.fake.foreign.push(K);
         world.slots_leave(&[K], Leaving::Moved);
         world.run();
@@ -113,7 +113,7 @@ fn whoever_waits_is_sent_away_at_once() {
 }
 
 #[test]
-fn whoever_waits_is_served_if_the_slot_is_back_before_that() {
+fn waiters_are_served_if_the_slot_is_back_before_they_are_redirected() {
     let mut world = cluster();
     world.grant(K, "a", 60_000);
     let client = world.wait(K, "b", 50, Patience::Endless);
@@ -123,7 +123,7 @@ fn whoever_waits_is_served_if_the_slot_is_back_before_that() {
 }
 
 #[test]
-fn connection_loses_what_left_and_keeps_what_it_is_bound_to() {
+fn connection_loses_the_holds_that_left_and_keeps_those_that_are_bound_to_it() {
     let mut world = cluster();
     for key in [K, K2, OTHER_DB] {
         world.grants(ask(key, "a").lease(60_000).on(1));
@@ -144,7 +144,7 @@ fn connection_loses_what_left_and_keeps_what_it_is_bound_to() {
 
 /// The server has its locks before it has the slot, for as long as the move takes.
 #[test]
-fn lock_that_comes_before_its_slot_is_looked_at_once() {
+fn lock_that_comes_before_its_slot_is_indexed_once() {
     let mut world = cluster();
     world.fake.foreign.push(K);
     world.restore(K, "a", 50, 7_000_000);
@@ -159,9 +159,9 @@ fn lock_that_comes_before_its_slot_is_looked_at_once() {
     assert_eq!((world.hold(K), world.engine.stats().lease_ends), (None, 1));
 }
 
-/// Its line was kept, and the engine came back to it fifty times a second for ever.
+/// Its queue was kept, and the engine came back to it fifty times a second for ever.
 #[test]
-fn grant_that_nobody_was_told_of_is_forgotten_when_its_slot_has_left() {
+fn undelivered_grant_is_forgotten_when_its_slot_has_left() {
     let mut world = cluster();
     world.grant(K, "a", 60_000);
     let client = world.wait(K, "b", 60_000, Patience::Endless);
@@ -174,6 +174,6 @@ fn grant_that_nobody_was_told_of_is_forgotten_when_its_slot_has_left() {
     world.settle();
     world.lose(K, &answers[0].1);
     world.rest();
-    assert!(world.engine.postponed.is_empty() && world.engine.waited_for().is_empty());
+    assert!(!world.engine.agenda.has_retries() && world.engine.waited_for().is_empty());
     assert_eq!(world.engine.stats().undelivered_grants, 0);
 }

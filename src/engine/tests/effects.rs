@@ -1,4 +1,4 @@
-//! What replicas and the AOF are told: a second engine that hears it knows the same holders at all times.
+//! Replicated effects: a second engine that applies them knows the same holders at all times.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::wire::decode_effect;
 const APART: i64 = 7_000_000_000;
 
 /// More than a step ends.
-const CROWD: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
+const MANY: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
 
 /// A primary and its replica.
 struct Pair {
@@ -29,7 +29,7 @@ fn known(world: &World) -> Vec<(String, Vec<Known>)> {
     });
     let hold = |(mode, hold): (Mode, &Hold)| {
         let owner = String::from_utf8_lossy(hold.owner.as_bytes()).into_owned();
-        (owner, hold.fence.get(), hold.end.0 - now, hold.lease, mode)
+        (owner, hold.fence.get(), hold.expires_at.0 - now, hold.lease, mode)
     };
     let sorted = |holders: &Holders| {
         let mut holds: Vec<Known> = holders.iter().map(hold).collect();
@@ -47,12 +47,12 @@ fn seen_by_watch(done: &[Did]) -> Vec<&Did> {
 impl Pair {
     fn new() -> Pair {
         let (primary, mut replica) = (World::new(), World::new());
-        replica.fake.standing = Standing::Replica;
+        replica.fake.state = ServerState::Replica;
         replica.fake.now.steady.0 += APART;
         Pair { primary, replica, fence_max: 0 }
     }
 
-    /// Hands every effect over, and checks that both know the same.
+    /// Applies every effect to the replica, and checks that both know the same holders.
     fn follow(&mut self) {
         for (key, effect) in self.primary.fake.effects.take() {
             let (now, at) = (self.replica.fake.now, key.borrow());
@@ -68,15 +68,15 @@ impl Pair {
         self.fence_max = fences.chain([self.fence_max]).max().unwrap_or(0);
     }
 
-    /// What both are told by others.
+    /// Applies an effect that comes from outside to both.
     fn both(&mut self, act: impl Fn(&mut World)) {
         act(&mut self.primary);
         act(&mut self.replica);
     }
 
-    /// Every grant of the replica, when it is promoted, is above all that it was told of, and its leases end.
+    /// When the replica is promoted, each of its grants is above all that it applied, and its leases end.
     fn promote(mut self) {
-        self.replica.change_role(Standing::Writable);
+        self.replica.change_role(ServerState::Writable);
         assert!(self.replica.grant((9, "fresh"), "a", 1).get() > self.fence_max);
         self.replica.pass(10_000);
         self.replica.settle();
@@ -98,7 +98,7 @@ enum Event {
     Restore(Name, &'static str, bool, u64),
     Rename(Name, Name),
     /// More than a step ends ask for a shared hold.
-    Crowd(Name, u64),
+    Many(Name, u64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -116,7 +116,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => name().prop_map(Event::Unlink),
         1 => (name(), who(), any::<bool>(), 1..9u64).prop_map(|(key, who, shared, lease)| Event::Restore(key, who, shared, lease)),
         1 => (name(), name()).prop_map(|(from, to)| Event::Rename(from, to)),
-        2 => (name(), 1..4u64).prop_map(|(key, lease)| Event::Crowd(key, lease)),
+        2 => (name(), 1..4u64).prop_map(|(key, lease)| Event::Many(key, lease)),
     ]
 }
 
@@ -149,8 +149,8 @@ impl Pair {
             }
             Event::Rename(from, to) if from != to => self.both(|world| world.rename(from, to)),
             Event::Rename(..) => {}
-            Event::Crowd(key, lease) => {
-                CROWD.iter().for_each(|who| done(world.send(ask(key, who).shared().lease(lease))));
+            Event::Many(key, lease) => {
+                MANY.iter().for_each(|who| done(world.send(ask(key, who).shared().lease(lease))));
             }
         }
         self.follow();
@@ -188,7 +188,7 @@ fn effects_of(act: impl FnOnce(&mut World)) -> Vec<String> {
 
 /// The first fence is 1000000; a and b were granted under it and the next.
 #[test]
-fn each_step_tells_what_it_changed() {
+fn each_step_replicates_what_it_changed() {
     type Act = fn(&mut World);
     let acts: [(&str, Act, &[&str]); 9] = [
         ("nothing", |_| {}, &[]),
@@ -246,9 +246,9 @@ fn an_effect_is_as_long_as_what_changed_however_many_hold() {
     assert_eq!(lengths(1), lengths(3000));
 }
 
-/// One who waited is granted, and its hold ends, within the same step.
+/// A waiter is granted, and its hold ends, within the same step.
 #[test]
-fn a_ttl_set_by_hand_is_taken_off_everywhere_or_nowhere() {
+fn a_ttl_set_by_hand_is_cleared_everywhere_or_nowhere() {
     let mut pair = Pair::new();
     pair.primary.grant(K, "x", 1000);
     pair.primary.waits(ask(K, "d").shared().block(0));
@@ -258,13 +258,31 @@ fn a_ttl_set_by_hand_is_taken_off_everywhere_or_nowhere() {
     pair.follow();
 }
 
-/// Its line lets somebody in alone, whose release or downgrade in the same step lets in readers: that a crowd was cleared out
+/// A waiter finds itself among the holders of a lock that was renamed, so its hold is extended; and it releases it in the same
+/// step.
+#[test]
+fn a_hold_that_is_confirmed_and_ends_in_one_step_clears_no_ttl() {
+    let mut pair = Pair::new();
+    pair.primary.grant(K, "x", 1000);
+    pair.primary.waits(ask(K, "a").shared().block(0));
+    for who in ["a", "b"] {
+        pair.primary.grants(ask(K2, who).shared().lease(10));
+    }
+    pair.follow();
+    pair.both(|world| world.rename(K2, K));
+    pair.primary.release(K, "a").unwrap();
+    assert_eq!(pair.primary.holders(K), ["b"]);
+    assert!(!pair.primary.fake.log.borrow().contains(&Did::ClearedTtl("0:k".into())), "no hold was confirmed");
+    pair.follow();
+}
+
+/// Its queue lets somebody in alone, whose release or downgrade in the same step lets in readers: that the shared holders were cleared out
 /// of the way between shows in nothing that is there afterwards.
 #[test]
-fn a_crowd_that_made_room_for_one_who_left_at_once_is_gone_everywhere() {
+fn expired_holders_that_made_room_for_one_who_left_at_once_are_gone_everywhere() {
     for is_downgrade in [false, true] {
         let mut pair = Pair::new();
-        CROWD.iter().for_each(|who| done(pair.primary.grants(ask(K, who).shared().lease(5))));
+        MANY.iter().for_each(|who| done(pair.primary.grants(ask(K, who).shared().lease(5))));
         pair.primary.waits(ask(K, "x").block(0));
         pair.primary.waits(ask(K, "y").shared().block(0));
         pair.both(|world| world.pass(5));

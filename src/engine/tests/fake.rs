@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::wire::{decode_effect, News, OwnSlots, Told};
+use crate::wire::{decode_effect, Change, ChangeKind, OwnSlots};
 
 /// What the engine did to the server, in order. Keys are written `0:k`, effects as replicas read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,20 +36,20 @@ pub enum Value {
 /// A server with a data set.
 pub struct Fake {
     pub now: Now,
-    pub standing: Standing,
+    pub state: ServerState,
     /// What it says of keys that are in no list.
-    pub verdict: Verdict,
+    pub write_check: WriteCheck,
     pub foreign: Vec<Name>,
     /// The cluster is down.
     pub is_down: bool,
     /// The slots that it says are its own.
     pub own_slots: Option<OwnSlots>,
-    /// How often it was asked where a key is at home.
+    /// How often it was asked for the owner of a slot.
     pub probed: usize,
     pub data: Data,
-    /// How long it takes over one key, in microseconds.
+    /// How long it takes to check a write to one key, in microseconds.
     pub cost_us: u64,
-    /// How long it takes to open a key in the timer's turn, in microseconds.
+    /// How long it takes to open a key in the timer's tick, in microseconds.
     pub open_cost_us: u64,
     pub asked: usize,
     pub is_heard: bool,
@@ -69,7 +69,7 @@ pub struct KeyRights {
 }
 
 impl Rights for KeyRights {
-    fn may_ask(&mut self, user: User) -> bool {
+    fn may_acquire(&mut self, user: User) -> bool {
         !self.denied.borrow().contains(&(user, self.at.clone()))
     }
 }
@@ -101,9 +101,9 @@ pub fn show(db: i32, name: &[u8]) -> String {
 
 /// An effect in words: `granted a 7, ended b`.
 fn spell(effect: &[u8], now: Now) -> String {
-    let spell = |news: &News| match news {
-        News::Runs(told, mode, hold) => {
-            let told = if *told == Told::Granted { "granted" } else { "changed" };
+    let spell = |news: &Change| match news {
+        Change::Runs(told, mode, hold) => {
+            let told = if *told == ChangeKind::Granted { "granted" } else { "changed" };
             let mode = match mode {
                 Mode::Exclusive => String::new(),
                 Mode::Shared(None) => " shared".into(),
@@ -111,8 +111,8 @@ fn spell(effect: &[u8], now: Now) -> String {
             };
             format!("{told} {} {}{mode}", hold.owner.as_bytes().escape_ascii(), hold.fence.get())
         }
-        News::Ended(owner) => format!("ended {}", owner.as_bytes().escape_ascii()),
-        News::Freed => "freed".into(),
+        Change::Ended(owner) => format!("ended {}", owner.as_bytes().escape_ascii()),
+        Change::Freed => "freed".into(),
     };
     decode_effect(effect, now).unwrap().iter().map(spell).collect::<Vec<_>>().join(", ")
 }
@@ -214,29 +214,29 @@ impl Server for Fake {
         self.now
     }
 
-    fn standing(&mut self) -> Standing {
-        self.standing
+    fn state(&mut self) -> ServerState {
+        self.state
     }
 
-    fn verdict(&mut self, key: KeyRef) -> Verdict {
+    fn write_check(&mut self, key: KeyRef) -> WriteCheck {
         self.asked += 1;
         self.pass_us(self.cost_us);
         let is_foreign = self.foreign.iter().any(|(db, name)| (*db, name.as_bytes()) == (key.db, key.name));
         if is_foreign {
-            Verdict::Foreign
+            WriteCheck::Foreign
         } else {
-            self.verdict
+            self.write_check
         }
     }
 
-    fn home(&mut self, key: KeyRef) -> Home {
+    fn slot_owner(&mut self, key: KeyRef) -> SlotOwner {
         self.probed += 1;
         if self.is_down {
-            Home::Down
+            SlotOwner::Down
         } else if self.foreign.iter().any(|(db, name)| (*db, name.as_bytes()) == (key.db, key.name)) {
-            Home::Elsewhere
+            SlotOwner::Elsewhere
         } else {
-            Home::Here
+            SlotOwner::Here
         }
     }
 
@@ -270,8 +270,8 @@ impl Fake {
     pub fn new() -> Fake {
         Fake {
             now: Now { steady: Steady(0), unix: UnixMicros(1_000_000) },
-            standing: Standing::Writable,
-            verdict: Verdict::Accepts,
+            state: ServerState::Writable,
+            write_check: WriteCheck::Accepts,
             foreign: Vec::new(),
             is_down: false,
             own_slots: None,

@@ -66,7 +66,7 @@ fn waiters_kept_out_by_a_setting_come_in_when_it_is_raised() {
     world.settle();
     assert_eq!(world.granted(), clients[2..3], "one went, one came");
     world.set_to("max-holders", 4);
-    assert!(world.engine.is_pressed(), "the timer rings at once");
+    assert!(world.engine.has_ready_work(), "the timer rings at once");
     world.settle();
     assert_eq!(world.granted(), clients[3..]);
     world.assert_at_rest();

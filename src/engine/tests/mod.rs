@@ -1,32 +1,39 @@
-//! The engine with a fake server, which does nothing but write down what it is told, in order.
+//! Tests of the engine with a fake server, which only logs what the engine does, in order.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod checks;
 mod deadlock;
+mod deadlock_search_cost;
 mod departures;
 mod effects;
+mod external_changes;
 mod fake;
 mod limits;
-mod notes;
-mod order;
+mod order_of_effects;
 pub mod program;
+mod queue_check;
 mod random;
 mod replica;
 mod rights;
-mod search;
+mod serving;
 mod sessions;
 mod settled_slots;
-mod slices;
 mod stats;
 pub mod stream;
-mod sweep;
-mod turns;
+mod ticks;
 mod undelivered;
 mod world;
 
+use std::rc::Rc;
+
+use super::wait_table::Contended;
 use super::*;
-use crate::lock::{Hold, Limit, Origin, Rights, UnixMicros};
+use crate::lock::{
+    Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, OwnerRef, Request, Rights, Session, Steady, Ticket,
+    UnixMicros, User, WaitQueue,
+};
+use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 use fake::{show, Client, Did, Fake, Value};
 use world::{ask, at, how, owner, Ask, How, Name, World};
 

@@ -7,9 +7,10 @@ use crate::fuzz::Choices;
 
 const NAMES: [Name; 4] = [(0, "k"), (0, "l"), (1, "k"), (1, "l")];
 const WHO: [&str; 4] = ["a", "b", "c", "d"];
-const STANDINGS: [Standing; 4] = [Standing::Writable, Standing::Halted, Standing::Loading, Standing::Replica];
+const STANDINGS: [ServerState; 4] =
+    [ServerState::Writable, ServerState::Halted, ServerState::Loading, ServerState::Replica];
 
-/// Tells the story. What must hold is looked at whenever the timer has come to rest, and when all is over.
+/// Runs the story. The invariants are checked after each event, when the timer has come to rest, and at the end.
 pub fn run(bytes: &[u8]) {
     let mut story = Story::new();
     let mut program = Choices::new(bytes);
@@ -43,8 +44,8 @@ fn event(program: &mut Choices) -> Option<Event> {
         13 => Event::Swap(0, 1),
         14 => Event::Pass(p.between(1, 8)),
         15 => Event::Ring,
-        16 => Event::Standing(p.of(&STANDINGS)),
-        17 => Event::Verdict(p.of(&[Verdict::Accepts, Verdict::Halted])),
+        16 => Event::ServerState(p.of(&STANDINGS)),
+        17 => Event::WriteCheck(p.of(&[WriteCheck::Accepts, WriteCheck::Halted])),
         18 if p.flag() => Event::MaxHolders(p.between(1, 3) as i64),
         18 => Event::Foreign(p.of(&NAMES)),
         19 => Event::Rights(p.of(&NAMES)),

@@ -1,6 +1,5 @@
 //! Random sequences of everything that commands, clients, connections, operators and time can do to a small data set.
-//! Whenever the timer comes to rest: each lock has its one deadline, each hold its connection, nothing that is over is left,
-//! and nobody stands first in line who could be let in.
+//! The invariants E1 to E8 are checked after each of them, and all others when the timer comes to rest.
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,27 +24,31 @@ pub enum Event {
     Swap(i32, i32),
     Pass(u64),
     Ring,
-    Standing(Standing),
-    Verdict(Verdict),
+    ServerState(ServerState),
+    WriteCheck(WriteCheck),
     Foreign(Name),
     /// The user may not ask for this lock any more, or may again.
     Rights(Name),
     MaxHolders(i64),
-    /// Hand over the answer that has been on its way for longest, or lose it; or the last one.
+    /// Deliver the oldest answer in flight, or the newest, or lose it: `(is delivered, is the oldest)`.
     Deliver(bool, bool),
     /// More than a step ends ask for a shared hold.
-    Crowd(Name, How),
+    Many(Name, How),
 }
 
 /// More than a step ends.
-const CROWD: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
+const MANY: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
 
 fn event() -> impl Strategy<Value = Event> {
     let name = || prop::sample::select(vec![(0, "k"), (0, "l"), (1, "k"), (1, "l")]);
     let who = || prop::sample::select(vec!["a", "b", "c", "d"]);
-    let standing =
-        prop::sample::select(vec![Standing::Writable, Standing::Halted, Standing::Loading, Standing::Replica]);
-    let verdict = prop::sample::select(vec![Verdict::Accepts, Verdict::Halted]);
+    let state = prop::sample::select(vec![
+        ServerState::Writable,
+        ServerState::Halted,
+        ServerState::Loading,
+        ServerState::Replica,
+    ]);
+    let write_check = prop::sample::select(vec![WriteCheck::Accepts, WriteCheck::Halted]);
     let scope = prop::sample::select(vec![Scope::All, Scope::Db(0), Scope::Db(1)]);
     prop_oneof![
         20 => (name(), who(), how()).prop_map(|(name, who, how)| Event::Acquire(name, who, how)),
@@ -64,13 +67,13 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Swap(0, 1)),
         8 => (1..6u64).prop_map(Event::Pass),
         8 => Just(Event::Ring),
-        2 => standing.prop_map(Event::Standing),
-        2 => verdict.prop_map(Event::Verdict),
+        2 => state.prop_map(Event::ServerState),
+        2 => write_check.prop_map(Event::WriteCheck),
         2 => name().prop_map(Event::Foreign),
         2 => name().prop_map(Event::Rights),
         1 => (1..4i64).prop_map(Event::MaxHolders),
         6 => any::<(bool, bool)>().prop_map(|(arrives, first)| Event::Deliver(arrives, first)),
-        3 => (name(), how()).prop_map(|(name, how)| Event::Crowd(name, how)),
+        3 => (name(), how()).prop_map(|(name, how)| Event::Many(name, how)),
     ]
 }
 
@@ -83,11 +86,11 @@ struct Waited {
 /// A world, and what is on the way in it.
 pub struct Story {
     world: World,
-    /// Clients, and the answers they are told.
+    /// The answers in flight, with their clients.
     flying: Vec<(u64, Reply)>,
     waited: BTreeMap<u64, Waited>,
     answered: BTreeSet<u64>,
-    /// Whether a lock vanished unseen: then a connection may know of a hold that is over.
+    /// Whether a lock vanished unseen. Then a connection may still know a hold that has ended.
     unseen: bool,
     fences: u64,
     /// Connections 0, 1 and 2 of this generation are open.
@@ -111,7 +114,7 @@ impl Story {
         let may_command = self.may_command();
         let world = &mut self.world;
         match *event {
-            Event::Acquire(..) | Event::Release(..) | Event::Extend(..) | Event::Crowd(..) if !may_command => {}
+            Event::Acquire(..) | Event::Release(..) | Event::Extend(..) | Event::Many(..) if !may_command => {}
             Event::Acquire(key, who, how) => self.acquire(key, who, how),
             Event::Release(key, who, is_downgrade) => {
                 done(world.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade }));
@@ -141,8 +144,8 @@ impl Story {
             Event::Swap(one, other) => world.swap(one, other),
             Event::Pass(ms) => world.pass(ms),
             Event::Ring => done(world.run()),
-            Event::Standing(standing) => self.stand(standing),
-            Event::Verdict(verdict) => world.fake.verdict = verdict,
+            Event::ServerState(state) => self.stand(state),
+            Event::WriteCheck(write_check) => world.fake.write_check = write_check,
             Event::Foreign(key) => match world.fake.foreign.iter().position(|foreign| *foreign == key) {
                 Some(n) => done(world.fake.foreign.remove(n)),
                 None => world.fake.foreign.push(key),
@@ -157,9 +160,9 @@ impl Story {
                     self.arrive(client, &reply, arrives);
                 }
             }
-            Event::Crowd(key, how) => {
+            Event::Many(key, how) => {
                 let how = How { patience: Patience::None, mode: Mode::Shared(None), ..how };
-                CROWD.iter().for_each(|who| self.acquire(key, who, how));
+                MANY.iter().for_each(|who| self.acquire(key, who, how));
             }
         }
         self.read_log();
@@ -167,7 +170,7 @@ impl Story {
 
     /// Commands that decide are refused on a replica and while loading.
     fn may_command(&self) -> bool {
-        matches!(self.world.fake.standing, Standing::Writable | Standing::Halted)
+        matches!(self.world.fake.state, ServerState::Writable | ServerState::Halted)
     }
 
     fn acquire(&mut self, key: Name, who: &str, how: How) {
@@ -215,14 +218,14 @@ impl Story {
         }
     }
 
-    fn stand(&mut self, standing: Standing) {
-        let was_replica = self.world.fake.standing == Standing::Replica;
-        if was_replica != (standing == Standing::Replica) {
-            self.world.change_role(standing);
+    fn stand(&mut self, state: ServerState) {
+        let was_replica = self.world.fake.state == ServerState::Replica;
+        if was_replica != (state == ServerState::Replica) {
+            self.world.change_role(state);
         }
-        self.world.fake.standing = standing;
+        self.world.fake.state = state;
         // A server that is demoted lets all its blocked clients go.
-        for client in (1..=self.world.clients).filter(|_| standing == Standing::Replica) {
+        for client in (1..=self.world.clients).filter(|_| state == ServerState::Replica) {
             self.world.engine.leave(client);
         }
     }
@@ -248,8 +251,8 @@ impl Story {
 
     /// The server writes again, and the timer rings until it has nothing to do.
     pub fn settle(&mut self) {
-        self.stand(Standing::Writable);
-        self.world.fake.verdict = Verdict::Accepts;
+        self.stand(ServerState::Writable);
+        self.world.fake.write_check = WriteCheck::Accepts;
         self.world.fake.foreign.clear();
         self.world.rest();
         self.read_log();
@@ -272,12 +275,12 @@ impl Story {
     fn assert_modes(&self, key: (i32, Vec<u8>)) {
         let Some(Value::Lock(stored)) = self.world.fake.data.get(&key) else { return };
         let at = KeyRef { db: key.0, name: &key.1 };
-        for (_, waiter) in self.world.engine.lines.get(at).into_iter().flat_map(Line::iter) {
-            assert!(stored.holders.of((*waiter.owner).borrow()).is_none(), "{waiter:?} waits for itself");
+        for (_, waiter) in self.world.engine.waits.queue(at).into_iter().flat_map(WaitQueue::iter) {
+            assert!(stored.holders.of((*waiter.request.owner).borrow()).is_none(), "{waiter:?} waits for itself");
         }
     }
 
-    /// Everything ends: then every client was answered or let go, and nothing is kept.
+    /// Everything ends. Then every client was answered or abandoned, and nothing is kept.
     pub fn end(mut self) {
         for connection in 0..3 {
             let connection = connection + 10 * self.generation;
@@ -296,10 +299,10 @@ impl Story {
             assert!(rounds < 1000, "somebody waits for ever");
         }
         assert!(self.waited.keys().all(|client| self.answered.contains(client)), "somebody was never answered");
-        assert!(self.world.engine.waited_for().is_empty(), "a line of nobody is kept");
-        assert!(!self.world.engine.waiters.some_wait_twice());
-        let (kept, nothing) = (&self.world.engine.contended, Contended::default());
-        assert_eq!(format!("{kept:?}"), format!("{nothing:?}"), "who holds locks without a line is kept");
+        assert!(self.world.engine.waited_for().is_empty(), "a queue of nobody is kept");
+        assert!(!self.world.engine.waits.clients().has_repeated_owner());
+        let (kept, nothing) = (self.world.engine.waits.contended(), Contended::default());
+        assert_eq!(format!("{kept:?}"), format!("{nothing:?}"), "who holds locks without a queue is kept");
         self.world.assert_ends();
     }
 }

@@ -1,4 +1,4 @@
-//! Nobody is granted what its user may not ask for any more, whatever made the lock free.
+//! A waiter whose user may not acquire the lock any more is never granted, whatever made the lock free.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn whatever_frees_the_lock_the_next_with_the_right_is_served() {
 }
 
 #[test]
-fn who_is_not_first_is_told_when_it_is_its_turn() {
+fn a_waiter_without_the_right_is_told_when_it_comes_first() {
     let (mut world, [a, _, _]) = denied();
     assert!(world.answers().is_empty(), "it waits as before");
     world.allow(APP, K);
@@ -106,7 +106,7 @@ fn other_requests_of_the_owner_are_judged_by_their_own_users() {
 
 /// A lock is restored for an owner that waits for it: its request is judged too.
 #[test]
-fn request_of_one_who_holds_by_a_restored_value_is_judged() {
+fn request_of_an_owner_that_holds_by_a_restored_value_is_judged() {
     let mut world = World::new();
     world.grants(ask(K, "x"));
     let client = world.waits(ask(K, "a").user(APP).block(0));

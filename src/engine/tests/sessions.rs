@@ -6,14 +6,14 @@ fn ended(key: Name) -> Did {
     Did::Published(show(key.0, key.1.as_bytes()), KeyEvent::Session)
 }
 
-/// The client that a hold ends with, as LOCK.INFO tells it.
+/// The client that a hold is bound to, as LOCK.INFO reports it.
 fn told_client(world: &World, key: Name) -> u64 {
     let holders = &world.fake.lock(key).unwrap().holders;
     world.engine.report(at(key), holders, None, world.fake.now).unwrap().holders[0].session
 }
 
 #[test]
-fn a_connection_that_closes_ends_what_follows_it_and_nothing_else() {
+fn a_connection_that_closes_ends_the_holds_bound_to_it_and_no_others() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(7));
     world.grants(ask(K2, "a").on(8));
@@ -52,7 +52,7 @@ fn shared_holders_end_each_with_its_own_connection() {
 
 /// The last successful ACQUIRE decides.
 #[test]
-fn asking_again_moves_a_hold_to_the_connection_that_asked_last() {
+fn reacquiring_binds_a_hold_to_the_connection_that_asked_last() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(1));
     world.grants(ask(K, "a").on(2));
@@ -161,19 +161,19 @@ fn a_hold_that_moved_ends_with_its_connection_where_it_is_now() {
 
 /// The note of a close is about the value: it goes where SWAPDB takes it, also when the server put it off.
 #[test]
-fn a_close_that_was_put_off_follows_its_database() {
-    for verdict in [Verdict::Halted, Verdict::Foreign] {
+fn a_close_that_the_server_refused_follows_its_database() {
+    for write_check in [WriteCheck::Halted, WriteCheck::Foreign] {
         let mut world = World::new();
         world.grants(ask(K, "a").on(7));
         world.grants(ask(K2, "a").on(7));
-        world.fake.verdict = verdict;
+        world.fake.write_check = write_check;
         world.hang_up(7);
         world.run();
         world.swap(0, 1);
-        world.fake.verdict = Verdict::Accepts;
+        world.fake.write_check = WriteCheck::Accepts;
         world.pass(20);
         world.settle();
-        assert!(world.fake.data.is_empty(), "{verdict:?}");
+        assert!(world.fake.data.is_empty(), "{write_check:?}");
         world.assert_at_rest();
     }
 }
@@ -181,28 +181,28 @@ fn a_close_that_was_put_off_follows_its_database() {
 /// Traps 9, 19, 20: paused, loading, too few replicas.
 #[test]
 fn a_close_waits_until_the_server_may_write() {
-    for (standing, verdict) in [
-        (Standing::Halted, Verdict::Accepts),
-        (Standing::Loading, Verdict::Accepts),
-        (Standing::Writable, Verdict::Halted),
-        (Standing::Writable, Verdict::Foreign),
+    for (state, write_check) in [
+        (ServerState::Halted, WriteCheck::Accepts),
+        (ServerState::Loading, WriteCheck::Accepts),
+        (ServerState::Writable, WriteCheck::Halted),
+        (ServerState::Writable, WriteCheck::Foreign),
     ] {
         let mut world = World::new();
         world.grants(ask(K, "a").on(1));
         world.grants(ask(K2, "a").on(1));
         let client = world.waits(ask(K, "b").block(0).on(2));
         world.did();
-        (world.fake.standing, world.fake.verdict) = (standing, verdict);
+        (world.fake.state, world.fake.write_check) = (state, write_check);
         world.hang_up(1);
         for _ in 0..3 {
             let next = world.settle();
-            assert!(next.is_some_and(|next| next <= world.fake.now.steady + Millis(20)), "{standing:?}: {next:?}");
+            assert!(next.is_some_and(|next| next <= world.fake.now.steady + Millis(20)), "{state:?}: {next:?}");
             world.pass(20);
         }
-        assert_eq!(world.did(), [], "{standing:?} {verdict:?}");
-        (world.fake.standing, world.fake.verdict) = (Standing::Writable, Verdict::Accepts);
+        assert_eq!(world.did(), [], "{state:?} {write_check:?}");
+        (world.fake.state, world.fake.write_check) = (ServerState::Writable, WriteCheck::Accepts);
         world.settle();
-        assert_eq!(world.granted(), [client], "{standing:?} {verdict:?}");
+        assert_eq!(world.granted(), [client], "{state:?} {write_check:?}");
         assert_eq!(world.hold(K2), None);
         world.assert_at_rest();
     }
@@ -217,22 +217,22 @@ fn a_change_of_role_leaves_holds_to_their_leases() {
         let mut world = World::new();
         world.grants(ask(K, "a").lease(500).on(7));
         if close == "put off" {
-            world.fake.verdict = Verdict::Halted;
+            world.fake.write_check = WriteCheck::Halted;
             world.hang_up(7);
             world.run();
-            world.fake.verdict = Verdict::Accepts;
+            world.fake.write_check = WriteCheck::Accepts;
         }
         if close == "before" {
             world.hang_up(7);
         }
-        world.change_role(Standing::Replica);
+        world.change_role(ServerState::Replica);
         if close == "while a replica" {
             world.hang_up(7);
         }
         if rings {
             world.settle();
         }
-        world.change_role(Standing::Writable);
+        world.change_role(ServerState::Writable);
         world.pass(20);
         world.settle();
         if close == "after" {
@@ -250,25 +250,25 @@ fn a_change_of_role_leaves_holds_to_their_leases() {
     }
 }
 
-/// Demoted without a turn of the timer in between, or with one: what was noted of a connection is dropped.
+/// Demoted without a tick of the timer in between, or with one: what was noted of a connection is dropped.
 #[test]
 fn a_replica_drops_what_it_noted_of_connections() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(7));
     world.hang_up(7);
-    world.fake.standing = Standing::Replica;
+    world.fake.state = ServerState::Replica;
     world.run();
-    world.fake.standing = Standing::Writable;
+    world.fake.state = ServerState::Writable;
     world.settle();
     assert_eq!(world.holders(K), ["a"]);
 }
 
 #[test]
-fn after_a_change_of_role_a_hold_follows_a_connection_again_when_asked_for() {
+fn after_a_change_of_role_a_hold_is_bound_to_a_connection_again_when_reacquired() {
     let mut world = World::new();
     world.grants(ask(K, "a").on(7));
-    world.change_role(Standing::Replica);
-    world.change_role(Standing::Writable);
+    world.change_role(ServerState::Replica);
+    world.change_role(ServerState::Writable);
     world.grants(ask(K, "a").on(7));
     world.assert_sessions();
     assert_eq!(told_client(&world, K), 7);
@@ -277,7 +277,7 @@ fn after_a_change_of_role_a_hold_follows_a_connection_again_when_asked_for() {
     assert_eq!(world.hold(K), None);
 }
 
-/// The waiter's connection closes, and before it leaves the line it is granted: its answer finds nobody.
+/// A waiter's connection closes, and it is granted before it leaves the queue. Its answer cannot be delivered.
 #[test]
 fn a_grant_to_a_connection_that_has_closed_goes_to_the_next_one() {
     let mut world = World::new();
@@ -297,9 +297,9 @@ fn a_grant_to_a_connection_that_has_closed_goes_to_the_next_one() {
     world.assert_at_rest();
 }
 
-/// Two requests of one owner: the hold follows the later one, whose connection has closed; the earlier one was told.
+/// Two requests of one owner: the hold is bound to the later one, whose connection has closed. The earlier one was answered.
 #[test]
-fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_soon() {
+fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_at_the_next_tick() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     world.waits(ask(K, "a").on(7).block(0));
@@ -308,7 +308,7 @@ fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_soon() {
     world.hang_up(7);
     world.release(K, "x").unwrap();
     world.downgrade(K, "a").unwrap();
-    assert!(world.engine.is_pressed(), "somebody must see to it");
+    assert!(world.engine.has_ready_work(), "somebody must see to it");
     world.did();
     world.settle();
     assert_eq!(world.granted(), [next]);
@@ -317,7 +317,7 @@ fn a_hold_bound_to_a_connection_that_closed_before_the_grant_ends_soon() {
 }
 
 #[test]
-fn a_hold_raised_in_the_step_of_its_grant_follows_its_connection() {
+fn a_hold_raised_in_the_step_of_its_grant_is_bound_to_its_connection() {
     let mut world = World::new();
     world.grant(K, "x", 5);
     world.waits(ask(K, "a").on(7).block(0));

@@ -37,7 +37,7 @@ fn ahead_us(world: &mut World, key: Name) -> u64 {
 
 /// Another server may have given a number up to 60 s ahead of the clock.
 #[test]
-fn first_fence_of_a_slot_that_came_lies_above_all_that_its_last_server_gave() {
+fn first_fence_of_a_slot_that_came_is_above_all_that_its_last_server_gave() {
     let mut world = node_of(&[K]);
     world.grant(K, "a", 1000);
     world.settle();
@@ -81,7 +81,7 @@ fn slot_that_left_and_came_back_is_noticed_by_asking_the_server() {
     assert!(ahead_us(&mut world, K) > LEAP_US);
 }
 
-/// A slot that is only being imported is granted from by those who say ASKING; its other server goes on granting as well.
+/// A slot that is being imported: clients that say ASKING are granted here, and the other server goes on granting as well.
 #[test]
 fn slot_that_is_being_imported_never_stays_settled() {
     let mut world = node_of(&[K]);
@@ -93,7 +93,7 @@ fn slot_that_is_being_imported_never_stays_settled() {
     }
 }
 
-/// It keeps the fence of a running hold when its owner asks again: nothing was lost.
+/// A running hold keeps its fence when its owner reacquires the lock: nothing was lost.
 #[test]
 fn leap_for_a_slot_leaves_running_holds_alone() {
     let mut world = node_of(&[K, K2]);

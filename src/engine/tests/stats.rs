@@ -95,7 +95,7 @@ fn leases_that_end_are_counted_and_so_are_waits_that_ran_out_before_the_timer_ca
 }
 
 #[test]
-fn a_grant_that_found_nobody_counts_as_granted_and_undelivered() {
+fn an_undelivered_grant_counts_as_granted_and_undelivered() {
     let (world, counts) = story(|world, _| {
         world.release(K, "x").unwrap();
         let answers = world.answers();
@@ -116,7 +116,7 @@ fn two_requests_that_are_answered_with_one_hold_are_one_grant() {
 
 /// One that is refused because of a limit, or of a cycle, was not found busy.
 #[test]
-fn what_is_an_error_is_no_refusal() {
+fn an_error_is_not_counted_as_a_refusal() {
     let (_, counts) = story(|world, _| {
         world.set_to("max-waiters-total", 1);
         world.send(ask(K, "b").block(0)).unwrap();
@@ -129,13 +129,13 @@ fn what_is_an_error_is_no_refusal() {
 }
 
 #[test]
-fn what_a_replica_is_told_is_not_counted() {
+fn what_a_replica_applies_is_not_counted() {
     let mut world = World::new();
     world.grant(K, "a", 100);
     world.extend(K, "a", 200).unwrap();
     let effects = world.fake.effects.take();
     let mut replica = World::new();
-    replica.fake.standing = Standing::Replica;
+    replica.fake.state = ServerState::Replica;
     for (_, effect) in effects {
         let news = crate::wire::decode_effect(&effect, replica.fake.now).unwrap();
         replica.engine.apply(at(K), &mut replica.fake.open(at(K)).unwrap(), news);
@@ -145,7 +145,7 @@ fn what_a_replica_is_told_is_not_counted() {
 }
 
 #[test]
-fn how_many_are_held_and_wait_is_told_as_it_is() {
+fn the_numbers_of_locks_and_waiters_are_reported_as_they_are() {
     let mut world = World::new();
     for who in ["a", "b", "c"] {
         world.grants(ask(K, who).shared());

@@ -1,10 +1,10 @@
-//! What others say of locks: the effects that a replica or an AOF brings, and values that somebody restores.
+//! Values from outside: the effects that a replica or an AOF applies, and values that somebody restores.
 //! Target `effects` of the fuzzer.
 
 use super::*;
 use crate::fuzz::{assert_inherited, assert_sound, Choices, ALL_OVER, NOW};
 use crate::lock::Owner;
-use crate::wire::{decode_effect, EffectWriter, News, LEASE_MAX_MS};
+use crate::wire::{decode_effect, Change, EffectWriter, LEASE_MAX_MS};
 
 const KEYS: [Name; 2] = [K, OTHER_DB];
 /// Beside effects, what a first byte can mean.
@@ -13,25 +13,25 @@ const RING: u8 = 251;
 const REMOVE: u8 = 252;
 const SET: u8 = 253;
 
-/// A replica is told of changes, effect by effect, and is promoted. `bytes`: key, length, effect; again and again.
+/// A replica applies effects one by one, and is promoted. `bytes`: key, length, effect; again and again.
 pub fn apply(bytes: &[u8]) {
     let mut world = World::new();
     world.fake.now = NOW;
-    world.change_role(Standing::Replica);
-    let mut told = Choices::new(bytes);
+    world.change_role(ServerState::Replica);
+    let mut kind = Choices::new(bytes);
     let mut highest = 0;
-    while !told.is_done() {
-        let what = told.byte();
+    while !kind.is_done() {
+        let what = kind.byte();
         let key = KEYS[usize::from(what) % KEYS.len()];
         match what {
-            PASS => world.pass(told.byte().into()),
+            PASS => world.pass(kind.byte().into()),
             RING => done(world.run()),
             REMOVE => done(world.unlink(K)),
             SET => world.set(K),
             _ => {
-                let len = told.byte().into();
+                let len = kind.byte().into();
                 // The last one may be longer.
-                let effect = told.take(if len == 255 { usize::MAX } else { len });
+                let effect = kind.take(if len == 255 { usize::MAX } else { len });
                 highest = highest.max(tell(&mut world, key, effect));
             }
         }
@@ -49,8 +49,8 @@ fn tell(world: &mut World, key: Name, effect: &[u8]) -> u64 {
     assert!(!news.is_empty());
     assert_comes_back(&news, now);
     let runs = news.iter().filter_map(|news| match news {
-        News::Runs(_, mode, hold) => Some((*mode, hold.clone())),
-        News::Ended(_) | News::Freed => None,
+        Change::Runs(_, mode, hold) => Some((*mode, hold.clone())),
+        Change::Ended(_) | Change::Freed => None,
     });
     let highest = runs.clone().map(|(_, hold)| hold.fence.get()).max().unwrap_or(0);
     runs.for_each(|(_, hold)| assert_inherited(&hold));
@@ -59,26 +59,26 @@ fn tell(world: &mut World, key: Name, effect: &[u8]) -> u64 {
     // The last word counts.
     let held = world.fake.lock(key).map(|stored| &stored.holders);
     match last.expect("it is not empty") {
-        News::Runs(_, mode, hold) => {
+        Change::Runs(_, mode, hold) => {
             let (_, held_mode, held) = held.and_then(|held| held.of(hold.owner.borrow())).expect("it holds now");
             assert_eq!((held_mode, held), (mode, &hold));
         }
-        News::Ended(owner) => assert!(held.is_none_or(|held| held.of(owner.borrow()).is_none())),
-        News::Freed => assert!(held.is_none() && !world.fake.data.contains_key(&(key.0, key.1.as_bytes().to_vec()))),
+        Change::Ended(owner) => assert!(held.is_none_or(|held| held.of(owner.borrow()).is_none())),
+        Change::Freed => assert!(held.is_none() && !world.fake.data.contains_key(&(key.0, key.1.as_bytes().to_vec()))),
     }
     highest
 }
 
 /// What was read is written and read again as the same.
-fn assert_comes_back(news: &[News], now: Now) {
-    let write = |news: &[News]| {
+fn assert_comes_back(news: &[Change], now: Now) {
+    let write = |news: &[Change]| {
         let mut bytes = Vec::new();
         let mut writer = EffectWriter::begin(&mut bytes, now);
         for news in news {
             match news {
-                News::Runs(told, mode, hold) => writer.runs(*told, *mode, hold),
-                News::Ended(owner) => writer.ended(owner.borrow()),
-                News::Freed => writer.freed(),
+                Change::Runs(kind, mode, hold) => writer.runs(*kind, *mode, hold),
+                Change::Ended(owner) => writer.ended(owner.borrow()),
+                Change::Freed => writer.freed(),
             }
         }
         bytes
@@ -86,15 +86,15 @@ fn assert_comes_back(news: &[News], now: Now) {
     let bytes = write(news);
     let again = decode_effect(&bytes, now).expect("what is written can be read");
     assert_eq!(write(&again), bytes, "equal news have equal bytes");
-    let forget_begin = |news: &News| match news {
-        News::Runs(told, mode, hold) => News::Runs(*told, *mode, Hold { since: hold.end, ..hold.clone() }),
-        News::Ended(_) | News::Freed => news.clone(),
+    let forget_begin = |news: &Change| match news {
+        Change::Runs(kind, mode, hold) => Change::Runs(*kind, *mode, Hold { since: hold.expires_at, ..hold.clone() }),
+        Change::Ended(_) | Change::Freed => news.clone(),
     };
-    let forget_begins = |news: &[News]| news.iter().map(forget_begin).collect::<Vec<_>>();
+    let forget_begins = |news: &[Change]| news.iter().map(forget_begin).collect::<Vec<_>>();
     assert_eq!(forget_begins(&again), forget_begins(news));
 }
 
-/// Whatever a replica is told: its locks are locks, and each has its deadline.
+/// Whatever a replica applies: its locks are sound, and each has its deadline.
 fn assert_kept(world: &mut World) {
     world.assert_deadlines();
     for value in world.fake.data.values() {
@@ -108,9 +108,9 @@ fn assert_kept(world: &mut World) {
     }
 }
 
-/// A promoted replica goes on where its primary stopped: it ends what is over, and gives larger fences.
+/// A promoted replica goes on where its primary stopped: it ends expired holds, and gives larger fences.
 fn assert_promoted(mut world: World, highest: u64) {
-    world.change_role(Standing::Writable);
+    world.change_role(ServerState::Writable);
     world.rest();
     world.assert_at_rest();
     world.pass(ALL_OVER.0);
@@ -128,7 +128,7 @@ pub fn live(holders: Holders) {
     let owners: Vec<Owner> = holders.iter().map(|(_, hold)| hold.owner.clone()).collect();
     let highest = holders.iter().map(|(_, hold)| hold.fence.get()).max().unwrap_or(0);
     world.engine.loaded(&holders);
-    world.place(K, Value::Lock(Stored { holders, lease: Slot::NONE }));
+    world.place(K, Value::Lock(Stored { holders, lease: EntryId::NONE }));
     world.rest();
     world.assert_at_rest();
     let mut stranger = b"stranger".to_vec();
@@ -163,13 +163,13 @@ pub fn live(holders: Holders) {
     world.assert_ends();
 }
 
-/// LOCK.ACQUIRE for a year, for readers: whoever holds it has what it asks for.
+/// LOCK.ACQUIRE, shared, for a year. An owner that holds the lock has what it asks for.
 fn ask_for(world: &mut World, owner: OwnerRef, patience: Patience) -> Outcome {
     let (lease, mode) = (Millis(LEASE_MAX_MS), Mode::Shared(None));
-    let asked = Asked { owner, lease, patience, mode, session: None, user: None };
+    let asked = Request { owner, mode, lease, session: None, user: None };
     let (now, mut seen) = (world.fake.now, world.fake.seen());
     let mut open = world.fake.open(at(K)).unwrap();
-    let outcome = world.engine.acquire(at(K), &mut open, now, asked, &mut seen).unwrap();
+    let outcome = world.engine.acquire(at(K), &mut open, now, asked, patience, &mut seen).unwrap();
     if let Outcome::Waits(ticket) = outcome {
         world.clients += 1;
         world.engine.park(ticket, Client { id: world.clients, log: world.fake.log.clone() }, at(K), false);

@@ -1,8 +1,8 @@
-//! Grants whose answers found nobody.
+//! Grants whose answers could not be delivered.
 
 use super::*;
 
-/// Releases `x`'s hold on [`K`] to the waiters, and returns what they were told.
+/// Releases `x`'s hold on [`K`] to the waiters, and returns their answers.
 fn hand_off(world: &mut World) -> Vec<(u64, Reply)> {
     world.did();
     assert_eq!(world.release(K, "x"), Ok(true));
@@ -16,7 +16,7 @@ fn session_of(world: &World, key: Name, who: &str) -> Option<u64> {
 
 /// Traps 4, 7, 49.
 #[test]
-fn a_grant_that_found_nobody_goes_on_unless_its_owner_knows_of_it() {
+fn an_undelivered_grant_goes_to_the_next_unless_its_owner_knows_of_it() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     for who in ["a", "a", "b", "c"] {
@@ -62,7 +62,7 @@ fn an_owner_that_extends_or_releases_knows_of_its_hold() {
         world.settle();
         assert_eq!(world.hold(K).unwrap().0, "a", "{name}");
         assert_eq!(world.engine.stats().undelivered_grants, 0, "{name}");
-        assert_eq!(world.engine.waited_for(), [], "{name}: a line of nobody is kept");
+        assert_eq!(world.engine.waited_for(), [], "{name}: a queue of nobody is kept");
     }
 }
 
@@ -70,15 +70,15 @@ fn an_owner_that_extends_or_releases_knows_of_its_hold() {
 /// session, whichever note is read first, and whether or not the server made the timer wait.
 #[test]
 fn the_answer_that_arrives_decides_about_the_session() {
-    for (lost, verdict, early) in [0, 1]
+    for (lost, write_check, early) in [0, 1]
         .into_iter()
         .flat_map(|lost| {
-            [Verdict::Accepts, Verdict::Halted, Verdict::Foreign]
-                .map(|verdict| [(lost, verdict, false), (lost, verdict, true)])
+            [WriteCheck::Accepts, WriteCheck::Halted, WriteCheck::Foreign]
+                .map(|write_check| [(lost, write_check, false), (lost, write_check, true)])
         })
         .flatten()
     {
-        let case = format!("answer {lost} is lost, {verdict:?}, connection closed first: {early}");
+        let case = format!("answer {lost} is lost, {write_check:?}, connection closed first: {early}");
         let mut world = World::new();
         world.grant(K, "x", 100);
         let connections = [11, 12];
@@ -87,7 +87,7 @@ fn the_answer_that_arrives_decides_about_the_session() {
         }
         let answers = hand_off(&mut world);
         assert_eq!(session_of(&world, K, "a"), Some(12), "{case}: the last request decides");
-        world.fake.verdict = verdict;
+        world.fake.write_check = write_check;
         if early {
             world.hang_up(connections[lost]);
             world.settle();
@@ -99,7 +99,7 @@ fn the_answer_that_arrives_decides_about_the_session() {
         world.settle();
         world.deliver(K, &answers[1 - lost].1);
         world.settle();
-        world.fake.verdict = Verdict::Accepts;
+        world.fake.write_check = WriteCheck::Accepts;
         world.rest();
         assert_eq!(session_of(&world, K, "a"), Some(connections[1 - lost]), "{case}");
         world.assert_at_rest();
@@ -113,7 +113,7 @@ fn the_answer_that_arrives_decides_about_the_session() {
 /// Both connections die with their answers.
 #[test]
 fn a_grant_that_both_requests_missed_goes_to_the_next_one() {
-    for verdict in [Verdict::Accepts, Verdict::Halted, Verdict::Foreign] {
+    for write_check in [WriteCheck::Accepts, WriteCheck::Halted, WriteCheck::Foreign] {
         for order in [[0, 1], [1, 0]] {
             for closes_first in [true, false] {
                 let mut world = World::new();
@@ -122,7 +122,7 @@ fn a_grant_that_both_requests_missed_goes_to_the_next_one() {
                 world.waits(ask(K, "a").on(12).block(0));
                 let next = world.waits(ask(K, "b").block(0));
                 let answers = hand_off(&mut world);
-                world.fake.verdict = verdict;
+                world.fake.write_check = write_check;
                 for which in order {
                     if closes_first {
                         world.hang_up(11 + which as u64);
@@ -134,11 +134,11 @@ fn a_grant_that_both_requests_missed_goes_to_the_next_one() {
                     }
                 }
                 world.settle();
-                world.fake.verdict = Verdict::Accepts;
+                world.fake.write_check = WriteCheck::Accepts;
                 world.rest();
-                assert_eq!(world.granted(), [next], "{verdict:?} {order:?} {closes_first}");
+                assert_eq!(world.granted(), [next], "{write_check:?} {order:?} {closes_first}");
                 let ends = (world.engine.stats().undelivered_grants, world.engine.stats().session_ends);
-                assert!(ends == (1, 0) || (ends == (0, 1) && !closes_first), "{verdict:?} {order:?}: {ends:?}");
+                assert!(ends == (1, 0) || (ends == (0, 1) && !closes_first), "{write_check:?} {order:?}: {ends:?}");
                 world.assert_at_rest();
             }
         }
@@ -171,7 +171,7 @@ fn a_hold_left_to_a_connection_that_has_closed_meanwhile_ends() {
         world.waits(ask(K, "a").on(11).block(0));
         world.waits(ask(K, "a").on(12).block(0));
         let answers = hand_off(&mut world);
-        world.fake.verdict = if halted { Verdict::Halted } else { Verdict::Accepts };
+        world.fake.write_check = if halted { WriteCheck::Halted } else { WriteCheck::Accepts };
         world.deliver(K, &answers[0].1);
         world.hang_up(11);
         world.settle();
@@ -179,7 +179,7 @@ fn a_hold_left_to_a_connection_that_has_closed_meanwhile_ends() {
         world.hang_up(12);
         world.lose(K, &answers[1].1);
         world.settle();
-        world.fake.verdict = Verdict::Accepts;
+        world.fake.write_check = WriteCheck::Accepts;
         world.rest();
         assert_eq!(world.hold(K), None);
         assert_eq!(world.engine.stats().session_ends, 1);
@@ -203,10 +203,10 @@ fn a_lost_answer_with_a_hold_that_is_over_leaves_nothing_behind() {
     world.hang_up_at_rest(12);
 }
 
-/// A grant's answer is lost, and its owner changes the hold from elsewhere between two turns of the timer, of which the first
+/// A grant's answer is lost, and its owner changes the hold from elsewhere between two ticks of the timer, of which the first
 /// came as far as the connection's close and the second reads the note.
 #[test]
-fn a_closed_connection_is_not_forgotten_when_its_owner_is_heard_of_before_the_note_is_read() {
+fn a_closed_connection_is_not_forgotten_when_its_owner_asks_before_the_note_is_read() {
     type Act = fn(&mut World) -> Result<bool, WrongType>;
     let acts: [Act; 2] = [|world| world.extend(K, "a", 60_000), |world| world.downgrade(K, "a")];
     for (others, act) in (0..32).flat_map(|others| acts.map(|act| (others, act))) {
@@ -214,13 +214,13 @@ fn a_closed_connection_is_not_forgotten_when_its_owner_is_heard_of_before_the_no
         world.grant(K, "x", 100);
         world.waits(ask(K, "a").lease(60_000).on(11).block(0));
         let answers = hand_off(&mut world);
-        world.fake.verdict = Verdict::Halted;
+        world.fake.write_check = WriteCheck::Halted;
         world.hang_up(11);
         world.lose(K, &answers[0].1);
         world.run();
-        (world.fake.verdict, world.fake.cost_us) = (Verdict::Accepts, 200);
+        (world.fake.write_check, world.fake.cost_us) = (WriteCheck::Accepts, 200);
         for n in 0..others {
-            // What comes before, and may fill the slice.
+            // Work that comes before, and may fill the tick.
             world.inbox.changed.push(KeyRef { db: 3, name: format!("n{n}").as_bytes() }.to_id());
         }
         world.run();
@@ -233,24 +233,24 @@ fn a_closed_connection_is_not_forgotten_when_its_owner_is_heard_of_before_the_no
     }
 }
 
-/// What a demoted server could not hand over is its primary's affair; nothing of it is kept.
+/// A demoted server keeps nothing of the answers that it could not deliver: the holds are its primary's now.
 #[test]
-fn a_replica_forgets_grants_that_found_nobody() {
+fn a_replica_forgets_undelivered_grants() {
     let mut world = World::new();
     world.grant(K, "x", 100);
     world.wait(K, "b", 500, Patience::Endless);
     let answers = hand_off(&mut world);
     let held = world.hold(K);
-    world.change_role(Standing::Replica);
+    world.change_role(ServerState::Replica);
     world.lose(K, &answers[0].1);
     world.settle();
     assert_eq!(world.hold(K), held);
-    assert_eq!(world.engine.waited_for(), [], "a line of nobody is kept");
+    assert_eq!(world.engine.waited_for(), [], "a queue of nobody is kept");
 }
 
-/// A transaction may release a lock, kill the next in line, and take the lock elsewhere, all before anything is delivered.
+/// A transaction may release a lock, kill the next in the queue, and take the lock elsewhere, all before anything is delivered.
 #[test]
-fn hold_that_nobody_was_told_of_ends_wherever_its_lock_went() {
+fn undelivered_hold_ends_wherever_its_lock_went() {
     type Act = fn(&mut World);
     let acts: [(&str, Name, Act); 6] = [
         ("RENAME", K2, |world| world.rename(K, K2)),
@@ -293,7 +293,7 @@ fn hold_that_nobody_was_told_of_ends_wherever_its_lock_went() {
 }
 
 #[test]
-fn hold_that_went_elsewhere_goes_on_if_its_owner_was_told() {
+fn relocated_hold_goes_on_if_its_owner_was_told() {
     let mut world = World::new();
     world.grant(K, "x", 600_000);
     world.wait(K, "w", 600_000, Patience::Endless);

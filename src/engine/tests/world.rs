@@ -104,6 +104,8 @@ pub struct World {
     pub looks: usize,
     /// The sessions of connections that have closed.
     pub closed: BTreeSet<Session>,
+    /// How often the invariants were to be checked.
+    pub checks: usize,
 }
 
 impl World {
@@ -115,6 +117,7 @@ impl World {
             clients: 0,
             looks: 0,
             closed: BTreeSet::new(),
+            checks: 0,
         }
     }
 
@@ -132,7 +135,7 @@ impl World {
         self.did().into_iter().filter_map(answer).collect()
     }
 
-    /// Only who was told of a grant.
+    /// Takes the log, and returns the clients that were granted.
     pub fn granted(&self) -> Vec<u64> {
         let granted = |(client, reply)| matches!(reply, Reply::Granted(..)).then_some(client);
         self.answers().into_iter().filter_map(granted).collect()
@@ -144,7 +147,7 @@ impl World {
         self.fake.denied.borrow_mut().insert((user, (db, name.as_bytes().to_vec())));
     }
 
-    /// It may again.
+    /// This user may ask for this lock again.
     pub fn allow(&mut self, user: u32, (db, name): Name) {
         let user = User(NonZeroU32::new(user).unwrap());
         self.fake.denied.borrow_mut().remove(&(user, (db, name.as_bytes().to_vec())));
@@ -170,18 +173,20 @@ impl World {
         let Ask { key, who, lease, patience, mode, connection, user } = ask;
         let session = connection.map(|connection| self.engine.session(connection));
         let user = std::num::NonZeroU32::new(user).map(User);
-        let asked = Asked { owner: owner(who), lease: Millis(lease), patience, mode, session, user };
-        // Only who waits searches; to show every lock to everybody would take its time.
+        let asked = Request { owner: owner(who), mode, lease: Millis(lease), session, user };
+        // Only requests that wait start a search; showing every lock to all others would take too long.
+        let (fence, from) = self.before();
         let mut seen = if patience == Patience::None { Seen::default() } else { self.fake.seen() };
         let now = self.fake.now;
         let mut open = self.fake.open(at(key)).unwrap().reflected_in(&seen);
-        let outcome = self.engine.acquire(at(key), &mut open, now, asked, &mut seen)?;
+        let outcome = self.engine.acquire(at(key), &mut open, now, asked, patience, &mut seen)?;
         self.publish(key);
         self.looks += seen.looks.get();
         if let Outcome::Waits(ticket) = outcome {
             self.clients += 1;
             self.engine.park(ticket, Client { id: self.clients, log: self.fake.log.clone() }, at(key), false);
         }
+        self.after(fence, from);
         Ok(outcome)
     }
 
@@ -215,9 +220,10 @@ impl World {
     }
 
     pub fn release_with(&mut self, key: Name, request: ReleaseRequest) -> Result<bool, WrongType> {
-        let now = self.fake.now;
+        let (now, (fence, from)) = (self.fake.now, self.before());
         let held = self.engine.release(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request);
         self.publish(key);
+        self.after(fence, from);
         held
     }
 
@@ -230,9 +236,10 @@ impl World {
     }
 
     pub fn extend_with(&mut self, key: Name, request: ExtendRequest) -> Result<bool, WrongType> {
-        let now = self.fake.now;
+        let (now, (fence, from)) = (self.fake.now, self.before());
         let held = self.engine.extend(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request);
         self.publish(key);
+        self.after(fence, from);
         held
     }
 
@@ -241,21 +248,35 @@ impl World {
         self.extend_with(key, ExtendRequest { owner: owner(who), lease, fence: None, raise: None })
     }
 
-    /// `LOCK.EXTEND key who RAISE`, to so much above the fence it has.
+    /// `LOCK.EXTEND key who RAISE fence`
     pub fn raise(&mut self, key: Name, who: &str, fence: u64) -> Result<bool, WrongType> {
         self.extend_with(key, ExtendRequest { owner: owner(who), lease: None, fence: None, raise: Fence::new(fence) })
     }
 
     /// The timer rings once.
     pub fn run(&mut self) -> Option<Steady> {
-        let next = self.engine.run(&mut self.fake, &mut self.inbox);
+        let (fence, from) = self.before();
+        let next = self.engine.tick(&mut self.fake, &mut self.inbox);
         for (key, event) in self.engine.take_timer_events() {
             self.fake.log.borrow_mut().push(Did::Published(show(key.db(), key.name()), event));
         }
+        self.after(fence, from);
         next
     }
 
-    /// What a command on this key did is published when it is over.
+    /// The last fence, and the length of the log, before a call of the engine.
+    fn before(&mut self) -> (Option<Fence>, usize) {
+        let from = self.fake.log.borrow().len();
+        (self.engine.fences().last(), from)
+    }
+
+    /// Checks the invariants after a call of the engine.
+    fn after(&mut self, fence: Option<Fence>, from: usize) {
+        self.check_e8_recorded_first(fence, from);
+        self.check();
+    }
+
+    /// Publishes the events of a command on this key.
     fn publish(&mut self, key: Name) {
         for event in self.engine.take_events() {
             self.fake.log.borrow_mut().push(Did::Published(show(key.0, key.1.as_bytes()), event));
@@ -273,24 +294,25 @@ impl World {
         panic!("the timer never comes to rest");
     }
 
-    /// The same, and what was put off has its next try. The server may write.
+    /// The timer rings until it comes to rest, and tasks that the server refused are tried again. The server may write.
     pub fn rest(&mut self) {
         self.settle();
         for _ in 0..3 {
-            if !self.engine.postponed.is_empty() {
+            if self.engine.agenda.has_retries() {
                 self.pass(20);
                 self.settle();
             }
         }
     }
 
-    /// An answer was handed over.
+    /// An answer was delivered.
     pub fn deliver(&mut self, key: Name, reply: &Reply) {
         let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
         self.engine.delivered(at(key), *hold, *ticket);
+        self.check();
     }
 
-    /// An answer found nobody.
+    /// An answer could not be delivered.
     pub fn lose(&mut self, key: Name, reply: &Reply) {
         let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
         self.inbox.undelivered.push((at(key).to_id(), *hold, *ticket));
@@ -300,13 +322,15 @@ impl World {
     pub fn hang_up(&mut self, connection: u64) {
         self.closed.insert(self.engine.session(connection));
         self.engine.disconnected(connection, &mut self.inbox);
+        self.check();
     }
 
     /// The server changes its role.
-    pub fn change_role(&mut self, standing: Standing) {
-        self.fake.standing = standing;
+    pub fn change_role(&mut self, state: ServerState) {
+        self.fake.state = state;
         self.closed.clear();
         self.engine.forget_sessions(&mut self.inbox);
+        self.check();
     }
 
     pub fn hold(&self, key: Name) -> Option<(String, u64)> {
@@ -343,7 +367,7 @@ impl World {
         Some(value)
     }
 
-    /// The same when the engine cannot be told: its value leaves a key that the engine opened.
+    /// The value leaves a key that the engine has opened, so the engine cannot be called.
     pub fn unlink_unseen(&mut self, key: Name) -> Option<Value> {
         let value = self.fake.data.remove(&(key.0, key.1.as_bytes().to_vec()))?;
         if let Value::Lock(stored) = &value {
@@ -356,19 +380,21 @@ impl World {
         self.unlink(key);
         self.fake.data.insert((key.0, key.1.as_bytes().to_vec()), value);
         self.inbox.changed.push(at(key).to_id());
+        self.check();
     }
 
     /// SET over whatever there is.
     pub fn set(&mut self, key: Name) {
         self.unlink(key);
         self.fake.data.insert((key.0, key.1.as_bytes().to_vec()), Value::Other);
+        self.check();
     }
 
     /// RENAME, or MOVE.
     pub fn rename(&mut self, from: Name, to: Name) {
         if let Some(value) = self.unlink(from) {
             if let Value::Lock(stored) = &value {
-                self.engine.came(at(to), stored);
+                self.engine.moved_here(at(to), stored);
             }
             self.place(to, value);
         }
@@ -379,22 +405,24 @@ impl World {
         self.restore_all(key, &[(who, Mode::Exclusive)], lease, fence);
     }
 
-    /// The same with several holders, whose fences rise.
+    /// RESTORE REPLACE of a lock with several holders, whose fences rise.
     pub fn restore_all(&mut self, key: Name, who: &[(&str, Mode)], lease: u64, fence: u64) {
         let (since, lease) = (self.fake.now.steady, Millis(lease));
         let mut holders = Holders::Free;
         for ((who, mode), fence) in who.iter().zip(fence..) {
             let (owner, fence, origin) = (owner(who).to_owner(), Fence::new(fence).unwrap(), Origin::Inherited);
-            let (end, session, user) = (since + lease, None, None);
-            holders.put(*mode, Hold { owner, fence, end, lease, since, origin, session, user });
+            let (expires_at, session, user) = (since + lease, None, None);
+            holders.put(*mode, Hold { owner, fence, expires_at, lease, since, origin, session, user });
         }
         self.engine.loaded(&holders);
-        self.place(key, Value::Lock(Stored { holders, lease: Slot::NONE }));
+        self.place(key, Value::Lock(Stored { holders, lease: EntryId::NONE }));
     }
 
     pub fn flush(&mut self, scope: Scope) -> usize {
         self.fake.data.retain(|(db, _), _| scope != Scope::All && scope != Scope::Db(*db));
-        self.engine.flushed(scope, &mut self.inbox)
+        let locks = self.engine.flushed(scope, &mut self.inbox);
+        self.check();
+        locks
     }
 
     /// The slots of these keys leave, with all that is in them, in every database.
@@ -403,6 +431,7 @@ impl World {
         keys.iter().for_each(|(_, name)| slots.insert(key_slot(name.as_bytes())));
         self.fake.data.retain(|(_, name), _| !slots.contains(key_slot(name)));
         self.engine.slots_left(slots, why, &mut self.inbox);
+        self.check();
     }
 
     pub fn swap(&mut self, one: i32, other: i32) {
@@ -414,6 +443,7 @@ impl World {
         let data = std::mem::take(&mut self.fake.data);
         self.fake.data = data.into_iter().map(|((db, name), value)| ((moved(db), name), value)).collect();
         self.engine.swapped(one, other, &mut self.inbox);
+        self.check();
     }
 }
 

@@ -1,79 +1,101 @@
-//! Every sequence of events up to a small depth, from a free lock, with two or three owners.
+//! Every sequence of events up to a small length, from a free lock, with two or three owners.
 //!
-//! Sequences that lead to the same lock go on as one: what a lock does depends only on what [`look`] sees of it, and
-//! the invariants are checked on every step before that. So this looks at all sequences and walks few of them.
+//! If two sequences lead to locks with the same [`fingerprint`], only one of them is continued, because the two locks
+//! behave alike from then on. The invariants are checked at every step before that. So all sequences are covered,
+//! though few of them are carried out.
 
 use std::collections::HashSet;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use super::bench::Flight;
-use super::Bound::*;
+use super::harness::AnswerInFlight;
+use super::Client::*;
 use super::Event::*;
-use super::How::*;
-use super::Who::*;
+use super::ModeOption::*;
+use super::SessionOption::*;
 use super::*;
 
+/// A short lease or wait, in milliseconds.
 const SHORT: u64 = 5;
+/// A long lease, in milliseconds.
 const LONG: u64 = 9;
 
-/// What may happen when so many owners are known. They are interchangeable: a new one comes in the order A, B, C.
-type Events = fn(usize) -> Vec<Event>;
+/// The events to try after a sequence in which so many owners appeared. Owners are interchangeable, so they first
+/// appear in the order A, B, C.
+type EventsFor = fn(usize) -> Vec<Event>;
 
-/// Modes, limits, leases, waits that run out, operators.
-fn of_modes(owners: usize) -> Vec<Event> {
-    let mut events = vec![Leave(0), Undelivered(0), Pass(SHORT), Ring, Remove];
-    for who in [A, B, C].into_iter().take(owners + 1) {
+/// Events about modes, limits, leases, waits that time out, and operators.
+fn mode_events(owners: usize) -> Vec<Event> {
+    let mut events = vec![Leave(0), Undelivered(0), PassTime(SHORT), RunTimer, Remove];
+    for client in [A, B, C].into_iter().take(owners + 1) {
         events.extend([
-            Try(who, Alone, SHORT, Loose),
-            Try(who, Together, LONG, Loose),
-            Try(who, UpTo(2), SHORT, Loose),
+            Try(client, Exclusive, SHORT, NoSession),
+            Try(client, Shared, LONG, NoSession),
+            Try(client, SharedLimit(2), SHORT, NoSession),
         ]);
-        events.extend([Wait(who, Alone, SHORT, Loose, 0), Wait(who, Together, LONG, Loose, SHORT)]);
-        events.extend([Wait(who, UpTo(1), SHORT, Loose, 0), Wait(who, UpTo(2), SHORT, Loose, 0)]);
-        events.extend([Release(who, Tag::Any), Downgrade(who, Tag::Any), Extend(who, LONG, Tag::Right, Lift::Same)]);
+        events.extend([Wait(client, Exclusive, SHORT, NoSession, 0), Wait(client, Shared, LONG, NoSession, SHORT)]);
+        events.extend([
+            Wait(client, SharedLimit(1), SHORT, NoSession, 0),
+            Wait(client, SharedLimit(2), SHORT, NoSession, 0),
+        ]);
+        events.extend([
+            Release(client, FenceOption::NoFence),
+            Downgrade(client, FenceOption::NoFence),
+            Extend(client, LONG, FenceOption::Right, RaiseOption::RaiseToLargest),
+        ]);
     }
-    events.extend([Put(A, Together, LONG), Put(B, Alone, LONG)].into_iter().take(owners));
+    events.extend([Restore(A, Shared, LONG), Restore(B, Exclusive, LONG)].into_iter().take(owners));
     events
 }
 
-/// Connections that close, and answers on their way.
-fn of_connections(owners: usize) -> Vec<Event> {
-    let mut events = vec![Delivered(0), Delivered(1), Undelivered(0), Undelivered(1), Close(0), Close(1), Pass(SHORT)];
-    for who in [A, B].into_iter().take(owners + 1) {
-        events.extend([Try(who, Alone, SHORT, Loose), Try(who, Together, LONG, To(0))]);
-        events.extend([Wait(who, Alone, SHORT, To(0), 0), Wait(who, Alone, SHORT, To(1), 0)]);
-        events.extend([Wait(who, Together, LONG, Loose, SHORT), Wait(who, Together, SHORT, To(0), 0)]);
-        events.extend([Release(who, Tag::Any), Downgrade(who, Tag::Right), Extend(who, SHORT, Tag::Any, Lift::No)]);
+/// Events about connections that close, and answers in flight.
+fn connection_events(owners: usize) -> Vec<Event> {
+    let mut events =
+        vec![Delivered(0), Delivered(1), Undelivered(0), Undelivered(1), Close(0), Close(1), PassTime(SHORT)];
+    for client in [A, B].into_iter().take(owners + 1) {
+        events.extend([Try(client, Exclusive, SHORT, NoSession), Try(client, Shared, LONG, OnConnection(0))]);
+        events.extend([
+            Wait(client, Exclusive, SHORT, OnConnection(0), 0),
+            Wait(client, Exclusive, SHORT, OnConnection(1), 0),
+        ]);
+        events.extend([Wait(client, Shared, LONG, NoSession, SHORT), Wait(client, Shared, SHORT, OnConnection(0), 0)]);
+        events.extend([
+            Release(client, FenceOption::NoFence),
+            Downgrade(client, FenceOption::Right),
+            Extend(client, SHORT, FenceOption::NoFence, RaiseOption::NoRaise),
+        ]);
     }
     events
 }
 
-/// Users who lose the right to ask while they wait, and get it back.
-fn of_rights(owners: usize) -> Vec<Event> {
-    let mut events = vec![Deny(SHORT), Deny(LONG), Allow(SHORT), Leave(0), Undelivered(0), Pass(SHORT), Ring, Remove];
-    for who in [A, B, C].into_iter().take(owners + 1) {
-        events.extend([Try(who, Alone, SHORT, Loose), Release(who, Tag::Any)]);
-        events.extend([Wait(who, Alone, SHORT, Loose, 0), Wait(who, Together, LONG, Loose, SHORT)]);
-        events.extend([Wait(who, Together, SHORT, Loose, 0), Downgrade(who, Tag::Any)]);
+/// Events about users that lose the right to acquire the lock while they wait, and get it back.
+fn rights_events(owners: usize) -> Vec<Event> {
+    let mut events =
+        vec![Deny(SHORT), Deny(LONG), Allow(SHORT), Leave(0), Undelivered(0), PassTime(SHORT), RunTimer, Remove];
+    for client in [A, B, C].into_iter().take(owners + 1) {
+        events.extend([Try(client, Exclusive, SHORT, NoSession), Release(client, FenceOption::NoFence)]);
+        events.extend([Wait(client, Exclusive, SHORT, NoSession, 0), Wait(client, Shared, LONG, NoSession, SHORT)]);
+        events.extend([Wait(client, Shared, SHORT, NoSession, 0), Downgrade(client, FenceOption::NoFence)]);
     }
-    events.extend([Put(A, Together, LONG), Put(B, Alone, LONG)].into_iter().take(owners));
+    events.extend([Restore(A, Shared, LONG), Restore(B, Exclusive, LONG)].into_iter().take(owners));
     events
 }
 
-/// How many owners an event needs.
-fn owners(event: Event) -> usize {
+/// How many owners must be known for this event: 1 if it is about A, 2 if it is about B, and so on.
+fn owners_of(event: Event) -> usize {
     match event {
-        Try(who, ..) | Wait(who, ..) | Put(who, ..) => who as usize + 1,
-        Release(who, _) | Downgrade(who, _) | Extend(who, ..) => who as usize + 1,
+        Try(client, ..) | Wait(client, ..) | Restore(client, ..) => client as usize + 1,
+        Release(client, _) | Downgrade(client, _) | Extend(client, ..) => client as usize + 1,
         Leave(_) | Delivered(_) | Undelivered(_) | Close(_) => 0,
-        Pass(_) | WallClock(_) | Serve | Ring | Remove | Deny(_) | Allow(_) => 0,
+        PassTime(_) | SetWallClock(_) | Advance | RunTimer | Remove | Deny(_) | Allow(_) => 0,
     }
 }
 
-/// Numbers by first appearance: what is the same and what is not, in the order in which it is looked at.
-struct Names<T>(Vec<T>);
+/// Numbers things in the order in which they first appear. It shows which of them are equal, and nothing else about
+/// them.
+struct Numbering<T>(Vec<T>);
 
-impl<T: PartialEq> Names<T> {
+impl<T: PartialEq> Numbering<T> {
+    /// The number of this thing, from 0 on.
     fn of(&mut self, thing: T) -> i64 {
         let known = self.0.iter().position(|known| *known == thing);
         known.unwrap_or_else(|| {
@@ -83,63 +105,85 @@ impl<T: PartialEq> Names<T> {
     }
 }
 
-fn mode(mode: Mode) -> i64 {
+/// The mode as a number: -1 if it is exclusive, else the limit (0: none).
+fn mode_number(mode: Mode) -> i64 {
     match mode {
         Mode::Exclusive => -1,
         Mode::Shared(limit) => limit.map_or(0, |limit| i64::from(limit.get())),
     }
 }
 
-/// All that a lock's further life depends on: owners, modes, times counted from now, sessions, answers on their way,
-/// and which fences are the same. Fences and tickets only ever rise, so their numbers do not matter.
-fn look(bench: &Bench, owners: usize) -> Vec<i64> {
-    let now = bench.now.steady.0;
-    let mut seen = vec![owners as i64, i64::from(bench.record.open.is_empty()), bench.line.len() as i64];
-    seen.extend(bench.denied.iter().map(|user| i64::from(user.0.get())));
-    let mut fences = Names(Vec::new());
+/// Everything that the further behaviour of a lock depends on: owners, modes, times counted from now, sessions, answers
+/// in flight, and which fences are equal. Fences and tickets only ever rise, so their values do not matter.
+fn fingerprint(harness: &Harness, owners: usize) -> Vec<i64> {
+    let now = harness.now.steady.0;
+    let mut numbers = vec![owners as i64, i64::from(harness.record.waiting.is_empty()), harness.queue.len() as i64];
+    numbers.extend(harness.denied.iter().map(|user| i64::from(user.0.get())));
+    let mut fences = Numbering(Vec::new());
     let session = |session: Option<Session>| match session {
         None => 0,
-        Some(session) => 1 + i64::from(bench.is_closed(session)),
+        Some(session) => 1 + i64::from(harness.is_closed(session)),
     };
-    for (how, hold) in bench.holders.iter() {
-        let who = Who::of(&hold.owner);
-        let (left, origin) = ((hold.end.0 - now).max(0), i64::from(hold.origin == Origin::Granted));
-        let nth = i64::from(bench.held(who).unwrap().0.nth);
-        seen.extend([-1, who as i64, mode(how), left, hold.lease.0 as i64, origin, session(hold.session), nth]);
-        seen.extend([fences.of(hold.fence), i64::from(hold.user.is_none())]);
+    for (mode, hold) in harness.holders.iter() {
+        let client = Client::of(&hold.owner);
+        let (left, origin) = ((hold.expires_at.0 - now).max(0), i64::from(hold.origin == Origin::Granted));
+        let nth = i64::from(harness.held(client).unwrap().0.nth);
+        numbers.extend([
+            -1,
+            client as i64,
+            mode_number(mode),
+            left,
+            hold.lease.0 as i64,
+            origin,
+            session(hold.session),
+            nth,
+        ]);
+        numbers.extend([fences.of(hold.fence), i64::from(hold.user.is_none())]);
     }
-    for (_, waiter) in bench.line.iter() {
+    for (_, waiter) in harness.queue.iter() {
         let left = waiter.until.map_or(-1, |until| (until.0 - now).max(0));
-        let who = Who::of(&waiter.owner) as i64;
-        seen.extend([-2, who, mode(waiter.mode), waiter.lease.0 as i64, left, session(waiter.session)]);
+        let client = Client::of(&waiter.request.owner) as i64;
+        numbers.extend([
+            -2,
+            client,
+            mode_number(waiter.request.mode),
+            waiter.request.lease.0 as i64,
+            left,
+            session(waiter.request.session),
+        ]);
     }
-    for Flight { ticket, hold, session: on } in &bench.flying {
-        // What the line remembers of it: what its loss would mean, now and once all before it are lost.
-        let mut probe = bench.line.clone();
+    for AnswerInFlight { ticket, hold, session: sent_on } in &harness.in_flight {
+        // What the loss of this answer would mean now, and what it would mean if all earlier answers were lost too.
+        let mut probe = harness.queue.clone();
         let alone = format!("{:?}", probe.clone().undelivered(*hold, *ticket));
-        for before in bench.flying.iter().take_while(|flight| flight.ticket < *ticket) {
+        for before in harness.in_flight.iter().take_while(|answer| answer.ticket < *ticket) {
             probe.undelivered(before.hold, before.ticket);
         }
         let last = format!("{:?}", probe.undelivered(*hold, *ticket));
         let kind = |loss: String| loss.len() as i64 * 2 + i64::from(loss.contains("Session"));
-        seen.extend([-3, fences.of(hold.fence), session(*on), kind(alone), kind(last)]);
+        numbers.extend([-3, fences.of(hold.fence), session(*sent_on), kind(alone), kind(last)]);
     }
-    seen
+    numbers
 }
 
-/// Walks on from every lock in `from`; each comes with the sequence that led to it.
-fn walk_on(events: Events, from: Vec<Walked>, known: &mut HashSet<Vec<i64>>, is_last: bool) -> Vec<Walked> {
+/// Applies every event to each of these locks. Returns the locks whose fingerprint was not known yet; none in the last
+/// round.
+fn extend_all(events: EventsFor, from: Vec<Reached>, known: &mut HashSet<Vec<i64>>, is_last: bool) -> Vec<Reached> {
     let mut reached = Vec::new();
-    for (bench, path) in from {
-        let so_far = path.iter().map(|event| owners(*event)).max().unwrap_or(0);
+    for (harness, path) in from {
+        let so_far = path.iter().map(|event| owners_of(*event)).max().unwrap_or(0);
         for event in events(so_far) {
-            let mut next = bench.clone();
+            let mut next = harness.clone();
             let path: Vec<Event> = path.iter().copied().chain([event]).collect();
-            let walked = catch_unwind(AssertUnwindSafe(|| next.step(event)));
-            assert!(walked.is_ok(), "an invariant was broken (see above) by\n{}", rows(&path));
-            if known.insert(look(&next, so_far.max(owners(event)))) {
-                let drained = catch_unwind(AssertUnwindSafe(|| next.clone().drain()));
-                assert!(drained.is_ok(), "somebody was not answered (see above) after\n{}", rows(&path));
+            let result = catch_unwind(AssertUnwindSafe(|| next.step(event)));
+            assert!(result.is_ok(), "the last of these events broke an invariant (see above):\n{}", rows(&path));
+            if known.insert(fingerprint(&next, so_far.max(owners_of(event)))) {
+                let result = catch_unwind(AssertUnwindSafe(|| next.clone().drain()));
+                assert!(
+                    result.is_ok(),
+                    "a waiter was never answered, or something was left over (see above), after\n{}",
+                    rows(&path)
+                );
                 reached.extend((!is_last).then_some((next, path)));
             }
         }
@@ -147,60 +191,63 @@ fn walk_on(events: Events, from: Vec<Walked>, known: &mut HashSet<Vec<i64>>, is_
     reached
 }
 
-/// A lock, and the sequence that led to it.
-type Walked = (Bench, Vec<Event>);
+/// A lock and the sequence of events that led to it.
+type Reached = (Harness, Vec<Event>);
 
-/// How many different locks the sequences up to this length lead to.
-fn walk(events: Events, depth: usize) -> usize {
+/// Tries every sequence up to this length. Returns the number of different locks that they lead to.
+fn explore(events: EventsFor, length_max: usize) -> usize {
     let mut known = HashSet::new();
-    let mut locks = vec![(Bench::new(), Vec::new())];
-    for length in 1..=depth {
-        locks = walk_on(events, locks, &mut known, length == depth);
+    let mut locks = vec![(Harness::new(), Vec::new())];
+    for length in 1..=length_max {
+        locks = extend_all(events, locks, &mut known, length == length_max);
     }
     known.len()
 }
 
-/// How many events the walks of every test run are long. Without optimization they are a step shorter.
-const MODES: usize = if cfg!(debug_assertions) { 5 } else { 6 };
-const RIGHTS: usize = if cfg!(debug_assertions) { 5 } else { 6 };
-const CONNECTIONS: usize = if cfg!(debug_assertions) { 7 } else { 8 };
+/// The length of the sequences with modes in every test run. Without optimization it is one event shorter.
+const MODES_LENGTH: usize = if cfg!(debug_assertions) { 5 } else { 6 };
+/// The length of the sequences with rights in every test run.
+const RIGHTS_LENGTH: usize = if cfg!(debug_assertions) { 5 } else { 6 };
+/// The length of the sequences with connections in every test run.
+const CONNECTIONS_LENGTH: usize = if cfg!(debug_assertions) { 7 } else { 8 };
 
-/// Walks would find nothing wrong either if they went nowhere, so how far they got is checked too.
-fn walk_far(events: Events, depth: usize) {
-    let locks = walk(events, depth);
-    println!("counted: {locks} different locks, by all sequences of up to {depth} events");
-    assert!(locks > 10_000, "only {locks} different locks");
+/// Tries every sequence up to this length, and panics if they lead to few different locks: such a test would show
+/// nothing.
+fn explore_far(events: EventsFor, length_max: usize) {
+    let locks = explore(events, length_max);
+    println!("counted: {locks} different locks, by all sequences of up to {length_max} events");
+    assert!(locks > 5_000, "only {locks} different locks");
 }
 
 #[test]
-fn every_short_sequence_of_modes_keeps_the_invariants_and_answers_every_waiter_once() {
-    walk_far(of_modes, MODES);
+fn every_short_sequence_with_modes_and_limits_keeps_the_invariants_and_answers_every_waiter_once() {
+    explore_far(mode_events, MODES_LENGTH);
 }
 
 #[test]
-fn every_short_sequence_of_connections_keeps_the_invariants_and_answers_every_waiter_once() {
-    walk_far(of_connections, CONNECTIONS);
+fn every_short_sequence_with_connections_that_close_keeps_the_invariants_and_answers_every_waiter_once() {
+    explore_far(connection_events, CONNECTIONS_LENGTH);
 }
 
 #[test]
-fn every_short_sequence_of_rights_keeps_the_invariants_and_answers_every_waiter_once() {
-    walk_far(of_rights, RIGHTS);
+fn every_short_sequence_with_rights_that_change_keeps_the_invariants_and_answers_every_waiter_once() {
+    explore_far(rights_events, RIGHTS_LENGTH);
 }
 
 #[test]
-#[ignore = "minutes: make nightly"]
-fn every_longer_sequence_of_modes_does_too() {
-    walk_far(of_modes, MODES + 1);
+#[ignore = "takes minutes: run by make nightly"]
+fn every_longer_sequence_with_modes_and_limits_keeps_the_invariants_and_answers_every_waiter_once() {
+    explore_far(mode_events, MODES_LENGTH + 1);
 }
 
 #[test]
-#[ignore = "minutes: make nightly"]
-fn every_longer_sequence_of_rights_does_too() {
-    walk_far(of_rights, RIGHTS + 1);
+#[ignore = "takes minutes: run by make nightly"]
+fn every_longer_sequence_with_rights_that_change_keeps_the_invariants_and_answers_every_waiter_once() {
+    explore_far(rights_events, RIGHTS_LENGTH + 1);
 }
 
 #[test]
-#[ignore = "minutes: make nightly"]
-fn every_longer_sequence_of_connections_does_too() {
-    walk_far(of_connections, CONNECTIONS + 1);
+#[ignore = "takes minutes: run by make nightly"]
+fn every_longer_sequence_with_connections_that_close_keeps_the_invariants_and_answers_every_waiter_once() {
+    explore_far(connection_events, CONNECTIONS_LENGTH + 1);
 }

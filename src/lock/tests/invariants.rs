@@ -1,79 +1,99 @@
-//! I1 to I7 of [`crate::lock`], and what is said of sessions, as one function that looks at a step from outside.
+//! A check of one step from outside: the invariants I1 to I8 of [`crate::lock`], and the rules about sessions.
+//!
+//! The check knows the event, the effects, and the lock before and after the step. It keeps a [`Record`] of its own.
 
 use std::collections::BTreeMap;
 
-use super::bench::{user, Flight, HOLDERS_MAX};
+use super::harness::{user, AnswerInFlight, HOLDERS_MAX};
 use super::*;
 
-/// How many waiters a step serves before it may say that there are more.
+/// How many waiters a step must serve before it may leave others that could be served.
 const SERVED_MAX: usize = 2;
 
-/// Who waits and was not answered yet.
+/// A request that waits and was not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Open {
-    pub who: Who,
+pub struct Pending {
+    /// The client that waits.
+    pub client: Client,
+    /// The mode that it asked for.
     mode: Mode,
+    /// When its wait times out; `None` if it has no limit.
     pub until: Option<Steady>,
+    /// When it joined the queue.
     since: Steady,
+    /// Its connection, if it asked for SESSION.
     session: Option<Session>,
+    /// Its ACL user.
     user: Option<User>,
 }
 
-impl Open {
-    fn is_over(&self, now: Steady) -> bool {
+impl Pending {
+    /// Whether its wait has timed out.
+    fn has_timed_out(&self, now: Steady) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 }
 
-/// Who holds, as far as the effects tell.
+/// A hold, as far as the effects tell of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
+    /// Its present id.
     id: HoldId,
+    /// Its present mode.
     mode: Mode,
-    /// The session of the last request that was or can still be answered with it.
+    /// The session of the last request whose answer with this hold arrived, or can still arrive.
     session: Option<Session>,
-    /// Requests that were told of it, and may be all that its owner knows.
-    pub told: Vec<(Ticket, Option<Session>)>,
+    /// The waiters that were answered with this hold, and their sessions. Empty once the owner is known to have learned
+    /// of the hold by a reply.
+    pub answered: Vec<(Ticket, Option<Session>)>,
 }
 
-/// What an onlooker remembers of a lock.
+/// What the check remembers of a lock between steps.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    pub open: BTreeMap<Ticket, Open>,
-    pub held: BTreeMap<Who, Held>,
-    /// The largest fence seen.
+    /// The requests that wait and were not answered yet.
+    pub waiting: BTreeMap<Ticket, Pending>,
+    /// The holds.
+    pub held: BTreeMap<Client, Held>,
+    /// The largest fence seen so far.
     highest: u64,
-    /// Whether something outside the rules changed the lock, and the timer has not rung since.
-    disturbed: bool,
+    /// Whether something outside the rules changed the lock, and the timer has not run since.
+    changed_externally: bool,
 }
 
-/// One step, as it is seen: `record` walks along its effects.
-struct Watch<'a> {
-    before: &'a Bench,
+/// The check of one step. It applies the effects to `record` one by one.
+struct Observer<'a> {
+    /// The lock before the step.
+    before: &'a Harness,
+    /// What happened.
     event: Event,
-    step: &'a Step,
+    /// The reply and the effects.
+    step: &'a Outcome,
+    /// The time after the event.
     now: Steady,
-    after: &'a Bench,
+    /// The lock after the step.
+    after: &'a Harness,
+    /// The record before the step, and once all effects are applied, the one after it.
     record: Record,
-    /// Who has to do with the step; nothing happens to anybody else.
-    concerned: Vec<Who>,
+    /// The clients whose holds the step changed. The holds of all others must stay as they were.
+    affected: Vec<Client>,
 }
 
-/// Panics unless the step kept all invariants; `after` takes note of it.
-pub fn check(before: &Bench, event: Event, step: &Step, after: &mut Bench) {
+/// Panics unless the step kept all invariants. The new record is stored in `after`.
+pub fn check(before: &Harness, event: Event, step: &Outcome, after: &mut Harness) {
     let (now, record) = (after.now.steady, before.record.clone());
-    let mut watch = Watch { before, event, step, now, after, record, concerned: Vec::new() };
-    watch.take_note();
+    let mut observer = Observer { before, event, step, now, after, record, affected: Vec::new() };
+    observer.apply_event();
     for (n, effect) in step.effects.iter().enumerate() {
-        watch.follow(effect, &step.effects[n + 1..]);
+        observer.apply_effect(effect, &step.effects[n + 1..]);
     }
-    watch.holders();
-    watch.waiters();
-    after.record = watch.record;
+    observer.holders();
+    observer.waiters();
+    after.record = observer.record;
 }
 
-/// Whether one who asks for `asked` may come to these holders: I1, spelt out.
-fn may_enter(holders: &[Mode], asked: Mode) -> bool {
+/// Whether a request for `asked` may join these holders: I1 spelt out.
+fn may_join(holders: &[Mode], asked: Mode) -> bool {
     let all: Vec<Mode> = holders.iter().copied().chain([asked]).collect();
     let fits = |mode: &Mode| match mode {
         Mode::Exclusive => all.len() == 1,
@@ -82,151 +102,173 @@ fn may_enter(holders: &[Mode], asked: Mode) -> bool {
     all.len() <= HOLDERS_MAX && all.iter().all(fits)
 }
 
-impl Watch<'_> {
-    /// What the event itself says, before any effect.
-    fn take_note(&mut self) {
+impl Observer<'_> {
+    /// Applies to the record what follows from the event itself, before any effect.
+    fn apply_event(&mut self) {
         let (before, now, after, record) = (self.before, self.now, self.after, &mut self.record);
         match self.event {
-            Event::Wait(who, how, lease, bound, patience) if self.step.told == Told::Acquired(Acquired::Waits) => {
-                let until = (patience > 0).then(|| now + Millis(patience));
-                let (session, user) = (before.session_of(bound), user(lease));
-                let open = Open { who, mode: how.mode(), until, since: now, session, user };
-                record.open.insert(Ticket(before.next_ticket), open);
+            Event::Wait(client, mode_option, lease, session_option, timeout)
+                if self.step.returned == Returned::Acquired(Acquired::Waits) =>
+            {
+                let until = (timeout > 0).then(|| now + Millis(timeout));
+                let (session, user) = (before.session_of(session_option), user(lease));
+                let pending = Pending { client, mode: mode_option.mode(), until, since: now, session, user };
+                record.waiting.insert(Ticket(before.next_ticket), pending);
             }
             Event::Leave(n) => {
-                before.nth(n).map(|ticket| record.open.remove(&ticket));
+                before.nth(n).map(|ticket| record.waiting.remove(&ticket));
             }
-            Event::Close(n) => record.open.retain(|_, open| open.session != Some(before.sessions[n])),
-            Event::Undelivered(n) => self.lose(n),
+            Event::Close(n) => record.waiting.retain(|_, pending| pending.session != Some(before.sessions[n])),
+            Event::Undelivered(n) => self.note_lost_answer(n),
             Event::Remove => record.held.clear(),
-            Event::Put(who, ..) => {
-                let (id, mode, _) = after.held(who).unwrap();
-                record.held.retain(|who, _| after.held(*who).is_some());
-                record.held.insert(who, Held { id, mode, session: None, told: Vec::new() });
-                self.concerned.push(who);
+            Event::Restore(client, ..) => {
+                let (id, mode, _) = after.held(client).unwrap();
+                record.held.retain(|client, _| after.held(*client).is_some());
+                record.held.insert(client, Held { id, mode, session: None, answered: Vec::new() });
+                self.affected.push(client);
             }
             _ => {}
         }
-        self.record.disturbed = match self.event {
-            Event::Remove | Event::Put(..) => true,
-            Event::Ring => false,
-            _ => self.record.disturbed,
+        self.record.changed_externally = match self.event {
+            Event::Remove | Event::Restore(..) => true,
+            Event::RunTimer => false,
+            _ => self.record.changed_externally,
         };
     }
 
-    /// An answer found nobody: the last request that was or can still be answered decides about the session.
-    fn lose(&mut self, n: usize) {
-        let Some(Flight { ticket, hold, .. }) = self.before.flying.get(n) else { return };
-        let holds = self.record.held.iter_mut().find(|(_, held)| held.told.iter().any(|(told, _)| told == ticket));
-        let Some((who, held)) = holds else { return };
+    /// Takes note that the n-th answer in flight is lost. Of the other answers with the same hold, the last one decides
+    /// about its session.
+    fn note_lost_answer(&mut self, n: usize) {
+        let Some(AnswerInFlight { ticket, hold, .. }) = self.before.in_flight.get(n) else { return };
+        let holds =
+            self.record.held.iter_mut().find(|(_, held)| held.answered.iter().any(|(returned, _)| returned == ticket));
+        let Some((client, held)) = holds else { return };
         assert_eq!(held.id, *hold);
-        if self.before.held(*who).is_some_and(|(.., hold)| hold.is_over(self.now)) {
+        if self.before.held(*client).is_some_and(|(.., hold)| hold.is_expired(self.now)) {
             return;
         }
-        held.told.retain(|(told, _)| told != ticket);
-        if let Some((_, session)) = held.told.last() {
+        held.answered.retain(|(returned, _)| returned != ticket);
+        if let Some((_, session)) = held.answered.last() {
             held.session = *session;
         }
-        self.concerned.push(*who);
+        self.affected.push(*client);
     }
 
-    /// The effects, one by one, must lead from the lock before to the lock after.
-    fn follow(&mut self, effect: &Effect, rest: &[Effect]) {
+    /// Applies one effect to the record. `rest` are the effects after it.
+    fn apply_effect(&mut self, effect: &Effect, rest: &[Effect]) {
         match effect {
             Effect::Granted(id, waited_since) => self.granted(*id, *waited_since, rest),
             Effect::Changed(id, change) => self.changed(*id, *change, rest),
             Effect::Rebound(id, owner, before) => {
-                let who = self.named(*id);
-                assert_eq!(who, Who::of(owner));
-                let asked = self.asked(*id, rest);
-                let held = self.record.held.get_mut(&who).unwrap();
-                if let Some(session) = asked {
+                let client = self.holder_of(*id);
+                assert_eq!(client, Client::of(owner));
+                let requested_session = self.requested_session(*id, rest);
+                let held = self.record.held.get_mut(&client).unwrap();
+                if let Some(session) = requested_session {
                     held.session = session;
                 }
-                assert_ne!(*before, held.session, "bound to what it was bound to");
-                self.concerned.push(who);
+                assert_ne!(*before, held.session, "bound to the session that it was bound to before");
+                self.affected.push(client);
             }
             Effect::Ended(hold, why) => self.ended(hold, *why),
-            Effect::Lapsed(_) => panic!("a step ends more than hold together here"),
+            Effect::Expired(_) => panic!("a step ends more holds than a lock can have here"),
             Effect::Answer(ticket, answer) => self.answered(*ticket, *answer),
         }
     }
 
-    /// The owner of the hold of this name.
-    fn named(&self, id: HoldId) -> Who {
-        let named = self.record.held.iter().find(|(_, held)| held.id == id);
-        *named.unwrap_or_else(|| panic!("nobody's hold is called {id:?}")).0
+    /// The client that has the hold with this id.
+    fn holder_of(&self, id: HoldId) -> Client {
+        let found = self.record.held.iter().find(|(_, held)| held.id == id);
+        *found.unwrap_or_else(|| panic!("there is no hold with the id {id:?}")).0
     }
 
-    /// The session of the request that is answered with this hold: one in line, or the one that is made now.
-    fn asked(&self, id: HoldId, rest: &[Effect]) -> Option<Option<Session>> {
-        match (self.next_told(id, rest), self.event) {
-            (Some(ticket), _) => Some(self.record.open[&ticket].session),
-            (None, Event::Try(who, _, _, bound) | Event::Wait(who, _, _, bound, _)) => {
-                (self.named(id) == who).then(|| self.before.session_of(bound))
+    /// The session of the request that is answered with this hold: that of a waiter, or of the request of this step.
+    /// `None` if there is no such request.
+    fn requested_session(&self, id: HoldId, rest: &[Effect]) -> Option<Option<Session>> {
+        match (self.next_granted(id, rest), self.event) {
+            (Some(ticket), _) => Some(self.record.waiting[&ticket].session),
+            (None, Event::Try(client, _, _, session_option) | Event::Wait(client, _, _, session_option, _)) => {
+                (self.holder_of(id) == client).then(|| self.before.session_of(session_option))
             }
             (None, _) => None,
         }
     }
 
-    fn next_told(&self, id: HoldId, rest: &[Effect]) -> Option<Ticket> {
+    /// The next waiter that is answered with this hold.
+    fn next_granted(&self, id: HoldId, rest: &[Effect]) -> Option<Ticket> {
         rest.iter().find_map(|effect| match effect {
-            Effect::Answer(ticket, Answer::Granted(told)) if *told == id => Some(*ticket),
+            Effect::Answer(ticket, Answer::Granted(returned)) if *returned == id => Some(*ticket),
             _ => None,
         })
     }
 
+    /// A hold began.
     fn granted(&mut self, id: HoldId, waited_since: Option<Steady>, rest: &[Effect]) {
         let record = &self.record;
         assert!(id.fence.get() > record.highest, "I3: {id:?} is not above {}", record.highest);
         assert_eq!(id.nth, 0);
-        let told: Vec<_> = rest
+        let answered: Vec<_> = rest
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Answer(ticket, Answer::Granted(told)) if *told == id => Some(*ticket),
+                Effect::Answer(ticket, Answer::Granted(returned)) if *returned == id => Some(*ticket),
                 _ => None,
             })
-            .map(|ticket| (ticket, record.open[&ticket].session))
+            .map(|ticket| (ticket, record.waiting[&ticket].session))
             .collect();
-        // Requests of the same owner that are answered otherwise stand between a grant and its answers.
-        let (who, mode, session) = match (told.first(), self.event) {
+        // Between a grant and its answers, other requests of the same owner may be answered in another way.
+        let (client, mode, session) = match (answered.first(), self.event) {
             (Some((first, _)), _) => {
-                let live = record.open.iter().find(|(_, open)| !open.is_over(self.now)).map(|(ticket, _)| *ticket);
-                assert_eq!(live, Some(*first), "I4: not the first in line was granted");
-                let open = &record.open[first];
-                assert_eq!(waited_since, Some(open.since));
-                (open.who, open.mode, told.last().unwrap().1)
+                let first_live = record
+                    .waiting
+                    .iter()
+                    .find(|(_, pending)| !pending.has_timed_out(self.now))
+                    .map(|(ticket, _)| *ticket);
+                assert_eq!(first_live, Some(*first), "I4: a waiter was granted that is not the first in the queue");
+                let pending = &record.waiting[first];
+                assert_eq!(waited_since, Some(pending.since));
+                (pending.client, pending.mode, answered.last().unwrap().1)
             }
-            (None, Event::Try(who, how, _, bound) | Event::Wait(who, how, _, bound, _)) => {
-                assert!(record.open.is_empty(), "I4: a newcomer passed {:?}", record.open);
+            (
+                None,
+                Event::Try(client, mode_option, _, session_option)
+                | Event::Wait(client, mode_option, _, session_option, _),
+            ) => {
+                assert!(record.waiting.is_empty(), "I4: a newcomer passed {:?}", record.waiting);
                 assert_eq!(waited_since, None);
-                (who, how.mode(), self.before.session_of(bound))
+                (client, mode_option.mode(), self.before.session_of(session_option))
             }
-            (None, _) => panic!("I4: a grant to nobody"),
+            (None, _) => panic!("I4: a grant without a request"),
         };
         let modes: Vec<Mode> = record.held.values().map(|held| held.mode).collect();
-        assert!(may_enter(&modes, mode), "I1: {mode:?} beside {modes:?}");
+        assert!(may_join(&modes, mode), "I1: {mode:?} beside {modes:?}");
         self.record.highest = id.fence.get();
-        let twice = self.record.held.insert(who, Held { id, mode, session, told });
-        assert_eq!(twice, None, "granted to one who holds");
-        self.concerned.push(who);
+        let twice = self.record.held.insert(client, Held { id, mode, session, answered });
+        assert_eq!(twice, None, "a grant to an owner that holds the lock already");
+        self.affected.push(client);
     }
 
-    fn changed(&mut self, id: HoldId, change: Change, rest: &[Effect]) {
-        let who = match (self.next_told(id, rest), self.event) {
-            (Some(ticket), _) => self.record.open[&ticket].who,
-            (None, Event::Try(who, ..) | Event::Wait(who, ..) | Event::Extend(who, ..) | Event::Downgrade(who, _)) => {
-                who
-            }
+    /// A hold changed, and goes on.
+    fn changed(&mut self, id: HoldId, change: HoldChange, rest: &[Effect]) {
+        let client = match (self.next_granted(id, rest), self.event) {
+            (Some(ticket), _) => self.record.waiting[&ticket].client,
+            (
+                None,
+                Event::Try(client, ..)
+                | Event::Wait(client, ..)
+                | Event::Extend(client, ..)
+                | Event::Downgrade(client, _),
+            ) => client,
             (None, event) => panic!("{event:?} changed a hold"),
         };
-        let inherited = self.before.held(who).is_some_and(|(.., hold)| hold.origin == Origin::Inherited);
-        let held = self.record.held.get_mut(&who).expect("a change of a hold");
+        let inherited = self.before.held(client).is_some_and(|(.., hold)| hold.origin == Origin::Inherited);
+        let held = self.record.held.get_mut(&client).expect("a change of a hold that exists");
         let raised = match (change, self.event) {
-            (Change::AskedAgain, _) => inherited,
-            (Change::Extended, Event::Extend(.., lift)) => lift == Lift::High || lift == Lift::Same,
-            (Change::Extended, event) => panic!("{event:?} extended a hold"),
-            (Change::Downgraded, event) => {
+            (HoldChange::Reacquired, _) => inherited,
+            (HoldChange::Extended, Event::Extend(.., raise_option)) => {
+                raise_option == RaiseOption::RaiseAbove || raise_option == RaiseOption::RaiseToLargest
+            }
+            (HoldChange::Extended, event) => panic!("{event:?} extended a hold"),
+            (HoldChange::Downgraded, event) => {
                 assert!(matches!(event, Event::Downgrade(..)));
                 assert_eq!(held.mode, Mode::Exclusive);
                 held.mode = Mode::Shared(None);
@@ -236,152 +278,190 @@ impl Watch<'_> {
         if id != held.id {
             assert!(raised, "I3: the fence moved from {:?} to {id:?}", held.id);
             assert!(id.fence > held.id.fence, "I3: the fence fell");
-            assert!(change == Change::Extended || id.fence.get() > self.record.highest, "I3");
+            assert!(change == HoldChange::Extended || id.fence.get() > self.record.highest, "I3");
         }
         held.id = id;
         self.record.highest = self.record.highest.max(id.fence.get());
-        self.concerned.push(who);
+        self.affected.push(client);
     }
 
+    /// A hold ended.
     fn ended(&mut self, hold: &Hold, why: End) {
-        let who = Who::of(&hold.owner);
-        let held = self.record.held.remove(&who).expect("an end of a hold");
+        let client = Client::of(&hold.owner);
+        let held = self.record.held.remove(&client).expect("the end of a hold that exists");
         assert_eq!((held.id.fence, held.session), (hold.fence, hold.session));
         match why {
-            End::Released => assert!(matches!(self.event, Event::Release(of, _) if of == who), "ended by another"),
-            End::Lapsed => assert!(hold.end <= self.now, "ended early"),
+            End::Released => {
+                assert!(matches!(self.event, Event::Release(of, _) if of == client), "released by another owner")
+            }
+            End::Expired => assert!(hold.expires_at <= self.now, "ended before its lease expired"),
             End::Undelivered => {
-                assert!(matches!(self.event, Event::Undelivered(_)), "taken away");
-                assert!(held.told.is_empty() && self.concerned.contains(&who), "somebody knows of it");
+                assert!(
+                    matches!(self.event, Event::Undelivered(_)),
+                    "ended as undelivered although no answer was lost"
+                );
+                assert!(
+                    held.answered.is_empty() && self.affected.contains(&client),
+                    "the owner knows of the hold, or can still learn of it"
+                );
             }
             End::Closed => {
-                let bound_to = hold.session.expect("ended with a connection that it is not bound to");
-                assert!(self.after.is_closed(bound_to), "the connection is open");
-                let told = |flight: &&Flight| held.told.iter().any(|(ticket, _)| *ticket == flight.ticket);
-                let mut flying = self.after.flying.iter().filter(told);
-                let decides = flying.any(|flight| flight.session == Some(bound_to));
-                assert!(!decides || self.spoke() == Some(who), "its answer was on its way");
+                let bound_to = hold.session.expect("a hold that ends with its connection is bound to one");
+                assert!(self.after.is_closed(bound_to), "the connection is still open");
+                let tells_of_it =
+                    |answer: &&AnswerInFlight| held.answered.iter().any(|(ticket, _)| *ticket == answer.ticket);
+                let mut in_flight = self.after.in_flight.iter().filter(tells_of_it);
+                let decides = in_flight.any(|answer| answer.session == Some(bound_to));
+                assert!(!decides || self.owner_told_by_reply() == Some(client), "its answer is still in flight");
             }
         }
-        self.concerned.push(who);
+        self.affected.push(client);
     }
 
-    /// Who learnt by this step's reply that it holds.
-    fn spoke(&self) -> Option<Who> {
-        match (self.step.told, self.event) {
-            (Told::Held(true), Event::Extend(who, ..) | Event::Downgrade(who, _)) => Some(who),
-            (Told::Acquired(Acquired::Granted(_)), Event::Try(who, ..) | Event::Wait(who, ..)) => Some(who),
+    /// The client that learned by the reply of this step that it holds the lock.
+    fn owner_told_by_reply(&self) -> Option<Client> {
+        match (self.step.returned, self.event) {
+            (Returned::Held(true), Event::Extend(client, ..) | Event::Downgrade(client, _)) => Some(client),
+            (Returned::Acquired(Acquired::Granted(_)), Event::Try(client, ..) | Event::Wait(client, ..)) => {
+                Some(client)
+            }
             _ => None,
         }
     }
 
+    /// A waiter was answered.
     fn answered(&mut self, ticket: Ticket, answer: Answer) {
-        let open = self.record.open.remove(&ticket).expect("I5: an answer to one who does not wait");
-        let held = self.record.held.get(&open.who);
-        let is_denied = open.user.is_some_and(|user| self.after.denied.contains(&user));
+        let pending = self.record.waiting.remove(&ticket).expect("I5: the request waits when it is answered");
+        let held = self.record.held.get(&pending.client);
+        let is_denied = pending.user.is_some_and(|user| self.after.denied.contains(&user));
         match answer {
             Answer::Granted(id) => {
                 assert!(!is_denied, "I8: {ticket:?} was granted");
-                assert!(!open.is_over(self.now), "I6: {ticket:?} was granted after its wait");
-                let held = held.expect("told of a hold that is none");
-                assert_eq!(held.id, id, "{ticket:?} was told of a hold that is not its own");
-                assert!(held.mode.satisfies(open.mode), "{ticket:?} got less than it asked for");
+                assert!(!pending.has_timed_out(self.now), "I6: {ticket:?} was granted after its wait had timed out");
+                let held = held.expect("the hold of the answer exists");
+                assert_eq!(held.id, id, "{ticket:?} was answered with a hold of another owner");
+                assert!(held.mode.satisfies(pending.mode), "{ticket:?} got less than it asked for");
             }
-            Answer::TimedOut => assert!(open.is_over(self.now), "I5: {ticket:?} was sent away"),
-            Answer::NoPermission => assert!(is_denied && !open.is_over(self.now), "I8: {ticket:?} was sent away"),
-            Answer::Withdrawn => assert!(matches!(self.event, Event::Release(who, _) if who == open.who), "I5"),
-            // Answered before its owner's shared hold begins, or while it runs.
-            Answer::MustRelease => assert_eq!(open.mode, Mode::Exclusive),
+            Answer::TimedOut => assert!(pending.has_timed_out(self.now), "I5: {ticket:?} timed out too early"),
+            Answer::NoPermission => {
+                assert!(
+                    is_denied && !pending.has_timed_out(self.now),
+                    "I8: {ticket:?} was denied although its user may acquire the lock"
+                )
+            }
+            Answer::Withdrawn => {
+                assert!(matches!(self.event, Event::Release(client, _) if client == pending.client), "I5")
+            }
+            // The owner's shared hold begins right after this answer, or runs already.
+            Answer::MustRelease => assert_eq!(pending.mode, Mode::Exclusive),
         }
     }
 }
 
-/// What can be seen of the lock afterwards.
-impl Watch<'_> {
+/// What must be true of the lock after the step.
+impl Observer<'_> {
+    /// The holders are those of the record, and no hold changed without an effect.
     fn holders(&mut self) {
-        let Watch { before, event, now, after, .. } = *self;
-        if let Some(held) = self.spoke().and_then(|who| self.record.held.get_mut(&who)) {
-            held.told.clear();
-            if let (Told::Acquired(acquired), Event::Try(.., bound) | Event::Wait(.., bound, _)) =
-                (self.step.told, event)
+        let Observer { before, event, now, after, .. } = *self;
+        if let Some(held) = self.owner_told_by_reply().and_then(|client| self.record.held.get_mut(&client)) {
+            held.answered.clear();
+            if let (Returned::Acquired(acquired), Event::Try(.., session_option) | Event::Wait(.., session_option, _)) =
+                (self.step.returned, event)
             {
-                assert_eq!(acquired, Acquired::Granted(held.id.fence), "told of another fence");
-                // The last successful ACQUIRE decides.
-                held.session = before.session_of(bound);
+                assert_eq!(acquired, Acquired::Granted(held.id.fence), "the reply has another fence than the hold");
+                // The last successful LOCK.ACQUIRE decides about the session.
+                held.session = before.session_of(session_option);
             }
         }
-        let is: Vec<_> = after.holders.iter().map(|(_, hold)| Who::of(&hold.owner)).collect();
+        let clients: Vec<_> = after.holders.iter().map(|(_, hold)| Client::of(&hold.owner)).collect();
         let all: Vec<_> = after.holders.iter().map(|(mode, _)| mode).collect();
-        assert!(
-            after.holders.are_within_limits(now) && (all.is_empty() || may_enter(&all[1..], all[0])),
-            "I1: {all:?}"
+        assert!(after.holders.are_within_limits(now) && (all.is_empty() || may_join(&all[1..], all[0])), "I1: {all:?}");
+        assert_eq!(
+            (clients.len(), clients.len()),
+            (self.record.held.len(), after.holders.len()),
+            "I1: the effects tell of every hold"
         );
-        assert_eq!((is.len(), is.len()), (self.record.held.len(), after.holders.len()), "I1: the effects tell all");
-        for who in is {
-            let (id, mode, hold) = after.held(who).unwrap();
-            let expected = &self.record.held[&who];
+        for client in clients {
+            let (id, mode, hold) = after.held(client).unwrap();
+            let expected = &self.record.held[&client];
             assert_eq!(
                 (id, mode, hold.session),
                 (expected.id, expected.mode, expected.session),
-                "the effects tell all"
+                "the effects tell of every change"
             );
-            assert!(hold.end <= now + hold.lease, "more is left than the lease");
-            let sets_its_end = matches!(event, Event::Extend(of, ..) | Event::Put(of, ..) if of == who);
-            // One that ended and was granted anew within the same moment is another hold.
+            assert!(hold.expires_at <= now + hold.lease, "more time is left than the lease");
+            let sets_its_expiry = matches!(event, Event::Extend(of, ..) | Event::Restore(of, ..) if of == client);
+            // A hold that was granted anew in the moment in which the old one ended is another hold.
             let is_new = self.step.effects.iter().any(|effect| matches!(effect, Effect::Granted(new, _) if *new == id));
-            let was = before.held(who).filter(|(.., was)| was.since == hold.since && !sets_its_end && !is_new);
-            assert!(was.is_none_or(|(.., was)| was.end <= hold.end), "its end came nearer");
-            if !self.concerned.contains(&who) {
-                assert_eq!(before.held(who), Some((id, mode, hold.clone())), "{who:?} has nothing to do with it");
+            let was = before.held(client).filter(|(.., was)| was.since == hold.since && !sets_its_expiry && !is_new);
+            assert!(
+                was.is_none_or(|(.., was)| was.expires_at <= hold.expires_at),
+                "its lease expires earlier than before"
+            );
+            if !self.affected.contains(&client) {
+                assert_eq!(
+                    before.held(client),
+                    Some((id, mode, hold.clone())),
+                    "the hold of {client:?} changed without an effect"
+                );
             }
-            if let Some(gone) = hold.session.filter(|session| after.is_closed(*session)) {
-                let decides = |flight: &Flight| flight.hold == id && flight.session == Some(gone);
-                assert!(after.flying.iter().any(decides), "{who:?} outlived its connection");
+            if let Some(closed) = hold.session.filter(|session| after.is_closed(*session)) {
+                let decides = |answer: &AnswerInFlight| answer.hold == id && answer.session == Some(closed);
+                assert!(after.in_flight.iter().any(decides), "the hold of {client:?} outlived its connection");
             }
         }
     }
 
+    /// The queue has the waiters of the record, and no waiter in it could be served unless the step reached its limit.
     fn waiters(&mut self) {
-        let Watch { before, event, now, after, ref mut record, .. } = *self;
-        after.line.assert_sound();
-        let waiting: Vec<_> = after.line.iter().map(|(ticket, waiter)| (ticket, Who::of(&waiter.owner))).collect();
-        let open: Vec<_> = record.open.iter().map(|(ticket, open)| (*ticket, open.who)).collect();
-        assert_eq!(waiting, open, "I5: who is in line, and who was not answered");
+        let Observer { before, event, now, after, ref mut record, .. } = *self;
+        after.queue.assert_sound();
+        let waiting: Vec<_> =
+            after.queue.iter().map(|(ticket, waiter)| (ticket, Client::of(&waiter.request.owner))).collect();
+        let pending: Vec<_> = record.waiting.iter().map(|(ticket, pending)| (*ticket, pending.client)).collect();
+        assert_eq!(waiting, pending, "I5: the queue (left) must have the requests that were not answered (right)");
         let modes: Vec<Mode> = after.holders.iter().map(|(mode, _)| mode).collect();
-        let first = record.open.values().next();
-        let unserved = first.is_some_and(|first| first.is_over(now) || may_enter(&modes, first.mode));
-        assert_eq!(after.is_unserved(), unserved, "I2: whether {first:?} need not wait any longer");
-        let took_a_turn = match event {
-            Event::Undelivered(n) => n < before.flying.len(),
+        let first = record.waiting.values().next();
+        let unserved = first.is_some_and(|first| first.has_timed_out(now) || may_join(&modes, first.mode));
+        assert_eq!(after.has_servable_waiter(), unserved, "I2: whether {first:?} need not wait any longer");
+        let made_a_step = match event {
+            Event::Undelivered(n) => n < before.in_flight.len(),
             Event::Try(..) | Event::Wait(..) | Event::Release(..) | Event::Extend(..) | Event::Downgrade(..) => true,
-            Event::Close(_) | Event::Serve | Event::Ring => true,
-            Event::Leave(_) | Event::Delivered(_) | Event::Pass(_) => false,
-            Event::WallClock(_) | Event::Remove | Event::Put(..) | Event::Deny(_) | Event::Allow(_) => false,
+            Event::Close(_) | Event::Advance | Event::RunTimer => true,
+            Event::Leave(_) | Event::Delivered(_) | Event::PassTime(_) => false,
+            Event::SetWallClock(_) | Event::Remove | Event::Restore(..) | Event::Deny(_) | Event::Allow(_) => false,
         };
-        if took_a_turn {
+        if made_a_step {
             let served = self.step.effects.iter().filter(|effect| match effect {
                 Effect::Granted(_, waited_since) => waited_since.is_some(),
                 Effect::Answer(_, answer) => {
                     matches!(answer, Answer::TimedOut | Answer::NoPermission | Answer::Granted(_))
                 }
-                Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) | Effect::Lapsed(_) => false,
+                Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) | Effect::Expired(_) => false,
             });
-            assert!(!unserved || served.count() >= SERVED_MAX, "I2: {first:?} waits for nothing");
-            let over = after.holders.iter().find(|(_, hold)| hold.is_over(now));
-            assert_eq!(over, None, "a hold outlived its lease");
+            assert!(
+                !unserved || served.count() >= SERVED_MAX,
+                "I2: {first:?} could be served, and the step did not reach its limit"
+            );
+            let expired = after.holders.iter().find(|(_, hold)| hold.is_expired(now));
+            assert_eq!(expired, None, "a hold outlived its lease");
         }
-        if !record.disturbed {
-            let own = waiting.iter().find(|(_, who)| after.held(*who).is_some());
-            assert_eq!(own, None, "I7: one waits for itself");
+        if !record.changed_externally {
+            let own = waiting.iter().find(|(_, client)| after.held(*client).is_some());
+            assert_eq!(own, None, "I7: an owner waits for a lock that it holds");
         }
-        let put = matches!(event, Event::Put(..));
+        let is_restore = matches!(event, Event::Restore(..));
         let highest = after.holders.iter().map(|(_, hold)| hold.fence.get()).max().unwrap_or(0).max(record.highest);
-        assert!(put || highest == record.highest, "I3: a fence from nowhere");
-        let drawn = before.record.highest != highest;
+        assert!(is_restore || highest == record.highest, "I3: a fence that no effect told of");
+        let was_taken = before.record.highest != highest;
         record.highest = highest;
-        assert_eq!(before.fences.last() != after.fences.last(), drawn, "I3: a fence was drawn for nothing");
-        if waiting.is_empty() && after.flying.is_empty() {
-            assert!(after.line.is_idle(), "an answer is waited for that nobody gave");
+        assert_eq!(
+            before.fences.last() != after.fences.last(),
+            was_taken,
+            "I3: the clock moves exactly if a fence was given"
+        );
+        if waiting.is_empty() && after.in_flight.is_empty() {
+            assert!(after.queue.is_idle(), "the queue remembers an answer that was never given");
         }
     }
 }

@@ -1,159 +1,165 @@
-//! The rules without Redis: a table of single steps, every short sequence of events, and random long ones against a
-//! second model.
+//! Tests of the rules without Redis: a table of single steps, every short sequence of events, and long random sequences
+//! that are compared with a second model.
 //!
-//! Here: the events that can happen to a lock, and a bench that lets them happen to one and hands every step to
-//! [`invariants`].
+//! This file defines the events that can happen to a lock. [`harness`] applies them to one lock, and [`invariants`]
+//! checks every step.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod bench;
-mod crowd;
 mod exhaustive;
+mod expired;
+mod harness;
 mod invariants;
-mod lapsed;
-mod line;
 mod model;
 pub mod program;
+mod queue;
 mod random;
 mod reach;
+mod shared;
 mod table;
 mod words;
 
 use std::collections::BTreeSet;
 
-use super::line::Waiter;
+use super::queue::Waiter;
 use super::*;
-use bench::{Bench, Step, Told};
+use harness::{Harness, Outcome, Returned};
 
-/// An owner.
+/// A client. Its name is also the owner's name in its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Who {
+pub enum Client {
     A,
     B,
     C,
     D,
 }
 
-impl Who {
-    const ALL: [Who; 4] = [Who::A, Who::B, Who::C, Who::D];
+impl Client {
+    const ALL: [Client; 4] = [Client::A, Client::B, Client::C, Client::D];
 
+    /// The owner that this client names in its requests.
     fn owner(self) -> Owner {
         let name: &[u8] = match self {
-            Who::A => b"A",
-            Who::B => b"B",
-            Who::C => b"C",
-            Who::D => b"D",
+            Client::A => b"A",
+            Client::B => b"B",
+            Client::C => b"C",
+            Client::D => b"D",
         };
         OwnerRef::new(name).unwrap().to_owner()
     }
 
-    fn of(owner: &Owner) -> Who {
-        *Who::ALL.iter().find(|who| who.owner() == *owner).unwrap()
+    /// The client with this owner's name.
+    fn of(owner: &Owner) -> Client {
+        *Client::ALL.iter().find(|client| client.owner() == *owner).unwrap()
     }
 }
 
-/// Users who may not ask any more.
+/// As [`Rights`], a set contains the users that may no longer acquire the lock.
 impl Rights for BTreeSet<User> {
-    fn may_ask(&mut self, user: User) -> bool {
+    fn may_acquire(&mut self, user: User) -> bool {
         !self.contains(&user)
     }
 }
 
-/// The mode of a request.
+/// The mode that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum ModeOption {
     /// Without SHARED.
-    Alone,
-    /// SHARED.
-    Together,
-    /// SHARED LIMIT.
-    UpTo(u64),
+    Exclusive,
+    /// SHARED without LIMIT.
+    Shared,
+    /// SHARED with this LIMIT.
+    SharedLimit(u64),
 }
 
-impl How {
+impl ModeOption {
     fn mode(self) -> Mode {
         match self {
-            How::Alone => Mode::Exclusive,
-            How::Together => Mode::Shared(None),
-            How::UpTo(limit) => Mode::Shared(Limit::new(limit)),
+            ModeOption::Exclusive => Mode::Exclusive,
+            ModeOption::Shared => Mode::Shared(None),
+            ModeOption::SharedLimit(limit) => Mode::Shared(Limit::new(limit)),
         }
     }
 }
 
-/// The SESSION of a request.
+/// Whether a request has the option SESSION.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// Left out.
-    Loose,
-    /// On the n-th connection there is.
-    To(usize),
+pub enum SessionOption {
+    /// The option is not given.
+    NoSession,
+    /// SESSION, sent on the n-th open connection, counted from 0.
+    OnConnection(usize),
 }
 
-/// The FENCE of a request.
+/// The option FENCE of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tag {
-    /// Left out.
-    Any,
-    /// That of the owner's hold, or if it has none, of the first there is.
+pub enum FenceOption {
+    /// The option is not given.
+    NoFence,
+    /// The fence of the owner's hold. If the owner has none, the smallest fence of any hold on the lock; if the lock is
+    /// free, a fence that no hold has.
     Right,
-    /// One that nobody bears.
+    /// A fence that no hold has.
     Wrong,
 }
 
-/// The RAISE of a request.
+/// The option RAISE of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lift {
-    /// Left out.
-    No,
-    /// To a number below every fence.
-    Low,
-    /// To the largest fence there is: that of another, if it is shared.
-    Same,
-    /// To a number above every fence.
-    High,
+pub enum RaiseOption {
+    /// The option is not given.
+    NoRaise,
+    /// Raises to a number below the fence of every hold.
+    RaiseBelow,
+    /// Raises to the largest fence of any hold on the lock, which may be another owner's.
+    RaiseToLargest,
+    /// Raises to a number above every fence that was ever given.
+    RaiseAbove,
 }
 
-/// What can happen to a lock. Lengths are in milliseconds. Printed as it is written in a test.
+/// Something that can happen to a lock. All lengths of time are in milliseconds.
+///
+/// A test that fails prints its events as Rust code, which can be pasted into a new test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// ACQUIRE: owner, mode, lease, session.
-    Try(Who, How, u64, Bound),
-    /// ACQUIRE with BLOCK: owner, mode, lease, session, patience (0: without limit).
-    Wait(Who, How, u64, Bound, u64),
-    /// RELEASE.
-    Release(Who, Tag),
-    /// RELEASE with DOWNGRADE.
-    Downgrade(Who, Tag),
-    /// EXTEND: owner, lease (0: left out).
-    Extend(Who, u64, Tag, Lift),
-    /// The n-th in line is gone.
+    /// LOCK.ACQUIRE without BLOCK: client, mode, lease, session.
+    Try(Client, ModeOption, u64, SessionOption),
+    /// LOCK.ACQUIRE with BLOCK: client, mode, lease, session, and the limit of the wait (0: no limit).
+    Wait(Client, ModeOption, u64, SessionOption, u64),
+    /// LOCK.RELEASE.
+    Release(Client, FenceOption),
+    /// LOCK.RELEASE with DOWNGRADE.
+    Downgrade(Client, FenceOption),
+    /// LOCK.EXTEND: client, new lease (0: not given), fence, raise.
+    Extend(Client, u64, FenceOption, RaiseOption),
+    /// The n-th waiter leaves the queue, because its client disconnected.
     Leave(usize),
-    /// The n-th of the answers on their way arrived.
+    /// The n-th answer in flight reaches its client.
     Delivered(usize),
-    /// The n-th of the answers on their way found nobody.
+    /// The n-th answer in flight cannot be delivered.
     Undelivered(usize),
-    /// The n-th connection closes; a new one takes its place.
+    /// The n-th connection closes, and a new one takes its place.
     Close(usize),
-    /// Time passes, and the timer does not ring.
-    Pass(u64),
-    /// Somebody sets the wall clock, by that much.
-    WallClock(i64),
-    /// The user of requests for this lease may not ask any more.
+    /// This much time passes, and the timer does not run.
+    PassTime(u64),
+    /// The wall clock is set forward or back by this much. The steady clock stays.
+    SetWallClock(i64),
+    /// The ACL forbids LOCK.ACQUIRE to the user whose requests ask for this lease.
     Deny(u64),
-    /// It may again.
+    /// The ACL allows LOCK.ACQUIRE to that user again.
     Allow(u64),
-    /// The lock takes the turn that it asked for.
-    Serve,
-    /// The timer rings.
-    Ring,
+    /// The lock makes another step, because the step before left waiters that could be served.
+    Advance,
+    /// The timer runs: waits time out, expired holds end, and the queue is reconciled with the holders.
+    RunTimer,
     /// An operator removes the key.
     Remove,
-    /// A lock is restored over the key. This owner holds it for that long, beside those there are if they could have
-    /// let it in, else alone.
-    Put(Who, How, u64),
+    /// An operator restores a lock over the key, in which this client's owner holds it in this mode and for this lease.
+    ///
+    /// The holders before it stay if they could have let the owner in. Otherwise it is the only holder.
+    Restore(Client, ModeOption, u64),
 }
 
-/// A sequence as rows to paste into a test.
+/// The events as rows of Rust code, to be pasted into a test.
 fn rows(events: &[Event]) -> String {
     events.iter().map(|event| format!("        {event:?},\n")).collect()
 }

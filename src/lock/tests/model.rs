@@ -1,144 +1,168 @@
-//! A second lock, written from the contract alone and in the plainest way: a list of those who hold, a list of those
-//! who wait, both searched from the front. The rules are compared with it.
+//! A second implementation of the rules, which the first is compared with. It was written from the contract alone, as
+//! plainly as possible: a list of holds and a list of waiters, both searched from the front.
 
-use super::bench::{reconnect, session, user, CONNECTIONS, HOLDERS_MAX, START};
+use super::harness::{reconnect, session, user, CONNECTIONS, HOLDERS_MAX, START};
 use super::*;
 
 mod requests;
 
-/// How many waiters a step serves.
+/// How many waiters one step serves at most.
 const SERVED_MAX: usize = 2;
 
-/// A request that was told of a hold, and may still turn out to be gone.
+/// An answer with a hold that was given to a waiter, and that may have been lost.
 #[derive(Clone, Debug)]
-struct Reached {
+struct SentAnswer {
+    /// The waiter that it answers.
     ticket: Ticket,
+    /// The connection that it is sent on, if the request had SESSION.
     session: Option<Session>,
-    for_sure: bool,
+    /// Whether it is known to have reached the client.
+    has_arrived: bool,
 }
 
-/// One who holds.
+/// One hold on the lock.
 #[derive(Clone, Debug)]
 pub struct Holding {
-    pub who: Who,
+    /// The client whose owner holds the lock.
+    pub client: Client,
+    /// The present id of the hold.
     pub id: HoldId,
+    /// The present mode of the hold.
     pub mode: Mode,
+    /// The hold itself.
     pub hold: Hold,
-    /// Empty once it is for sure that the owner knows.
-    reached: Vec<Reached>,
+    /// The answers that told of the hold. Empty once the owner is known to have learned of it.
+    sent: Vec<SentAnswer>,
 }
 
 impl Holding {
-    fn is_on_its_way_to(&self, session: Session) -> bool {
-        self.reached.iter().any(|reached| reached.session == Some(session) && !reached.for_sure)
+    /// Whether an answer with this hold is still in flight on this connection.
+    fn has_answer_in_flight(&self, session: Session) -> bool {
+        self.sent.iter().any(|sent| sent.session == Some(session) && !sent.has_arrived)
     }
 }
 
+/// The model of one lock and its surroundings.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// The holds, in the order in which they began.
     pub holding: Vec<Holding>,
+    /// The waiters, first come first.
     pub waiting: Vec<(Ticket, Waiter)>,
+    /// The largest fence so far.
     last_fence: u64,
+    /// The time of the next event.
     now: Now,
+    /// The open connections.
     sessions: Vec<Session>,
+    /// The users that may not acquire the lock now.
     denied: Vec<User>,
+    /// The effects of the present step.
     effects: Vec<Effect>,
 }
 
-/// Who holds, by owner: in the order of their names.
-fn place(holding: &[Holding], who: Who) -> Option<usize> {
-    holding.iter().position(|holding| holding.who == who)
+/// The index of this client's hold.
+fn index_of(holding: &[Holding], client: Client) -> Option<usize> {
+    holding.iter().position(|holding| holding.client == client)
 }
 
 impl Model {
+    /// A free lock.
     pub fn new() -> Model {
         let sessions = (1..=CONNECTIONS as u64).map(session).collect();
         let (holding, waiting, effects) = (Vec::new(), Vec::new(), Vec::new());
         Model { holding, waiting, last_fence: 0, now: START, sessions, denied: Vec::new(), effects }
     }
 
-    /// Whether nothing is left to remember.
+    /// Whether nobody waits, and no answer in flight matters.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.holding.iter().all(|holding| holding.reached.is_empty())
+        self.waiting.is_empty() && self.holding.iter().all(|holding| holding.sent.is_empty())
     }
 
-    /// Lets it happen. `ticket` is whom the event is about: the one who would wait, left, or was (not) reached.
-    pub fn step(&mut self, event: Event, ticket: Option<Ticket>) -> (Told, Vec<Effect>) {
-        let told = self.happen(event, ticket);
-        for who in Who::ALL {
-            let bound_to = place(&self.holding, who).and_then(|n| self.holding[n].hold.session);
-            if let Some(gone) = bound_to.filter(|session| !self.sessions.contains(session)) {
-                self.close(who, gone);
+    /// Applies an event. `ticket` is the waiter that it is about: the one that joins if the request has to wait, that
+    /// leaves, or whose answer was delivered or lost.
+    pub fn step(&mut self, event: Event, ticket: Option<Ticket>) -> (Returned, Vec<Effect>) {
+        let returned = self.apply(event, ticket);
+        for client in Client::ALL {
+            let bound_to = index_of(&self.holding, client).and_then(|n| self.holding[n].hold.session);
+            if let Some(closed) = bound_to.filter(|session| !self.sessions.contains(session)) {
+                self.close(client, closed);
             }
         }
-        (told, std::mem::take(&mut self.effects))
+        (returned, std::mem::take(&mut self.effects))
     }
 
-    fn happen(&mut self, event: Event, ticket: Option<Ticket>) -> Told {
+    /// Applies an event, without the end of holds that are bound to a closed connection.
+    fn apply(&mut self, event: Event, ticket: Option<Ticket>) -> Returned {
         match event {
-            Event::Pass(ms) => {
+            Event::PassTime(ms) => {
                 self.now.steady = self.now.steady + Millis(ms);
                 self.now.unix.0 += ms * 1000;
             }
-            Event::WallClock(ms) => self.now.unix.0 = self.now.unix.0.saturating_add_signed(ms * 1000),
+            Event::SetWallClock(ms) => self.now.unix.0 = self.now.unix.0.saturating_add_signed(ms * 1000),
             Event::Remove => self.holding.clear(),
             Event::Deny(lease) => self.denied.extend(user(lease)),
             Event::Allow(lease) => self.denied.retain(|denied| user(lease) != Some(*denied)),
-            Event::Put(who, how, lease_ms) => self.put_back(who, how, lease_ms),
+            Event::Restore(client, mode_option, lease_ms) => self.restore(client, mode_option, lease_ms),
             Event::Leave(_) => self.waiting.retain(|(theirs, _)| Some(*theirs) != ticket),
             Event::Delivered(_) => self.delivered(ticket),
             Event::Undelivered(_) if ticket.is_none() => {}
             Event::Undelivered(_) => self.undelivered(ticket),
             Event::Close(n) => {
-                let gone = self.sessions[n];
+                let closed = self.sessions[n];
                 reconnect(&mut self.sessions, n);
-                self.waiting.retain(|(_, waiter)| waiter.session != Some(gone));
-                Who::ALL.into_iter().for_each(|who| self.close(who, gone));
+                self.waiting.retain(|(_, waiter)| waiter.request.session != Some(closed));
+                Client::ALL.into_iter().for_each(|client| self.close(client, closed));
             }
-            Event::Serve => self.serve(),
-            Event::Ring => self.ring(),
-            Event::Try(..) | Event::Wait(..) => return Told::Acquired(self.acquire(event, ticket)),
-            Event::Release(..) | Event::Downgrade(..) | Event::Extend(..) => return Told::Held(self.request(event)),
+            Event::Advance => self.serve(),
+            Event::RunTimer => self.run_timer(),
+            Event::Try(..) | Event::Wait(..) => return Returned::Acquired(self.acquire(event, ticket)),
+            Event::Release(..) | Event::Downgrade(..) | Event::Extend(..) => {
+                return Returned::Held(self.request(event))
+            }
         }
-        Told::Nothing
+        Returned::Nothing
     }
 
-    /// Whatever is over is over, the first end first. Then the line is served: nobody before the one who came before.
+    /// Ends the expired holds in the order of their expiry. Then serves the queue, first come first served.
     fn serve(&mut self) {
         let now = self.now.steady;
-        while let Some(over) = self.holding.iter().filter(|h| h.hold.end <= now).min_by_key(|h| (h.hold.end, h.id)) {
-            self.end(over.who, End::Lapsed);
+        while let Some(expired) =
+            self.holding.iter().filter(|h| h.hold.expires_at <= now).min_by_key(|h| (h.hold.expires_at, h.id))
+        {
+            self.end(expired.client, End::Expired);
         }
         for _ in 0..SERVED_MAX {
             let Some((ticket, first)) = self.waiting.first().cloned() else { return };
-            if first.is_over(now) {
+            if first.has_timed_out(now) {
                 self.waiting.remove(0);
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
-            } else if self.may_enter(first.mode) && self.holding.len() < HOLDERS_MAX {
-                self.let_in(&first);
+            } else if self.may_join(first.request.mode) && self.holding.len() < HOLDERS_MAX {
+                self.serve_first(&first);
             } else {
                 return;
             }
         }
     }
 
-    /// Grants what `first` asks for, and with it what else its owner asked for; what this does not satisfy is refused.
-    fn let_in(&mut self, first: &Waiter) {
-        let who = Who::of(&first.owner);
-        if let Some(n) = place(&self.holding, who) {
-            let theirs = self.take_of(who);
-            return self.answer_with(n, theirs);
+    /// Grants the first waiter what it asks for, and answers all other requests of its owner: with the same hold if it
+    /// satisfies them, else with a refusal.
+    fn serve_first(&mut self, first: &Waiter) {
+        let client = Client::of(&first.request.owner);
+        if let Some(n) = index_of(&self.holding, client) {
+            let theirs = self.take_all_of(client);
+            return self.answer_holder(n, theirs);
         }
         if self.is_denied(first) {
             let (ticket, _) = self.waiting.remove(0);
             return self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
         }
-        let theirs = self.take_of(who);
+        let theirs = self.take_all_of(client);
         let mut served = Vec::new();
         for (ticket, waiter) in theirs {
-            if waiter.is_over(self.now.steady) {
+            if waiter.has_timed_out(self.now.steady) {
                 self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
-            } else if waiter.mode == Mode::Exclusive && first.mode != Mode::Exclusive {
+            } else if waiter.request.mode == Mode::Exclusive && first.request.mode != Mode::Exclusive {
                 self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
             } else if self.is_denied(&waiter) {
                 self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
@@ -146,46 +170,49 @@ impl Model {
                 served.push((ticket, waiter));
             }
         }
-        let lease = served.iter().map(|(_, waiter)| waiter.lease).max().unwrap();
-        let session = served.last().unwrap().1.session;
-        let id = self.grant(who, first.mode, lease, session, first.user, Some(first.since));
-        let reached = served.iter().map(|(t, w)| Reached { ticket: *t, session: w.session, for_sure: false });
-        self.holding.last_mut().unwrap().reached = reached.collect();
+        let lease = served.iter().map(|(_, waiter)| waiter.request.lease).max().unwrap();
+        let session = served.last().unwrap().1.request.session;
+        let id = self.grant(client, first.request.mode, lease, session, first.request.user, Some(first.since));
+        let sent =
+            served.iter().map(|(t, w)| SentAnswer { ticket: *t, session: w.request.session, has_arrived: false });
+        self.holding.last_mut().unwrap().sent = sent.collect();
         for (ticket, _) in served {
             self.effects.push(Effect::Answer(ticket, Answer::Granted(id)));
         }
     }
 
-    /// Answers the requests of one who holds.
-    fn answer_with(&mut self, n: usize, theirs: Vec<(Ticket, Waiter)>) {
+    /// Answers these requests of the owner of the n-th hold.
+    fn answer_holder(&mut self, n: usize, theirs: Vec<(Ticket, Waiter)>) {
         for (ticket, waiter) in theirs {
-            let answer = if waiter.is_over(self.now.steady) {
+            let answer = if waiter.has_timed_out(self.now.steady) {
                 Answer::TimedOut
-            } else if waiter.mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
+            } else if waiter.request.mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
                 Answer::MustRelease
             } else if self.is_denied(&waiter) {
                 Answer::NoPermission
             } else {
-                Answer::Granted(self.ask_again(n, waiter.lease, waiter.session, waiter.user))
+                Answer::Granted(self.reacquire(n, waiter.request.lease, waiter.request.session, waiter.request.user))
             };
             self.effects.push(Effect::Answer(ticket, answer));
         }
     }
 
-    /// A user that may not ask any more is granted nothing that it asked for before.
+    /// Whether the waiter's user may no longer acquire the lock. Then the waiter is not granted.
     fn is_denied(&self, waiter: &Waiter) -> bool {
-        waiter.user.is_some_and(|user| self.denied.contains(&user))
+        waiter.request.user.is_some_and(|user| self.denied.contains(&user))
     }
 
-    fn take_of(&mut self, who: Who) -> Vec<(Ticket, Waiter)> {
+    /// Takes all waiters of a client out of the queue.
+    fn take_all_of(&mut self, client: Client) -> Vec<(Ticket, Waiter)> {
         let waiting = std::mem::take(&mut self.waiting);
-        let (theirs, others) = waiting.into_iter().partition(|(_, waiter)| Who::of(&waiter.owner) == who);
+        let (theirs, others) = waiting.into_iter().partition(|(_, waiter)| Client::of(&waiter.request.owner) == client);
         self.waiting = others;
         theirs
     }
 
-    /// One exclusive holder, or fewer shared ones than the smallest limit of theirs and the asker's.
-    fn may_enter(&self, asked: Mode) -> bool {
+    /// Whether a request for this mode may join the holders. It may if the lock is free, or if all are shared and the
+    /// holders are fewer than the smallest limit among them and the request.
+    fn may_join(&self, asked: Mode) -> bool {
         let mut modes = self.holding.iter().map(|holding| holding.mode).chain([asked]);
         if self.holding.is_empty() {
             return true;
@@ -196,91 +223,102 @@ impl Model {
         })
     }
 
+    /// Makes a hold.
     fn grant(
         &mut self,
-        who: Who,
+        client: Client,
         mode: Mode,
         lease: Millis,
         session: Option<Session>,
         user: Option<User>,
         waited_since: Option<Steady>,
     ) -> HoldId {
-        let (fence, since, origin) = (self.draw(), self.now.steady, Origin::Granted);
-        let hold = Hold { owner: who.owner(), fence, end: since + lease, lease, since, origin, session, user };
+        let (fence, since, origin) = (self.next_fence(), self.now.steady, Origin::Granted);
+        let hold =
+            Hold { owner: client.owner(), fence, expires_at: since + lease, lease, since, origin, session, user };
         let id = HoldId { fence, nth: 0 };
-        self.holding.push(Holding { who, id, mode, hold, reached: Vec::new() });
+        self.holding.push(Holding { client, id, mode, hold, sent: Vec::new() });
         self.effects.push(Effect::Granted(id, waited_since));
         id
     }
 
-    /// `last = max(last + 1, unix time in microseconds)`
-    fn draw(&mut self) -> Fence {
+    /// The fence of the next grant: `max(last fence + 1, unix time in microseconds)`.
+    fn next_fence(&mut self) -> Fence {
         self.last_fence = (self.last_fence + 1).max(self.now.unix.0);
         Fence::new(self.last_fence).unwrap()
     }
 
+    /// Asks for the lock. `ticket` is given if the request may wait.
     fn acquire(&mut self, event: Event, ticket: Option<Ticket>) -> Acquired {
-        let (who, how, lease, bound, patience) = match event {
-            Event::Try(who, how, lease, bound) => (who, how, lease, bound, None),
-            Event::Wait(who, how, lease, bound, patience) => (who, how, lease, bound, Some(patience)),
+        let (client, mode_option, lease, session_option, timeout) = match event {
+            Event::Try(client, mode_option, lease, session_option) => {
+                (client, mode_option, lease, session_option, None)
+            }
+            Event::Wait(client, mode_option, lease, session_option, timeout) => {
+                (client, mode_option, lease, session_option, Some(timeout))
+            }
             _ => unreachable!(),
         };
         self.serve();
-        let (mode, lease, user) = (how.mode(), Millis(lease), user(lease));
-        let session = match bound {
-            Bound::Loose => None,
-            Bound::To(n) => Some(self.sessions[n]),
+        let (mode, lease, user) = (mode_option.mode(), Millis(lease), user(lease));
+        let session = match session_option {
+            SessionOption::NoSession => None,
+            SessionOption::OnConnection(n) => Some(self.sessions[n]),
         };
-        if let Some(n) = place(&self.holding, who) {
+        if let Some(n) = index_of(&self.holding, client) {
             if mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
                 return Acquired::MustRelease;
             }
-            return Acquired::Granted(self.ask_again(n, lease, session, user).fence);
+            return Acquired::Granted(self.reacquire(n, lease, session, user).fence);
         }
-        if self.waiting.is_empty() && self.may_enter(mode) {
+        if self.waiting.is_empty() && self.may_join(mode) {
             if self.holding.len() >= HOLDERS_MAX {
                 return Acquired::Full;
             }
-            return Acquired::Granted(self.grant(who, mode, lease, session, user, None).fence);
+            return Acquired::Granted(self.grant(client, mode, lease, session, user, None).fence);
         }
-        let Some(patience) = patience else { return Acquired::Refused };
+        let Some(timeout) = timeout else { return Acquired::Refused };
         let since = self.now.steady;
-        let until = (patience > 0).then(|| since + Millis(patience));
-        let waiter = Waiter { owner: who.owner().into(), mode, lease, since, until, session, user };
+        let until = (timeout > 0).then(|| since + Millis(timeout));
+        let waiter =
+            Waiter { request: Request { owner: client.owner().into(), mode, lease, session, user }, since, until };
         self.waiting.push((ticket.unwrap(), waiter));
         Acquired::Waits
     }
 
-    /// The same fence, unless it was taken over; the later end; the session of the last who asked.
-    fn ask_again(&mut self, n: usize, lease: Millis, session: Option<Session>, user: Option<User>) -> HoldId {
-        let (end, mut changed) = (self.now.steady + lease, false);
+    /// Grants the lock again to the owner of the n-th hold. The fence stays, unless the hold is inherited. The lease
+    /// ends at the later of the two moments. The hold is bound to the session of this request.
+    fn reacquire(&mut self, n: usize, lease: Millis, session: Option<Session>, user: Option<User>) -> HoldId {
+        let (expires_at, mut changed) = (self.now.steady + lease, false);
         if self.holding[n].hold.origin == Origin::Inherited {
-            let fence = self.draw();
+            let fence = self.next_fence();
             (self.holding[n].hold.fence, self.holding[n].hold.origin, changed) = (fence, Origin::Granted, true);
             self.holding[n].id = HoldId { fence, nth: 0 };
         }
-        let Holding { id, hold, reached, .. } = &mut self.holding[n];
-        reached.clear();
-        if end > hold.end {
-            (hold.end, hold.lease, changed) = (end, lease, true);
+        let Holding { id, hold, sent, .. } = &mut self.holding[n];
+        sent.clear();
+        if expires_at > hold.expires_at {
+            (hold.expires_at, hold.lease, changed) = (expires_at, lease, true);
         }
         if hold.user.is_none() {
             hold.user = user;
         }
         let id = *id;
-        self.effects.extend(changed.then_some(Effect::Changed(id, Change::AskedAgain)));
+        self.effects.extend(changed.then_some(Effect::Changed(id, HoldChange::Reacquired)));
         self.rebind(n, session);
         id
     }
 
+    /// Binds the n-th hold to another connection, or to none.
     fn rebind(&mut self, n: usize, session: Option<Session>) {
         let Holding { id, hold, .. } = &mut self.holding[n];
         let before = std::mem::replace(&mut hold.session, session);
         self.effects.extend((before != session).then(|| Effect::Rebound(*id, hold.owner.clone(), before)));
     }
 
-    fn end(&mut self, who: Who, why: End) {
-        if let Some(n) = place(&self.holding, who) {
+    /// Ends this client's hold, if it has one.
+    fn end(&mut self, client: Client, why: End) {
+        if let Some(n) = index_of(&self.holding, client) {
             self.effects.push(Effect::Ended(self.holding.remove(n).hold, why));
         }
     }

@@ -1,63 +1,71 @@
-//! What else is asked of the model than the lock itself, and what else happens to it.
+//! The model's LOCK.RELEASE and LOCK.EXTEND, deliveries, closed connections, restored locks and the timer.
 
-use super::super::bench::inherited;
+use super::super::harness::inherited;
 use super::*;
 
 impl Model {
+    /// LOCK.RELEASE or LOCK.EXTEND. True if the owner holds the lock, with the fence of the request if it has one.
     pub(super) fn request(&mut self, event: Event) -> bool {
-        // What the request names, it names before anything changes.
+        // The fences that the request names are those before the step.
         let fences = || self.holding.iter().map(|holding| holding.id.fence);
         let (first, last) = (fences().min(), fences().max());
         let above_all = self.last_fence.max(self.now.unix.0) + 1_000;
-        let (who, tag) = match event {
-            Event::Release(who, tag) | Event::Downgrade(who, tag) | Event::Extend(who, _, tag, _) => (who, tag),
+        let (client, fence_option) = match event {
+            Event::Release(client, fence_option)
+            | Event::Downgrade(client, fence_option)
+            | Event::Extend(client, _, fence_option, _) => (client, fence_option),
             _ => unreachable!(),
         };
-        let fence = match tag {
-            Tag::Any => None,
-            Tag::Right => place(&self.holding, who).map(|n| self.holding[n].id.fence).or(first).or(Some(Fence::MAX)),
-            Tag::Wrong => Some(Fence::MAX),
+        let fence = match fence_option {
+            FenceOption::NoFence => None,
+            FenceOption::Right => {
+                index_of(&self.holding, client).map(|n| self.holding[n].id.fence).or(first).or(Some(Fence::MAX))
+            }
+            FenceOption::Wrong => Some(Fence::MAX),
         };
         self.serve();
-        let held = place(&self.holding, who);
-        let named = held.filter(|n| fence.is_none_or(|fence| fence == self.holding[*n].id.fence));
-        match (event, named) {
+        let held = index_of(&self.holding, client);
+        let matching = held.filter(|n| fence.is_none_or(|fence| fence == self.holding[*n].id.fence));
+        match (event, matching) {
             (Event::Release(..), None) if fence.is_some() => return false,
-            (Event::Release(..), _) => self.release(who),
+            (Event::Release(..), _) => self.release(client),
             (_, None) => return false,
             (Event::Downgrade(..), Some(n)) => self.downgrade(n),
-            (Event::Extend(_, lease, _, lift), Some(n)) => {
-                let raise = match lift {
-                    Lift::No => None,
-                    Lift::Low => Some(Fence::new(1).unwrap()),
-                    Lift::Same => last,
-                    Lift::High => Fence::new(above_all),
+            (Event::Extend(_, lease, _, raise_option), Some(n)) => {
+                let raise = match raise_option {
+                    RaiseOption::NoRaise => None,
+                    RaiseOption::RaiseBelow => Some(Fence::new(1).unwrap()),
+                    RaiseOption::RaiseToLargest => last,
+                    RaiseOption::RaiseAbove => Fence::new(above_all),
                 };
                 self.extend(n, lease, raise);
             }
             _ => unreachable!(),
         }
-        named.is_some()
+        matching.is_some()
     }
 
-    fn release(&mut self, who: Who) {
-        for (ticket, _) in self.take_of(who) {
+    /// Withdraws the client's requests and ends its hold.
+    fn release(&mut self, client: Client) {
+        for (ticket, _) in self.take_all_of(client) {
             self.effects.push(Effect::Answer(ticket, Answer::Withdrawn));
         }
-        self.end(who, End::Released);
+        self.end(client, End::Released);
         self.serve();
     }
 
+    /// Makes the n-th hold shared.
     fn downgrade(&mut self, n: usize) {
-        let Holding { id, mode, reached, .. } = &mut self.holding[n];
-        reached.clear();
+        let Holding { id, mode, sent, .. } = &mut self.holding[n];
+        sent.clear();
         if *mode == Mode::Exclusive {
             *mode = Mode::Shared(None);
-            self.effects.push(Effect::Changed(*id, Change::Downgraded));
+            self.effects.push(Effect::Changed(*id, HoldChange::Downgraded));
             self.serve();
         }
     }
 
+    /// Extends the n-th hold by this lease in milliseconds (0: the last one again), and raises its fence.
     fn extend(&mut self, n: usize, lease: u64, raise: Option<Fence>) {
         let fence = raise.filter(|raise| *raise > self.holding[n].id.fence);
         if let Some(fence) = fence {
@@ -67,94 +75,99 @@ impl Model {
             self.holding[n].hold.fence = fence;
             self.last_fence = self.last_fence.max(fence.get());
         }
-        let Holding { id, hold, reached, .. } = &mut self.holding[n];
-        // Its owner knows of the hold, it has just been told so.
-        reached.clear();
+        let Holding { id, hold, sent, .. } = &mut self.holding[n];
+        // The reply tells the owner that it holds the lock.
+        sent.clear();
         if lease > 0 {
             hold.lease = Millis(lease);
         }
-        hold.end = self.now.steady + hold.lease;
-        self.effects.push(Effect::Changed(*id, Change::Extended));
+        hold.expires_at = self.now.steady + hold.lease;
+        self.effects.push(Effect::Changed(*id, HoldChange::Extended));
     }
 
-    pub(super) fn put_back(&mut self, who: Who, how: How, lease: u64) {
+    /// An operator restores a lock over the key.
+    pub(super) fn restore(&mut self, client: Client, mode_option: ModeOption, lease: u64) {
         self.last_fence += 5;
-        if !(self.may_enter(how.mode()) && self.holding.len() < HOLDERS_MAX) {
+        if !(self.may_join(mode_option.mode()) && self.holding.len() < HOLDERS_MAX) {
             self.holding.clear();
         }
-        self.holding.retain(|holding| holding.who != who);
+        self.holding.retain(|holding| holding.client != client);
         let fence = Fence::new(self.last_fence).unwrap();
-        let (id, hold) = (HoldId { fence, nth: 0 }, inherited(who, fence, lease, self.now));
-        self.holding.push(Holding { who, id, mode: how.mode(), hold, reached: Vec::new() });
+        let (id, hold) = (HoldId { fence, nth: 0 }, inherited(client, fence, lease, self.now));
+        self.holding.push(Holding { client, id, mode: mode_option.mode(), hold, sent: Vec::new() });
     }
 
-    /// The hold of which this request was told, while that matters.
-    fn told(&self, ticket: Option<Ticket>) -> Option<usize> {
-        self.holding.iter().position(|holding| holding.reached.iter().any(|told| Some(told.ticket) == ticket))
+    /// The index of the hold that this waiter was answered with, while the delivery matters.
+    fn answered_with(&self, ticket: Option<Ticket>) -> Option<usize> {
+        self.holding.iter().position(|holding| holding.sent.iter().any(|answer| Some(answer.ticket) == ticket))
     }
 
+    /// The answer to this waiter was delivered.
     pub(super) fn delivered(&mut self, ticket: Option<Ticket>) {
-        let Some(n) = self.told(ticket) else { return };
-        let reached = &mut self.holding[n].reached;
-        let Some(told) = reached.iter_mut().find(|told| Some(told.ticket) == ticket) else { return };
-        if told.session.is_none_or(|session| self.sessions.contains(&session)) {
-            told.for_sure = true;
+        let Some(n) = self.answered_with(ticket) else { return };
+        let sent = &mut self.holding[n].sent;
+        let Some(answer) = sent.iter_mut().find(|answer| Some(answer.ticket) == ticket) else { return };
+        if answer.session.is_none_or(|session| self.sessions.contains(&session)) {
+            answer.has_arrived = true;
         }
-        if reached.iter().all(|told| told.for_sure) {
-            reached.clear();
+        if sent.iter().all(|answer| answer.has_arrived) {
+            sent.clear();
         }
     }
 
-    /// The hold goes to the next one when none of those who were told of it could be reached, and its owner never
-    /// spoke.
+    /// The answer to this waiter is lost. The hold ends if no other answer told its owner of it or still can, and the
+    /// owner has not learned of it in another way.
     pub(super) fn undelivered(&mut self, ticket: Option<Ticket>) {
         self.serve();
-        if let Some(n) = self.told(ticket) {
-            self.holding[n].reached.retain(|told| Some(told.ticket) != ticket);
-            let reached = self.holding[n].reached.clone();
-            match reached.last() {
-                None => self.end(self.holding[n].who, End::Undelivered),
-                // The last request that was or can still be answered decides about the session.
+        if let Some(n) = self.answered_with(ticket) {
+            self.holding[n].sent.retain(|answer| Some(answer.ticket) != ticket);
+            let sent = self.holding[n].sent.clone();
+            match sent.last() {
+                None => self.end(self.holding[n].client, End::Undelivered),
+                // The last request whose answer arrived, or can still arrive, decides about the session.
                 Some(last) => self.rebind(n, last.session),
             }
-            if reached.iter().all(|told| told.for_sure) {
-                if let Some(holding) = self.holding.get_mut(n).filter(|_| !reached.is_empty()) {
-                    holding.reached.clear();
+            if sent.iter().all(|answer| answer.has_arrived) {
+                if let Some(holding) = self.holding.get_mut(n).filter(|_| !sent.is_empty()) {
+                    holding.sent.clear();
                 }
             }
         }
         self.serve();
     }
 
-    /// A hold ends with its connection, unless an answer on it is on its way: then that decides.
-    pub(super) fn close(&mut self, who: Who, gone: Session) {
+    /// The connection closed. The client's hold ends if it is bound to the connection, unless an answer with it is
+    /// still in flight there. Then the fate of that answer decides.
+    pub(super) fn close(&mut self, client: Client, closed: Session) {
         self.serve();
-        let Some(n) = place(&self.holding, who) else { return };
-        if self.holding[n].hold.session == Some(gone) && !self.holding[n].is_on_its_way_to(gone) {
-            self.end(who, End::Closed);
+        let Some(n) = index_of(&self.holding, client) else { return };
+        if self.holding[n].hold.session == Some(closed) && !self.holding[n].has_answer_in_flight(closed) {
+            self.end(client, End::Closed);
             self.serve();
         }
     }
 
-    /// Waits run out; and a lock that somebody put there may be held by one who waits for it.
-    pub(super) fn ring(&mut self) {
+    /// Times waits out. Then answers waiters whose owner holds the lock now, because it was restored in the meantime.
+    pub(super) fn run_timer(&mut self) {
         let now = self.now.steady;
-        let over: Vec<_> = self.waiting.iter().filter(|(_, waiter)| waiter.is_over(now)).map(|(t, _)| *t).collect();
-        self.waiting.retain(|(ticket, _)| !over.contains(ticket));
-        self.effects.extend(over.into_iter().map(|ticket| Effect::Answer(ticket, Answer::TimedOut)));
+        let timed_out: Vec<_> =
+            self.waiting.iter().filter(|(_, waiter)| waiter.has_timed_out(now)).map(|(t, _)| *t).collect();
+        self.waiting.retain(|(ticket, _)| !timed_out.contains(ticket));
+        self.effects.extend(timed_out.into_iter().map(|ticket| Effect::Answer(ticket, Answer::TimedOut)));
         self.serve();
-        // Nobody is promised an order among different owners here; it is that of the fewer.
-        let owners: Vec<Who> = if self.holding.len() < self.waiting.len() {
-            let mut by_fence: Vec<_> = self.holding.iter().map(|holding| (holding.id, holding.who)).collect();
+        // The contract promises no order among different owners here. The rules go through the shorter list, and so
+        // does this.
+        let owners: Vec<Client> = if self.holding.len() < self.waiting.len() {
+            let mut by_fence: Vec<_> = self.holding.iter().map(|holding| (holding.id, holding.client)).collect();
             by_fence.sort();
-            by_fence.into_iter().map(|(_, who)| who).collect()
+            by_fence.into_iter().map(|(_, client)| client).collect()
         } else {
-            self.waiting.iter().map(|(_, waiter)| Who::of(&waiter.owner)).collect()
+            self.waiting.iter().map(|(_, waiter)| Client::of(&waiter.request.owner)).collect()
         };
-        for who in owners {
-            if let Some(n) = place(&self.holding, who) {
-                let theirs = self.take_of(who);
-                self.answer_with(n, theirs);
+        for client in owners {
+            if let Some(n) = index_of(&self.holding, client) {
+                let theirs = self.take_all_of(client);
+                self.answer_holder(n, theirs);
             }
         }
         self.serve();

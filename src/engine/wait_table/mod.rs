@@ -1,0 +1,211 @@
+//! The wait table: the queues of all locks, the clients that wait in them, and the holders of the locks that they wait for.
+//!
+//! The three belong together. A request stands in one queue and has one client; a lock is contended if it has a queue
+//! and holders. So they are private to this table, and each of its methods leaves them in step:
+//!
+//! * [`WaitTable::lend`] gives a step of the rules the queue of its lock, and [`WaitTable::take_back`] brings the table
+//!   up to date after the step.
+//! * A request that joined in the step is [parked](WaitTable::park) with its client.
+//! * A request that the rules took out of its queue is [answered](WaitTable::answer).
+//! * All others [leave](WaitTable::leave) and are answered or [abandoned](WaitTable::abandon).
+
+#[cfg(any(test, fuzzing, debug_assertions))]
+mod checks;
+mod clients;
+mod contended;
+mod queues;
+
+use std::mem;
+use std::rc::Rc;
+
+pub use clients::{takes_part, ParkedClients};
+pub use contended::Contended;
+
+use super::names::{KeyId, KeyRef};
+use super::server::{Reply, Waiting};
+use crate::lock::{HoldId, Holders, Mode, Owner, Steady, Ticket, WaitQueue};
+use clients::Requester;
+use queues::WaitQueues;
+
+/// The wait table of a server.
+pub struct WaitTable<W: Waiting> {
+    queues: WaitQueues,
+    clients: ParkedClients<W>,
+    contended: Contended,
+    /// The queue that a step of a lock without one works with. It is empty between two steps.
+    spare: WaitQueue,
+    /// The next request that waits gets this ticket.
+    next_ticket: u64,
+}
+
+/// What follows from a request's leaving its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The next in the queue may be let in now.
+    NextMayEnter,
+    /// Nothing changes for the others.
+    NothingElse,
+}
+
+impl<W: Waiting> WaitTable<W> {
+    /// An empty table.
+    pub fn new() -> WaitTable<W> {
+        WaitTable {
+            queues: WaitQueues::default(),
+            clients: ParkedClients::new(),
+            contended: Contended::default(),
+            spare: WaitQueue::default(),
+            next_ticket: 0,
+        }
+    }
+
+    /// The number of clients that wait.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// When the next wait runs out.
+    pub fn first_timeout(&self) -> Option<Steady> {
+        self.clients.first_timeout()
+    }
+
+    /// The clients that wait.
+    pub fn clients(&self) -> &ParkedClients<W> {
+        &self.clients
+    }
+
+    /// The contended locks, and how each is held.
+    pub fn contended(&self) -> &Contended {
+        &self.contended
+    }
+
+    /// The queue of this lock, if it has one.
+    pub fn queue(&self, at: KeyRef) -> Option<&WaitQueue> {
+        self.queues.get(at)
+    }
+
+    /// Whether this lock has a queue.
+    pub fn has_queue(&self, at: KeyRef) -> bool {
+        self.queues.get(at).is_some()
+    }
+
+    /// Every queue, with the name of its lock.
+    pub fn queues(&self) -> impl Iterator<Item = (KeyRef<'_>, &WaitQueue)> {
+        self.queues.iter()
+    }
+
+    /// The names of all locks that have a queue: those of the databases given, or of all databases if none are given.
+    pub fn keys(&self, dbs: Option<&[i32]>) -> Vec<KeyId> {
+        self.queues.keys(dbs)
+    }
+
+    /// The ticket of the next request that waits. Until it is [kept](WaitTable::keep_ticket) the same one is given again.
+    pub fn next_ticket(&self) -> Ticket {
+        Ticket(self.next_ticket)
+    }
+
+    /// The request with the next ticket waits.
+    pub fn keep_ticket(&mut self) {
+        self.next_ticket += 1;
+    }
+
+    /// Lends a step the queue of its lock, or an empty one if the lock has none. True if the lock has one.
+    pub fn lend(&mut self, at: KeyRef) -> (&mut WaitQueue, bool) {
+        match self.queues.get_mut(at) {
+            Some(queue) => (queue, true),
+            None => (&mut self.spare, false),
+        }
+    }
+
+    /// Whether a step left anything in the empty queue that it was lent.
+    pub fn is_spare_used(&self) -> bool {
+        !self.spare.is_idle()
+    }
+
+    /// Takes back a queue after a step that left the lock with these holders. If the lock had no queue it has one now if
+    /// somebody waits; a queue in which nobody waits is forgotten once all its answers are delivered.
+    pub fn take_back(&mut self, at: KeyRef, had_queue: bool, holders: &Holders) {
+        let has_queue = if had_queue {
+            !self.queues.remove_if_idle(at)
+        } else {
+            self.queues.insert(at, mem::take(&mut self.spare));
+            true
+        };
+        self.contended.note(at, Some(holders), has_queue);
+    }
+
+    /// Takes note of the client behind a request that has just joined the queue of `at`. `is_made`: the server made the
+    /// owner, and must name it in the answer. A client whose request stands in no queue is abandoned.
+    pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, is_made: bool) {
+        let Some(waiter) = self.queues.get(at).and_then(|queue| queue.get(ticket)) else { return client.abandon() };
+        let takes_part = takes_part(waiter.request.mode);
+        let (owner, user) = (Rc::clone(&waiter.request.owner), waiter.request.user);
+        let requester = Requester { owner, is_made, user, takes_part };
+        let until = waiter.until;
+        let name = self.queues.name(at).unwrap_or_else(|| at.name.into());
+        self.clients.park(ticket, client, (at.db, name), until, requester);
+    }
+
+    /// The ticket of the request that this client waits with.
+    pub fn ticket(&self, client: W::Id) -> Option<Ticket> {
+        self.clients.ticket(client)
+    }
+
+    /// Takes the ticket of a request whose wait has run out. The request still stands in its queue.
+    pub fn take_timed_out(&mut self, now: Steady) -> Option<Ticket> {
+        self.clients.take_timed_out(now)
+    }
+
+    /// The lock that the request with this ticket waits for, if its client is parked.
+    pub fn key(&self, ticket: Ticket) -> Option<KeyId> {
+        self.clients.key(ticket)
+    }
+
+    /// A request leaves its queue without having been served.
+    pub fn leave(&mut self, at: KeyRef, ticket: Ticket) -> Left {
+        let Some(queue) = self.queues.get_mut(at) else { return Left::NothingElse };
+        let was_first = queue.first().is_some_and(|(first, _)| first == ticket);
+        queue.leave(ticket);
+        // A request for the exclusive hold waits for the holders, whoever stood before it.
+        let is_next_shared = queue.first().is_some_and(|(_, next)| next.request.mode != Mode::Exclusive);
+        self.forget_if_idle(at);
+        if was_first && is_next_shared {
+            Left::NextMayEnter
+        } else {
+            Left::NothingElse
+        }
+    }
+
+    /// The answer to this request with this hold was delivered.
+    pub fn delivered(&mut self, at: KeyRef, hold: HoldId, ticket: Ticket) {
+        if let Some(queue) = self.queues.get_mut(at) {
+            queue.delivered(hold, ticket);
+            self.forget_if_idle(at);
+        }
+    }
+
+    /// Removes the queue of this lock and answers everybody in it with the same reply.
+    pub fn dissolve(&mut self, at: KeyRef, reply: &Reply) {
+        let Some(queue) = self.queues.remove(at) else { return };
+        self.contended.note(at, None, false);
+        for (ticket, _) in queue.iter() {
+            self.clients.answer(ticket, |_| reply.clone());
+        }
+    }
+
+    /// Answers a request that has left its queue. The reply may name the owner if the server made it.
+    pub fn answer(&mut self, ticket: Ticket, reply: impl FnOnce(Option<Rc<Owner>>) -> Reply) {
+        self.clients.answer(ticket, reply);
+    }
+
+    /// Lets go of a client without an answer. Its request has left its queue.
+    pub fn abandon(&mut self, ticket: Ticket) {
+        self.clients.abandon(ticket);
+    }
+
+    fn forget_if_idle(&mut self, at: KeyRef) {
+        if self.queues.remove_if_idle(at) {
+            self.contended.note(at, None, false);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! One step of a lock: the only code that grants, and the only code that ends a hold.
+
+use std::rc::Rc;
+
+use super::effect::{Answer, Effect, End, HoldChange};
+use super::fence::FenceClock;
+use super::hold::{Hold, HoldId, Mode, Origin, Session, User};
+use super::holders::Holders;
+use super::owner::{Owner, OwnerRef};
+use super::queue::{Loss, Ticket, WaitQueue, Waiter};
+use super::request::Request;
+use super::rights::Rights;
+use super::time::{Millis, Now, Steady};
+use crate::failpoints::{self, Failpoint};
+
+/// How many waiters one step serves at most. Each costs the server about 10 us. Tests cross this limit all the time.
+const SERVED_MAX: usize = if cfg!(any(test, fuzzing)) { 2 } else { 128 };
+
+/// How many expired holds one step ends at most, which takes a few tenths of a millisecond. The rest no longer counts against
+/// newcomers, and is ended by later steps, of requests or of the timer.
+const ENDED_MAX: usize = if cfg!(any(test, fuzzing)) { 4 } else { 512 };
+
+/// One step: a lock, the time, and the list that the step's effects are appended to.
+pub struct Step<'a> {
+    /// The part of the lock that is saved: `Free` if there is no key.
+    pub holders: &'a mut Holders,
+    /// The part of the lock that is not saved.
+    pub queue: &'a mut WaitQueue,
+    /// The fence clock of the server.
+    pub fences: &'a mut FenceClock,
+    /// The largest number of holders that a lock may have.
+    pub holders_max: usize,
+    /// The time, which stands still during the step.
+    pub now: Now,
+    /// Tells whether a waiter's user may still acquire the lock.
+    pub rights: &'a mut dyn Rights,
+    /// Receives what the step wants done.
+    pub effects: &'a mut Vec<Effect>,
+}
+
+impl Step<'_> {
+    /// Ends expired holds and serves the queue. Every step begins with it, so that nothing depends on a timer having run.
+    pub fn advance(&mut self) {
+        // Mostly there is nothing to do, and nothing is called for it.
+        if self.holders.first_expired(self.now.steady).is_some() {
+            self.end_expired();
+        }
+        if !self.queue.is_empty() {
+            self.serve_queue();
+        }
+    }
+
+    fn end_expired(&mut self) {
+        for _ in 0..ENDED_MAX {
+            let Some(id) = self.holders.first_expired(self.now.steady) else { return };
+            self.end(id, End::Expired);
+        }
+        self.holders.exclude_expired(self.now.steady);
+    }
+
+    /// The owner's hold, unless its lease has expired.
+    pub(super) fn held_by(&self, owner: OwnerRef) -> Option<(HoldId, Mode, &Hold)> {
+        self.holders.of(owner).filter(|(_, _, hold)| !hold.is_expired(self.now.steady))
+    }
+
+    fn serve_queue(&mut self) {
+        for _ in 0..SERVED_MAX {
+            if !self.has_servable_waiter() {
+                break;
+            }
+            self.serve_first();
+        }
+    }
+
+    /// Whether the first waiter of the queue need not wait any longer. If so, the lock is due for another step.
+    pub fn has_servable_waiter(&self) -> bool {
+        let may = |waiter: &Waiter| self.holders.admit(waiter.request.mode) && !self.is_full();
+        self.queue.first().is_some_and(|(_, waiter)| waiter.has_timed_out(self.now.steady) || may(waiter))
+    }
+
+    /// Brings the queue in step with holders that something outside the rules changed (the key was removed, replaced or
+    /// loaded). Owners that hold the lock now stop waiting for themselves (I7), then the queue is served.
+    pub fn reconcile(&mut self) {
+        self.advance();
+        let owners: Vec<Owner> = if self.holders.len() < self.queue.len() {
+            self.holders.iter().map(|(_, hold)| hold.owner.clone()).collect()
+        } else {
+            self.queue.iter().map(|(_, waiter)| (*waiter.request.owner).clone()).collect()
+        };
+        for owner in &owners {
+            self.answer_holder(owner.borrow());
+        }
+        self.advance();
+    }
+
+    /// Takes all requests of an owner that holds the lock out of the queue, and lets them reacquire it. False if the owner does
+    /// not hold the lock.
+    fn answer_holder(&mut self, owner: OwnerRef) -> bool {
+        let Some((_, held, _)) = self.held_by(owner) else { return false };
+        for (ticket, waiter) in self.queue.take_all_of(owner) {
+            let answer = if waiter.has_timed_out(self.now.steady) {
+                Some(Answer::TimedOut)
+            } else if !held.satisfies(waiter.request.mode) {
+                Some(Answer::MustRelease)
+            } else if self.is_denied(waiter.request.user) {
+                Some(Answer::NoPermission)
+            } else {
+                self.reacquire(waiter.request.with_owner(|_| owner)).map(Answer::Granted)
+            };
+            self.effects.extend(answer.map(|answer| Effect::Answer(ticket, answer)));
+        }
+        true
+    }
+
+    /// The answer to this request, which granted this hold, did not reach its client. The hold ends unless its owner was told of
+    /// it by another answer, or can still be.
+    ///
+    /// False if the hold was to end but is not here: it moved to another key, where [`Step::revoke`] ends it.
+    pub fn undelivered(&mut self, hold: HoldId, ticket: Ticket) -> bool {
+        self.advance();
+        let is_here = match self.queue.undelivered(hold, ticket) {
+            Loss::Nothing => true,
+            Loss::OneOfSeveral(session) => {
+                self.rebind(hold, session);
+                true
+            }
+            Loss::LastHope if failpoints::is_on(Failpoint::UndeliveredGrantKept) => true,
+            Loss::LastHope => self.end_undelivered(hold),
+        };
+        self.advance();
+        is_here
+    }
+
+    /// Ends a hold whose owner could not be told of it, and that came to this key from another one after it was granted.
+    pub fn revoke(&mut self, hold: HoldId) {
+        self.advance();
+        self.end_undelivered(hold);
+        self.advance();
+    }
+
+    /// Ends a hold that was not delivered, unless its lease expired first. False if the hold is not here.
+    fn end_undelivered(&mut self, hold: HoldId) -> bool {
+        let Some((_, held)) = self.holders.get(hold) else { return false };
+        if !held.is_expired(self.now.steady) {
+            self.end(hold, End::Undelivered);
+        }
+        true
+    }
+
+    /// Ends the owner's hold if it is bound to this connection, which closed.
+    ///
+    /// False if an answer on this connection is still in flight. Then it is not known yet whether the hold is bound to it, and
+    /// the question must be asked again when the answer is known to be lost.
+    pub fn close(&mut self, owner: OwnerRef, session: Session) -> bool {
+        self.advance();
+        let Some((id, _, hold)) = self.held_by(owner) else { return true };
+        if self.queue.has_answer_in_flight(id, session) {
+            return false;
+        }
+        if hold.session == Some(session) && !failpoints::is_on(Failpoint::SessionOutlivesConnection) {
+            self.end(id, End::Closed);
+            self.advance();
+        }
+        true
+    }
+
+    /// Grants the lock again to the owner that holds it. The fence stays, unless the hold is inherited; the lease ends at the
+    /// later of the two moments; the hold is bound to the session of this request.
+    pub(super) fn reacquire(&mut self, request: Request<OwnerRef>) -> Option<HoldId> {
+        let Request { owner, mode: _, lease, session, user } = request;
+        let (id, ..) = self.held_by(owner)?;
+        self.queue.settle(id);
+        let (now, fences) = (self.now, &mut *self.fences);
+        let mut changed = false;
+        let id = self.holders.update(id, |hold| {
+            let expires_at = now.steady + lease;
+            if expires_at > hold.expires_at {
+                (hold.expires_at, hold.lease, changed) = (expires_at, lease, true);
+            }
+            // A hold from before this server was a replica is inherited too, though it never left its memory.
+            let is_inherited = hold.origin == Origin::Inherited || fences.is_of_earlier_term(hold.fence);
+            if is_inherited || failpoints::is_on(Failpoint::NewFenceWhenReacquired) {
+                // I3: larger fences than the inherited one may have been given and lost.
+                (hold.fence, hold.origin, changed) = (fences.next(now.unix), Origin::Granted, true);
+            }
+            hold.user = hold.user.or(user);
+        })?;
+        if changed {
+            self.effects.push(Effect::Changed(id, HoldChange::Reacquired));
+        }
+        self.rebind(id, session);
+        Some(id)
+    }
+
+    /// Binds a hold to another connection, or to none.
+    fn rebind(&mut self, id: HoldId, session: Option<Session>) {
+        if failpoints::is_on(Failpoint::OldSessionEndsHold) {
+            return;
+        }
+        let Some((_, hold)) = self.holders.get(id).filter(|(_, hold)| hold.session != session) else { return };
+        self.effects.push(Effect::Rebound(id, hold.owner.clone(), hold.session));
+        self.holders.update(id, |hold| hold.session = session);
+    }
+
+    /// Takes the first waiter out of the queue and grants it the lock, or tells it that its wait timed out.
+    ///
+    /// Other requests of the same owner that this grant satisfies are answered with the same hold. The longest lease among them
+    /// counts, and the last of them decides about the session.
+    fn serve_first(&mut self) {
+        let is_last = failpoints::is_on(Failpoint::GrantOutOfOrder);
+        let next = if is_last { self.queue.iter().last() } else { self.queue.first() };
+        let Some((ticket, waiter)) = next else { return };
+        let (has_timed_out, owner) = (waiter.has_timed_out(self.now.steady), Rc::clone(&waiter.request.owner));
+        // Only after something outside the rules: the owner must not be granted the lock a second time.
+        if !has_timed_out && self.answer_holder((*owner).borrow()) {
+            return;
+        }
+        let Some(first) = self.queue.leave(ticket) else { return };
+        if first.has_timed_out(self.now.steady) {
+            self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
+            return;
+        }
+        if self.is_denied(first.request.user) {
+            self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
+            return;
+        }
+        let mut request = first.request;
+        let mut served = vec![ticket];
+        let mut answers = vec![(ticket, request.session)];
+        for (ticket, other) in self.queue.take_all_of((*request.owner).borrow()) {
+            let asked = &other.request;
+            if other.has_timed_out(self.now.steady) {
+                self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
+            } else if !request.mode.satisfies(asked.mode) {
+                self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
+            } else if self.is_denied(asked.user) {
+                self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
+            } else {
+                served.push(ticket);
+                answers.push((ticket, asked.session));
+                (request.lease, request.session) = (request.lease.max(asked.lease), asked.session);
+            }
+        }
+        let id = self.grant(request.with_owner(|owner| (*owner).clone()), Some(first.since));
+        self.queue.start_delivery(id, answers);
+        self.effects.extend(served.into_iter().map(|ticket| Effect::Answer(ticket, Answer::Granted(id))));
+    }
+
+    /// Whether a waiter's user may not acquire the lock any more (I8).
+    fn is_denied(&mut self, user: Option<User>) -> bool {
+        user.is_some_and(|user| !self.rights.may_acquire(user)) && !failpoints::is_on(Failpoint::RightsNotAsked)
+    }
+
+    /// Makes a hold. Every grant goes through here, and only here does a new hold get its fence.
+    pub(super) fn grant(&mut self, request: Request<Owner>, waited_since: Option<Steady>) -> HoldId {
+        let Request { owner, mode, lease, session, user } = request;
+        self.make_room(owner.borrow(), mode);
+        let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.next(self.now.unix));
+        let expires_at = since + if failpoints::is_on(Failpoint::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
+        let hold = Hold { owner, fence, expires_at, lease, since, origin, session, user };
+        let id = self.holders.put(mode, hold);
+        self.effects.push(Effect::Granted(id, waited_since));
+        id
+    }
+
+    /// Takes out expired holds that are in the way of a new one: that of the same owner, and all if the new one is exclusive.
+    fn make_room(&mut self, owner: OwnerRef, mode: Mode) {
+        if *self.holders == Holders::Free {
+            return;
+        }
+        if let Some((id, ..)) = self.holders.of(owner) {
+            self.end(id, End::Expired);
+        }
+        if mode == Mode::Exclusive {
+            self.effects.extend(self.holders.take_expired().map(Effect::Expired));
+        }
+    }
+
+    /// Whether the lock has as many holders as it may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.holders.in_force() >= self.holders_max
+    }
+
+    /// Ends the hold of this id, if there is one.
+    pub(super) fn end(&mut self, id: HoldId, why: End) {
+        self.queue.settle(id);
+        if let Some(hold) = self.holders.remove(id) {
+            self.effects.push(Effect::Ended(hold, why));
+        }
+    }
+}

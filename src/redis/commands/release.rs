@@ -1,0 +1,32 @@
+//! `LOCK.RELEASE key owner [FENCE n] [DOWNGRADE]`
+
+use super::super::call::{Answered, Call, Handler};
+use super::super::ffi::clock;
+use super::super::ffi::command::{entry, Arg, ArgKind, Audience, CommandRow, KeyUse};
+use crate::wire::{ReleaseRequest, RELEASE_OPTIONS};
+
+pub const ROW: CommandRow = CommandRow {
+    name: c"lock.release",
+    flags: c"write fast",
+    categories: "write fast",
+    audience: Audience::Clients,
+    key: KeyUse::ReadWrite,
+    entry: entry::<Release>,
+    summary: "Releases a lock and withdraws the owner's waits for it. Returns 1 if the owner held it, else 0.",
+    complexity: "O(log N) with N being the number of locks and waiters.",
+    arity: -3,
+    args: &[Arg { name: "owner", kind: ArgKind::Text, summary: "Who holds or waits." }],
+    options: RELEASE_OPTIONS,
+};
+
+struct Release;
+
+impl Handler for Release {
+    const NAME: &'static str = "LOCK.RELEASE";
+
+    fn handle(call: &Call) -> Answered {
+        let request = ReleaseRequest::parse(call.args)?;
+        call.check_role()?;
+        call.change(|engine, key| engine.release(call.at, key, clock::now(), &request))
+    }
+}

@@ -1,0 +1,154 @@
+//! The options of commands: one row for each, from which the parser ([`super::request`]), the errors that list what is
+//! known, and COMMAND DOCS are made.
+//!
+//! To add an option, add its row, put it into the list of its command, and read it in that command's parser.
+
+/// What follows the word of an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// One number.
+    Number,
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionRow {
+    /// The word that clients send, in upper case.
+    pub word: &'static str,
+    /// What follows it.
+    pub takes: Takes,
+    /// The name of its value in COMMAND DOCS.
+    pub name: &'static str,
+    /// What COMMAND DOCS says of it.
+    pub summary: &'static str,
+}
+
+impl OptionRow {
+    const fn number(word: &'static str, name: &'static str, summary: &'static str) -> OptionRow {
+        OptionRow { word, takes: Takes::Number, name, summary }
+    }
+
+    const fn flag(word: &'static str, name: &'static str, summary: &'static str) -> OptionRow {
+        OptionRow { word, takes: Takes::Nothing, name, summary }
+    }
+
+    /// Whether a client named this option, in upper or lower case.
+    #[inline(always)]
+    pub fn is(&self, word: &[u8]) -> bool {
+        word.eq_ignore_ascii_case(self.word.as_bytes())
+    }
+}
+
+/// How the options of a command belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionGroup {
+    /// An option by itself.
+    Single(OptionRow),
+    /// At most one of these.
+    OneOf {
+        /// The name of the group in COMMAND DOCS.
+        name: &'static str,
+        /// What COMMAND DOCS says of it.
+        summary: &'static str,
+        /// The choices.
+        options: &'static [OptionRow],
+    },
+    /// The first option, and others that need it.
+    Block {
+        /// The name of the group in COMMAND DOCS.
+        name: &'static str,
+        /// What COMMAND DOCS says of it.
+        summary: &'static str,
+        /// The option that the others need.
+        first: OptionRow,
+        /// The others.
+        others: &'static [OptionRow],
+    },
+}
+
+impl OptionGroup {
+    /// Calls `each` with every option of the group, in order.
+    pub fn for_each(&self, mut each: impl FnMut(&OptionRow)) {
+        match self {
+            OptionGroup::Single(option) => each(option),
+            OptionGroup::OneOf { options, .. } => options.iter().for_each(each),
+            OptionGroup::Block { first, others, .. } => {
+                each(first);
+                others.iter().for_each(each);
+            }
+        }
+    }
+}
+
+/// `PX milliseconds`
+pub const PX: OptionRow = OptionRow::number("PX", "milliseconds", "The lease in milliseconds, 1 to 31536000000.");
+/// `EX seconds`
+pub const EX: OptionRow = OptionRow::number("EX", "seconds", "The lease in seconds, 1 to 31536000.");
+/// `BLOCK milliseconds`
+pub const BLOCK: OptionRow =
+    OptionRow::number("BLOCK", "wait", "How long to wait for the lock, in milliseconds. 0 waits without limit.");
+/// `SHARED`
+pub const SHARED: OptionRow =
+    OptionRow::flag("SHARED", "shared", "Shares the lock with other holders that asked for SHARED.");
+/// `LIMIT count`
+pub const LIMIT: OptionRow =
+    OptionRow::number("LIMIT", "limit", "Grants the lock only while fewer than this many hold it, 1 to 1000000.");
+/// `SESSION`
+pub const SESSION: OptionRow = OptionRow::flag("SESSION", "session", "The hold also ends when this connection closes.");
+/// `FENCE number`
+pub const FENCE: OptionRow = OptionRow::number("FENCE", "fence", "Acts only on the hold with this fence.");
+/// `DOWNGRADE`
+pub const DOWNGRADE: OptionRow =
+    OptionRow::flag("DOWNGRADE", "downgrade", "Turns an exclusive hold into a shared one instead of ending it.");
+/// `RAISE number`
+pub const RAISE: OptionRow = OptionRow::number("RAISE", "raise", "Raises the fence to this number if it is larger.");
+
+const LEASE: OptionGroup =
+    OptionGroup::OneOf { name: "lease", summary: "How long the hold lasts unless it is extended.", options: &[PX, EX] };
+
+/// The options of LOCK.ACQUIRE.
+pub const ACQUIRE_OPTIONS: &[OptionGroup] = &[
+    LEASE,
+    OptionGroup::Single(BLOCK),
+    OptionGroup::Block {
+        name: "shared",
+        summary: "Holds the lock together with others instead of alone.",
+        first: SHARED,
+        others: &[LIMIT],
+    },
+    OptionGroup::Single(SESSION),
+];
+
+/// The options of LOCK.RELEASE.
+pub const RELEASE_OPTIONS: &[OptionGroup] = &[OptionGroup::Single(FENCE), OptionGroup::Single(DOWNGRADE)];
+
+/// The options of LOCK.EXTEND.
+pub const EXTEND_OPTIONS: &[OptionGroup] = &[LEASE, OptionGroup::Single(FENCE), OptionGroup::Single(RAISE)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_command_has_an_option_twice_and_every_option_is_told_of() {
+        for groups in [ACQUIRE_OPTIONS, RELEASE_OPTIONS, EXTEND_OPTIONS] {
+            let mut words = Vec::new();
+            groups.iter().for_each(|group| {
+                group.for_each(|option| {
+                    assert!(!words.contains(&option.word), "{} stands twice", option.word);
+                    assert!(option.summary.ends_with('.') && !option.name.is_empty(), "{}", option.word);
+                    assert_eq!(option.word, option.word.to_ascii_uppercase());
+                    words.push(option.word);
+                });
+            });
+        }
+    }
+
+    #[test]
+    fn options_are_named_in_any_case() {
+        assert!(BLOCK.is(b"block") && BLOCK.is(b"bLoCk") && BLOCK.is(b"BLOCK"));
+        assert!(!BLOCK.is(b"BLOCKS") && !BLOCK.is(b""));
+    }
+}
