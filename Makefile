@@ -1,61 +1,30 @@
-# `make run PORT=<port> REDIS_SERVER=<path>`: make hands variables of its command line on to the scripts.
+# `make run PORT=<port> REDIS_SERVER=<path>`: make exports the variables of its command line to the scripts.
 
-# redis.conf and the tests look for the module here, so a target directory set elsewhere must not move it.
+# redis.conf and the tests look for the module here, so no other setting may move the target directory.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
 # Tests wait for servers most of their time.
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-matrix examples soak planted-faults fuzz nightly memcheck bench servers check clean
+.PHONY: help setup build run check test test-matrix examples gate soak planted-faults fuzz nightly memcheck bench servers clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'Options: make run PORT=<port>; make run|test REDIS_SERVER=<path of another server>'
-	@echo '         make test-matrix SERVERS="redis-system valkey-sid"'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Options:'
+	@echo '  make run PORT=<port>                 another port than 6379'
+	@echo '  make run|test REDIS_SERVER=<path>    another server than the installed one'
+	@echo '  make test ONLY="unit keys"           only these test programs'
+	@echo '  make test-matrix SERVERS="redis-system valkey-sid" TESTS="keys"'
 
-setup: ## install what is missing: a Redis server, a C compiler, libclang
+setup: ## install what is missing: a Redis server, a C compiler and libclang
 	@tools/setup.sh
 
 build: setup ## build the module: target/release/libredis_lock.so
 	cargo build --release --locked
 
-run: ## build, then start a Redis with the module in the foreground
+run: ## build the module, then start Redis with it in the foreground
 	@tools/run.sh
-
-test: build ## run every test
-	@tools/fetch-servers.sh || echo 'make test: the module is not tried on newer servers.'
-	cargo test --release --locked --no-fail-fast --lib
-	cargo test --locked --no-fail-fast --test '*'
-	cargo test --locked --no-fail-fast -p redis-lock-client -p redis-lock-soak -p redis-lock-test-support
-
-test-matrix: build ## run the black-box tests on every server that can be had, and print a table
-	@tools/test-matrix.sh
-
-examples: build ## run the tests of the examples: Go, Python, Node, Java, shell (ONLY="go")
-	@tools/examples.sh
-
-nightly: build servers ## what takes too long for every change (PARTS="machines")
-	@tools/nightly.sh $(PARTS)
-
-memcheck: build ## the black-box tests under a memory checker (TOOL=valgrind or asan)
-	@tools/memcheck.sh $(or $(TOOL),valgrind)
-
-soak: build ## random clients and failures against a checker (SECONDS=60 SEED=1 SEEDS=1)
-	SOAK_SECONDS=$(or $(SECONDS),60) SOAK_SEED=$(or $(SEED),1) SOAK_SEEDS=$(or $(SEEDS),1) cargo test --locked --test soak -- --nocapture
-
-planted-faults: build ## plant each fault in the module and let the tests find it: two minutes, and the table of docs/robustness.md
-	cargo test --locked --test planted_faults -- --nocapture --include-ignored
-
-fuzz: ## feed hostile bytes to every decoder and to the rules (SECONDS=60 each), see docs/fuzzing.md
-	@tools/fuzz.sh run $(or $(SECONDS),60)
-
-bench: build ## measure what locks cost (QUICK=1: three minutes), into docs/benchmarks
-	@tools/bench-setup.sh || echo 'make bench: redis-lock is not compared with everything.'
-	cargo bench --locked --bench part1 --bench part2 --bench overload --bench peers
-
-servers: ## fetch newer Redis and Valkey servers for the tests into target/servers
-	@tools/fetch-servers.sh
 
 check: setup ## check format, lints and documentation
 	cargo fmt --check
@@ -65,5 +34,39 @@ check: setup ## check format, lints and documentation
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz/check --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
 
-clean: ## remove all that was built, fetched and stored
+test: build ## run all tests on the installed Redis server
+	@tools/test.sh
+
+test-matrix: build ## run the black-box tests on every server available, and print a table
+	@tools/test-matrix.sh
+
+examples: build ## run the tests of the examples: Go, Python, Node, Java, shell (ONLY="go")
+	@tools/examples.sh
+
+gate: setup ## all that a change must pass, as in CI: check, test, examples, test-matrix
+	@tools/gate.sh
+
+nightly: build servers ## run what takes too long for every change (PARTS="machines")
+	@tools/nightly.sh $(PARTS)
+
+memcheck: build ## run the black-box tests under a memory checker (TOOL=valgrind or asan)
+	@tools/memcheck.sh $(or $(TOOL),valgrind)
+
+soak: build ## run random clients and failures, and check what the clients saw (SECONDS=60 SEED=1 SEEDS=1)
+	SOAK_SECONDS=$(or $(SECONDS),60) SOAK_SEED=$(or $(SEED),1) SOAK_SEEDS=$(or $(SEEDS),1) cargo test --locked --test soak -- --nocapture
+
+planted-faults: build ## plant each fault in the module and let the tests find it: two minutes, and the table of docs/robustness.md
+	cargo test --locked --test planted_faults -- --nocapture --include-ignored
+
+fuzz: ## feed random bytes to every decoder and to the rules (SECONDS=60 each), see docs/fuzzing.md
+	@tools/fuzz.sh run $(or $(SECONDS),60)
+
+bench: build ## measure what locks cost and write docs/benchmarks (QUICK=1: three minutes, nothing written)
+	@tools/bench-setup.sh || echo 'make bench: some other locks are missing, so they are not compared'
+	cargo bench --locked --bench instructions --bench handoff --bench memory --bench stall --bench overload --bench peers
+
+servers: ## fetch newer Redis and Valkey servers for the tests, into target/servers
+	@tools/fetch-servers.sh
+
+clean: ## remove everything that was built or fetched
 	cargo clean

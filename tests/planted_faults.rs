@@ -43,13 +43,13 @@ const FINDERS: [(&str, Finder); 23] = [
     ("limit-off-by-one", Soak),
     ("removal-unnoticed", Soak),
     ("writer-beside-reader", Soak),
-    ("release-leaves-waits", Test("waiting", "release_withdraws_the_waits_of_its_owner_and_of_nobody_else")),
+    ("release-leaves-waits", Test("blocking", "waiting::release_withdraws_the_waits_of_its_owner_and_of_nobody_else")),
     ("extension-adds-up", Soak),
     ("downgrade-lets-nobody-in", Soak),
-    ("old-session-ends-hold", Test("session", "session_moves_to_the_connection_that_asked_last")),
+    ("old-session-ends-hold", Test("sessions", "binding::session_moves_to_the_connection_that_asked_last")),
     (
         "rights-not-asked",
-        Test("withdrawn_rights", "waiter_without_the_right_is_answered_noperm_and_the_next_is_served"),
+        Test("blocking", "withdrawn_rights::waiter_without_the_right_is_answered_noperm_and_the_next_is_served"),
     ),
     ("session-outlives-connection", Soak),
 ];

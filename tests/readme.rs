@@ -271,8 +271,8 @@ fn the_tests_that_the_documentation_names_exist() {
     for (page, least) in [("docs/traps.md", 150), ("docs/guarantees.md", 45), ("SECURITY.md", 12)] {
         let text = fs::read_to_string(root.join(page)).unwrap();
         let mut named = 0;
-        for (file, test) in text.split('`').filter_map(|quoted| quoted.split_once("::")) {
-            let source = fs::read_to_string(root.join(format!("tests/{file}.rs"))).unwrap();
+        for (file, test) in text.split('`').filter_map(|quoted| quoted.rsplit_once("::")) {
+            let source = fs::read_to_string(root.join(format!("tests/{}.rs", file.replace("::", "/")))).unwrap();
             let before = source.split(&format!("\nfn {test}()")).next().filter(|before| before.len() < source.len());
             let attributes = before.and_then(|before| before.rsplit("\n\n").next()).unwrap_or_default();
             assert!(attributes.contains("#[test]"), "{page}: {file}::{test}");

@@ -4,17 +4,19 @@
 #   tools/memcheck.sh valgrind   on the system's redis-server, under valgrind
 #   tools/memcheck.sh asan       on a newer Redis, built with the module for the address sanitizer
 #
-# TESTS='trap_waiting session'   only these files of tests
+# TESTS='blocking sessions'      only these programs
 #
-# A finding is an error that the checker reports, whoever made it, or a leak whose memory the module asked for. Servers
-# that tests kill are not asked for leaks; all others are ended in order and are.
-# Result: target/memcheck/<tool>/: <file of tests>.log, and what the checker said in reports/. Fails when a test failed or
-# something was found.
+# A finding is any error that the checker reports, or a leak of memory that the module allocated. Servers that a test kills
+# are not checked for leaks; all others shut down in order and are.
+# Result: target/memcheck/<tool>/: <program>.log, and the reports of the checker in reports/. Fails if a test failed or
+# there is a finding.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tool=${1:-}
 results=$PWD/target/memcheck/$tool
+# A program that takes longer is taken to hang.
+program_limit_s=7200
 # Everything takes ten times as long.
 export REDIS_LOCK_PATIENCE=20 REDIS_LOCK_END_IN_ORDER=1
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
@@ -25,20 +27,20 @@ die() {
     exit 2
 }
 
-# What cannot be tried under a checker, and why.
+# Programs, and modules of programs, that cannot run under a checker, and why.
 declare -A left_out=(
-    [footprint]='measures the memory of the server, which a checker changes'
-    [harness]='tries the support of the tests, without the module'
+    [overload::footprint]='measures the memory of the server, which a checker changes'
+    [harness]='tests the test support, without the module'
     [documentation]='starts no server'
     [planted_faults]='runs a module that is wrong on purpose'
 )
-# Under valgrind servers are twenty times slower, and take one another for dead.
+# Under valgrind servers are twenty times slower and take one another for dead.
 if [[ $tool == valgrind ]]; then
-    for name in failover partition cluster_failover cluster_partition cluster_resharding; do
+    for name in failover::sentinel failover::partition cluster::failover cluster::partition cluster::resharding; do
         left_out[$name]='servers that watch one another by the clock'
     done
 else
-    left_out[trap_load_matrix]='servers that are not built for it'
+    left_out[administration::every_server]='servers that are not built with the sanitizer'
 fi
 
 # The module as released, and the system's server.
@@ -101,7 +103,7 @@ rm -rf "$results"
 mkdir -p "$results/reports"
 built=$(tools/test-programs.sh) || die 'cargo did not build all the tests'
 mapfile -t programs <<<"$built"
-# What somebody builds meanwhile must not get mixed in.
+# A build that runs meanwhile must not change the programs under test.
 mkdir "$results/tests"
 cp "${programs[@]}" "$results/tests"
 "prepare_$tool"
@@ -114,8 +116,14 @@ for program in "$results"/tests/*; do
         say "$name: left out: ${left_out[$name]}"
         continue
     fi
+    skips=()
+    for module in "${!left_out[@]}"; do
+        [[ $module == "$name::"* ]] || continue
+        say "$module: left out: ${left_out[$module]}"
+        skips+=(--skip "${module#*::}::")
+    done
     log=$results/$name.log
-    timeout --kill-after=10 3600 "$program" >"$log" 2>&1 || true
+    timeout --kill-after=10 "$program_limit_s" "$program" "${skips[@]}" >"$log" 2>&1 || true
     last=$(grep '^test result: ' "$log" | tail -n 1)
     say "$name: ${last:-broke off}"
     [[ $last == 'test result: ok.'* ]] || failed+=("$name")
@@ -136,5 +144,5 @@ servers=
 [[ $tool == asan ]] || servers=" on $(find "$results/reports" -type f | wc -l) servers"
 unsearched=$(grep -l 'LeakSanitizer has encountered a fatal error' "$results"/reports/* 2>/dev/null | wc -l) || true
 [[ $unsearched -eq 0 ]] || say "on $unsearched servers the search for leaks broke off"
-say "$passed tests passed$servers under $tool; servers with findings: $found; files that failed: ${failed[*]:-none}"
+say "$passed tests passed$servers under $tool; servers with findings: $found; programs that failed: ${failed[*]:-none}"
 [[ $found -eq 0 && ${#failed[@]} -eq 0 ]]

@@ -56,12 +56,9 @@ suite_run() {
 }
 
 suite() {
-    local file run built running=0
+    local run built running=0
     local -a tests programs
-    for file in tests/*.rs; do
-        file=$(basename "$file" .rs)
-        [[ $file == soak || $file == planted_faults ]] || tests+=("$file")
-    done
+    mapfile -t tests < <(tools/test-programs.sh --names | grep -vxE 'soak|planted_faults')
     mkdir -p "$results/suite"
     if ! built=$(tools/test-programs.sh "${tests[@]}"); then
         say '  cargo did not build all the tests'
@@ -98,10 +95,7 @@ soak() {
 
 machines() {
     local server path round log
-    local -a tests=(--test failover --test partition --test clocks_apart --test trap_cluster)
-    for log in tests/cluster_*.rs; do
-        [[ ! -e $log ]] || tests+=(--test "$(basename "$log" .rs)")
-    done
+    local -a tests=(--test failover --test cluster)
     mkdir -p "$results/machines"
     for server in ${SERVERS:-redis-system redis-sid valkey-sid}; do
         path=$(program "$server")

@@ -28,7 +28,7 @@ pub fn is_quick() -> bool {
 }
 
 /// Whether this measurement is to be made: it is not among those that this run leaves out, and nobody asked for others only
-/// (`BENCH_ONLY=waiting,line`).
+/// (`BENCH_ONLY=pairs,queue`).
 pub fn is_chosen(name: &str, left_out: &[&str], report: &mut Report) -> bool {
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
     let why = match only.as_str() {
@@ -51,7 +51,7 @@ pub enum Measurement<S> {
 }
 
 /// Makes those that are chosen and can be made, in their order.
-pub fn measure<S: Copy>(
+fn measure<S: Copy>(
     all: &[(&str, Measurement<S>)],
     (scale, left_out): (S, &[&str]),
     callgrind: Option<&Callgrind>,
@@ -71,6 +71,21 @@ pub fn measure<S: Copy>(
             (Measurement::Counted(_), None) => report.skip(name, "valgrind is not installed"),
         }
     }
+}
+
+/// A whole benchmark: makes the measurements at this scale, all but `left_out`, and writes the report with this name.
+pub fn run<S: Copy>(
+    name: &'static str,
+    heading: &'static str,
+    all: &[(&str, Measurement<S>)],
+    scale: S,
+    left_out: &[&str],
+) {
+    // Puts itself between the harness and the server, so it must come before the first server.
+    let callgrind = Callgrind::find();
+    let mut report = Report::new(name, heading, callgrind.as_ref());
+    measure(all, (scale, left_out), callgrind.as_ref(), &mut report);
+    report.finish();
 }
 
 /// What a reader must know to compare numbers.

@@ -15,6 +15,7 @@
 //! | `cluster.rs` | several servers that are a Redis Cluster |
 //! | `cluster_client.rs`, `cluster_load.rs` | clients that follow redirects; a crowd of them with several locks |
 //! | `history.rs`, `modes.rs` | whether what clients saw could be so; the same with shared holds |
+//! | `pair.rs`, `keepers.rs` | a primary with its replica; the ways to keep data over a restart |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
 //! | `module.rs` | building the `.so` |
 //! | `locks.rs` | held, waited for, given up: what tests do on the way to what they try |
@@ -39,11 +40,13 @@ mod cluster_client;
 mod cluster_load;
 mod crowd;
 mod history;
+mod keepers;
 mod link;
 mod load;
 mod locks;
 mod modes;
 mod module;
+mod pair;
 mod process;
 mod sentinel;
 mod server;
@@ -60,13 +63,16 @@ pub use cluster_client::{Answer, ClusterClient};
 pub use cluster_load::ClusterLoad;
 pub use crowd::{can_open, crowd_size, raise_open_files, Line};
 pub use history::{falls, judge, terms, Grant, Judgement};
+pub use keepers::{keepers, restart_keeping};
 pub use link::Link;
 pub use load::{Load, LoadEnd};
 pub use locks::{
-    acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, release, say, wait, waiter, waiter_in,
+    acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, let_it_catch_up, mode_and_holders,
+    mode_and_limits, release, release_all, run, say, wait, waiter, waiter_in,
 };
 pub use modes::{judge_modes, Hold, Mode};
 pub use module::{caller_module_path, faulty_module_path, floor_module_path, module_path, root};
+pub use pair::Pair;
 pub use process::{signal, spawn, state as process_state, Port};
 pub use sentinel::{Watched, PRIMARY};
 pub use server::Server;

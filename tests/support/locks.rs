@@ -80,6 +80,7 @@ pub fn wait(server: &Server, command: &str) -> Client {
 /// The end of a test: nobody holds, nobody waits.
 #[track_caller]
 pub fn assert_all_over(server: &Server) {
+    assert!(say(server, "LOCK.INFO k").is_nil());
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -98,4 +99,51 @@ pub fn holders(server: &Server) -> Vec<String> {
 #[track_caller]
 pub fn bound(client: &mut Client, key: &str, owner: &str) -> i64 {
     client.cmd(&["LOCK.ACQUIRE", key, owner, "PX", "600000", "SESSION"]).int()
+}
+
+/// The answer to this command, words with one space between, from this connection.
+#[track_caller]
+pub fn run(client: &mut Client, command: &str) -> Value {
+    client.cmd(&command.split(' ').collect::<Vec<_>>())
+}
+
+/// LOCK.RELEASE of `k` by each of these owners, who must hold it.
+#[track_caller]
+pub fn release_all(server: &Server, owners: &[&str]) {
+    for owner in owners {
+        assert_eq!(say(server, &format!("LOCK.RELEASE k {owner}")), 1, "{owner} should hold");
+    }
+}
+
+/// How `k` is held, and by which owners in the order of their fences: `shared a b`, or `free`.
+#[track_caller]
+pub fn mode_and_holders(server: &Server) -> String {
+    described(server, |hold| hold.get("owner").text())
+}
+
+/// How `k` is held, and by which owners under which limits, in the order of their fences: `shared a:0 b:3`, or `free`.
+#[track_caller]
+pub fn mode_and_limits(server: &Server) -> String {
+    described(server, |hold| format!("{}:{}", hold.get("owner").text(), hold.get("limit").int()))
+}
+
+#[track_caller]
+fn described(server: &Server, describe: impl Fn(&Value) -> String) -> String {
+    let info = say(server, "LOCK.INFO k");
+    if info.is_nil() {
+        return "free".to_owned();
+    }
+    let holders = info.get("holders");
+    assert_eq!(info.get("holders-count").int(), holders.array().len() as i64);
+    let holders: Vec<String> = holders.array().iter().map(describe).collect();
+    format!("{} {}", info.get("mode").text(), holders.join(" "))
+}
+
+/// Returns when the server has done everything that was due: a wait that began now has timed out after it.
+#[track_caller]
+pub fn let_it_catch_up(server: &Server) {
+    let mut client = server.client();
+    acquire(&mut client, "other", "x");
+    assert_eq!(client.cmd(&["LOCK.ACQUIRE", "other", "y", "BLOCK", "30"]), Value::NullBulk);
+    release(&mut client, "other", "x");
 }

@@ -22,6 +22,14 @@ pub struct Version {
     pub number: (u32, u32, u32),
 }
 
+impl Version {
+    /// Whether CLIENT UNBLOCK reaches clients that wait for a lock. Older servers would lose replies or crash, so there it
+    /// answers 0.
+    pub fn can_unblock_waiters(self) -> bool {
+        self.number >= if self.valkey { (8, 0, 0) } else { (7, 4, 0) }
+    }
+}
+
 impl Server {
     /// Whether the module may listen to RENAME and MOVE here. On Valkey 8.1.0 to 9.1.0 it may not: a module that listens makes
     /// what follows MOVE go wrong for everybody. The test that asks returns there: its skip is said already.

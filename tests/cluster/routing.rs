@@ -1,0 +1,71 @@
+//! What a cluster client must know to find the node of a lock: where the key stands, whatever the options and their order.
+
+use std::process::Command;
+
+use support::{Cluster, Server, Value};
+
+/// The commands, the words behind the key, and the options that may follow in any order.
+const COMMANDS: [(&str, &[&str], &[&str]); 7] = [
+    ("LOCK.ACQUIRE", &["a"], &["PX 5000", "BLOCK 0", "SHARED", "LIMIT 3", "SESSION"]),
+    ("LOCK.ACQUIRE", &["*"], &["EX 5", "BLOCK 1000", "SHARED", "LIMIT 3", "SESSION"]),
+    ("LOCK.RELEASE", &["a"], &["FENCE 1", "DOWNGRADE"]),
+    ("LOCK.EXTEND", &["a"], &["PX 5000", "FENCE 1", "RAISE 2"]),
+    ("LOCK.EXTEND", &["a"], &["EX 5", "FENCE 1", "RAISE 2"]),
+    ("LOCK.CHECK", &["a"], &[]),
+    ("LOCK.INFO", &[], &[]),
+];
+
+/// All choices out of these, each in every order.
+fn arrangements<'a>(of: &[&'a str]) -> Vec<Vec<&'a str>> {
+    let mut all = vec![Vec::new()];
+    for (n, first) in of.iter().enumerate() {
+        let rest = [&of[..n], &of[n + 1..]].concat();
+        all.extend(arrangements(&rest).into_iter().map(|rest| [vec![*first], rest].concat()));
+    }
+    all
+}
+
+#[test]
+fn the_key_is_found_whatever_the_order_of_the_options() {
+    let server = Server::start();
+    let mut client = server.client();
+    for (name, words, options) in COMMANDS {
+        let requests = arrangements(options);
+        println!("{name}: {} orders", requests.len());
+        for options in requests {
+            let options = options.iter().flat_map(|option| option.split(' '));
+            let request: Vec<&str> = [name, "k"].into_iter().chain(words.iter().copied()).chain(options).collect();
+            let asked = |how| [&["COMMAND", how], &request[..]].concat();
+            let answers = client.pipeline(&[&asked("GETKEYS")[..], &asked("GETKEYSANDFLAGS")[..]]);
+            assert_eq!(answers[0], Value::Array(vec![Value::Bulk(b"k".to_vec())]), "{request:?}");
+            let [found] = answers[1].array() else { panic!("{request:?}: {:?}", answers[1]) };
+            let flags: Vec<String> = found.array()[1].array().iter().map(Value::text).collect();
+            let is_read = matches!(name, "LOCK.CHECK" | "LOCK.INFO");
+            let expected: &[&str] = if is_read { &["RO", "access"] } else { &["RW", "access", "update"] };
+            assert_eq!(
+                (found.array()[0].text(), flags),
+                ("k".to_owned(), expected.iter().map(|flag| (*flag).to_owned()).collect()),
+                "{request:?}"
+            );
+        }
+    }
+}
+
+/// `redis-cli -c` knows no slots; it follows the redirects that it gets for these commands as for any other.
+#[test]
+fn redis_cli_follows_redirects_of_lock_commands() {
+    let cluster = Cluster::start(3, 0);
+    let home = cluster.first_home("k");
+    let elsewhere = cluster.node((home + 1) % 3).port().to_string();
+    let run = |command: &str| {
+        let options = ["-c", "-h", "127.0.0.1", "-p", &elsewhere];
+        let output = Command::new("redis-cli").args(options).args(command.split(' ')).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let fence = run("LOCK.ACQUIRE k a");
+    assert!(run("LOCK.CHECK k a").starts_with(&fence), "{fence}");
+    assert!(run("LOCK.INFO k").contains("exclusive"));
+    assert_eq!(run("LOCK.EXTEND k a"), "1");
+    assert_eq!(run("LOCK.RELEASE k a"), "1");
+    cluster.node(home).assert_clean();
+}

@@ -1,0 +1,13 @@
+//! What the lock commands promise: exclusion, shared holders, limits, and what each answer means.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod check;
+mod check_tracking;
+mod commands;
+mod counted;
+mod downgrade;
+mod exclusion;
+mod many_shared_holders;
+mod reacquire;
+mod shared;
