@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test test-matrix examples gate soak planted-faults fuzz nightly memcheck bench servers clean
+.PHONY: help setup build run check test test-matrix examples gate soak failpoints fuzz nightly memcheck bench servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +30,9 @@ check: setup ## check format, lints and documentation
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --all-targets --locked --features planted-faults -- -D warnings
+	cargo clippy --all-targets --locked --features failpoints -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz/check --locked -- -D warnings
+	cargo run --quiet --locked -p redis-lock-structure
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
 
 test: build ## run all tests on the installed Redis server
@@ -53,12 +54,13 @@ memcheck: build ## run the black-box tests under a memory checker (TOOL=valgrind
 	@tools/memcheck.sh $(or $(TOOL),valgrind)
 
 soak: build ## run random clients and failures, and check what the clients saw (SECONDS=60 SEED=1 SEEDS=1)
-	SOAK_SECONDS=$(or $(SECONDS),60) SOAK_SEED=$(or $(SEED),1) SOAK_SEEDS=$(or $(SEEDS),1) cargo test --locked --test soak -- --nocapture
+	cargo build --profile checked --locked --lib
+	REDIS_LOCK_MODULE=$(CURDIR)/target/checked/libredis_lock.so SOAK_SECONDS=$(or $(SECONDS),60) SOAK_SEED=$(or $(SEED),1) SOAK_SEEDS=$(or $(SEEDS),1) cargo test --locked --test soak -- --nocapture
 
-planted-faults: build ## plant each fault in the module and let the tests find it: two minutes, and the table of docs/robustness.md
-	cargo test --locked --test planted_faults -- --nocapture --include-ignored
+failpoints: build ## switch on each failpoint and check that a test notices it, in two minutes
+	cargo test --locked --test failpoints -- --nocapture --include-ignored
 
-fuzz: ## feed random bytes to every decoder and to the rules (SECONDS=60 each), see docs/fuzzing.md
+fuzz: ## feed random bytes to every decoder and to the rules (SECONDS=60 each), see docs/testing.md
 	@tools/fuzz.sh run $(or $(SECONDS),60)
 
 bench: build ## measure what locks cost and write docs/benchmarks (QUICK=1: three minutes, nothing written)

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 
 all=(arguments stored effects engine rules)
-# Planted faults (tools/fuzz-faults.sh) have a copy of the sources, and another place for what is built of it.
+# The faults of tools/fuzz-faults.sh have a copy of the sources, and another place for what is built of it.
 sources=${FUZZ_SOURCES:-$root}
 built=${FUZZ_BUILT:-$root/target/fuzz}
 

@@ -32,7 +32,7 @@ declare -A left_out=(
     [overload::footprint]='measures the memory of the server, which a checker changes'
     [harness]='tests the test support, without the module'
     [documentation]='starts no server'
-    [planted_faults]='runs a module that is wrong on purpose'
+    [failpoints]='runs a module that is wrong on purpose'
 )
 # Under valgrind servers are twenty times slower and take one another for dead.
 if [[ $tool == valgrind ]]; then

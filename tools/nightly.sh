@@ -2,7 +2,7 @@
 # What takes too long for every change. Each part can be run by itself:  tools/nightly.sh [part ...]
 #
 #   rules      every sequence of events that befalls a lock, an event longer than in `make test`
-#   suite      the black-box tests again and again, without the soak and the planted faults
+#   suite      the black-box tests again and again, without the soak and the failpoints
 #   soak       both drivers of random clients and failures, with many seeds, on each server
 #   machines   failovers, cuts of the network (also those of 90 s), slots that move, quorums: again and again, on each server
 #
@@ -58,7 +58,7 @@ suite_run() {
 suite() {
     local run built running=0
     local -a tests programs
-    mapfile -t tests < <(tools/test-programs.sh --names | grep -vxE 'soak|planted_faults')
+    mapfile -t tests < <(tools/test-programs.sh --names | grep -vxE 'soak|failpoints')
     mkdir -p "$results/suite"
     if ! built=$(tools/test-programs.sh "${tests[@]}"); then
         say '  cargo did not build all the tests'

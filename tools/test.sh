@@ -5,7 +5,7 @@
 #
 #   ONLY='unit keys client/quorum'   only these programs
 #   REDIS_SERVER=<program>           on another server
-#   REDIS_LOCK_MODULE=<path>         another module than target/release/libredis_lock.so
+#   REDIS_LOCK_MODULE=<path>         another module than target/checked/libredis_lock.so, which checks its invariants
 #
 # The whole output is in target/test/output.log. Fails if anything failed.
 set -euo pipefail
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=tools/test-report.sh
 . tools/test-report.sh
 results=$PWD/target/test
-module=${REDIS_LOCK_MODULE:-target/release/libredis_lock.so}
+module=${REDIS_LOCK_MODULE:-target/checked/libredis_lock.so}
 # Tests wait for servers most of their time.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 # The unit tests walk through all short sequences of events, which takes minutes without optimisation; debug assertions would
@@ -61,7 +61,11 @@ choose() {
     done
 }
 
-[[ -f $module ]] || die "there is no module at $module: 'make build' builds it"
+if [[ -z ${REDIS_LOCK_MODULE:-} ]]; then
+    say 'building the module with checks of its invariants'
+    cargo build --profile checked --locked --lib
+fi
+[[ -f $module ]] || die "there is no module at $module"
 rm -rf "$results"
 mkdir -p "$results"
 tools/fetch-servers.sh || say 'newer servers could not be fetched, so the module is not loaded on them'

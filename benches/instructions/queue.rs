@@ -66,7 +66,7 @@ impl Kind {
         match self {
             Kind::Exclusive | Kind::Entangled => command(&["LOCK.ACQUIRE", KEY, &owner, "PX", DAY, "BLOCK", wait]),
             Kind::Shared => command(&["LOCK.ACQUIRE", KEY, &owner, "PX", DAY, "BLOCK", wait, "SHARED"]),
-            Kind::Bare => command(&["LOCK.__FAULT", "block"]),
+            Kind::Bare => command(&["LOCK.__FAILPOINT", "block"]),
             Kind::List => command(&["BLPOP", KEY, &wait[..wait.len() - 3]]),
         }
     }

@@ -38,7 +38,7 @@ impl Wait {
     fn words(self, i: usize) -> Vec<u8> {
         let owner = owner(i);
         match self {
-            Wait::Bare => command(&["LOCK.__FAULT", "block"]),
+            Wait::Bare => command(&["LOCK.__FAILPOINT", "block"]),
             Wait::Limited => command(&["LOCK.ACQUIRE", KEY, &owner, "PX", DAY, "BLOCK", DAY]),
             Wait::Unlimited => command(&["LOCK.ACQUIRE", KEY, &owner, "PX", DAY, "BLOCK", "0"]),
             Wait::Shared => command(&["LOCK.ACQUIRE", KEY, &owner, "PX", DAY, "BLOCK", DAY, "SHARED"]),

@@ -13,7 +13,7 @@ fn faulty() -> Server {
 #[track_caller]
 fn break_timer(server: &Server) {
     let before = server.log().matches("planted in the timer").count();
-    assert_eq!(server.cmd(&["LOCK.__FAULT", "timer"]), "OK");
+    assert_eq!(server.cmd(&["LOCK.__FAILPOINT", "timer"]), "OK");
     support::until("the log tells of the panic in the timer", || {
         server.log().matches("planted in the timer").count() > before
     });
@@ -41,7 +41,7 @@ fn panic_in_a_command_is_an_error_reply_and_the_server_lives() {
     let fence = a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "60000"]).int();
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]);
     for _ in 0..100 {
-        let answer = a.cmd(&["LOCK.__FAULT", "command"]);
+        let answer = a.cmd(&["LOCK.__FAILPOINT", "command"]);
         assert!(answer.err_text().starts_with("ERR internal error"), "{answer:?}");
     }
     assert_eq!(server.log().matches("planted in a command").count(), 100, "each panic is logged");
@@ -62,7 +62,7 @@ fn panic_inside_a_transaction_leaves_its_other_commands_alone() {
     let commands: [&[&str]; 5] = [
         &["MULTI"],
         &["LOCK.ACQUIRE", "k", "a", "PX", "60000"],
-        &["LOCK.__FAULT", "command"],
+        &["LOCK.__FAILPOINT", "command"],
         &["LOCK.EXTEND", "k", "a"],
         &["EXEC"],
     ];
@@ -113,7 +113,7 @@ fn panic_in_the_timers_turn_after_a_removal_still_serves_the_waiter() {
     acquire(&mut a, "k", "a");
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]);
     // One write, one turn of the loop: the timer that panics is the one that would serve the waiter.
-    let answers = a.pipeline(&[&["LOCK.__FAULT", "timer"], &["DEL", "k"]]);
+    let answers = a.pipeline(&[&["LOCK.__FAILPOINT", "timer"], &["DEL", "k"]]);
     assert_eq!(answers[1], 1);
     b.read().int();
     release(&mut b, "k", "b");
@@ -123,16 +123,16 @@ fn panic_in_the_timers_turn_after_a_removal_still_serves_the_waiter() {
 
 /// Trap 38: the fault is not in what is released.
 #[test]
-fn released_module_has_no_planted_faults() {
+fn released_module_has_no_failpoints() {
     let server = Server::start();
     for what in ["command", "timer"] {
-        let answer = server.cmd(&["LOCK.__FAULT", what]);
+        let answer = server.cmd(&["LOCK.__FAILPOINT", what]);
         assert!(answer.err_text().starts_with("ERR unknown command"), "{answer:?}");
     }
-    assert!(server.cmd(&["COMMAND", "INFO", "LOCK.__FAULT"]).array()[0].is_nil());
+    assert!(server.cmd(&["COMMAND", "INFO", "LOCK.__FAILPOINT"]).array()[0].is_nil());
     // Nor does it know how to choose one.
     let module = std::fs::read(support::module_path()).unwrap();
     let knows = |word: &[u8]| module.windows(word.len()).any(|part| part == word);
-    assert!(knows(b"LOCK.__APPLY") && !knows(b"REDIS_LOCK_FAULT") && !knows(b"grant-out-of-order"));
+    assert!(knows(b"LOCK.__APPLY") && !knows(b"REDIS_LOCK_FAILPOINT") && !knows(b"grant-out-of-order"));
     server.assert_clean();
 }

@@ -86,8 +86,8 @@ pub struct Plan {
     pub failures: Vec<Failure>,
     /// Whether there is a replica.
     pub has_replica: bool,
-    /// The fault to be planted in the module.
-    pub planted: Option<String>,
+    /// The failpoint that is switched on in the module.
+    pub failpoint: Option<String>,
 }
 
 impl Plan {
@@ -100,7 +100,7 @@ impl Plan {
             2 => failures.extend([Failure::Failover, Failure::Failover, Failure::Failover]),
             _ => {}
         }
-        Plan { seed, length, failures, has_replica, planted: None }
+        Plan { seed, length, failures, has_replica, failpoint: None }
     }
 }
 
@@ -218,7 +218,7 @@ fn judge(plan: &Plan, history: &History) -> Outcome {
         let lines: Vec<&str> =
             whole.lines().filter(|line| line.contains(" operation ") || line.contains("Act {")).collect();
         outcome.tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
-        let name = plan.planted.as_ref().map_or_else(|| "seed".to_owned(), |planted| format!("{planted}-seed"));
+        let name = plan.failpoint.as_ref().map_or_else(|| "seed".to_owned(), |failpoint| format!("{failpoint}-seed"));
         let file = support::root().join(format!("target/soak/{name}-{}.txt", plan.seed));
         let text = format!("{plan:?}\n{}\n\n{whole}\n", outcome.violations.join("\n"));
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -282,8 +282,8 @@ fn shown(history: &History) -> String {
 /// The settings of the servers of a run.
 pub fn settings(plan: &Plan) -> ServerBuilder {
     let settings = Server::builder().aof().config("repl-backlog-size 10mb");
-    match &plan.planted {
-        Some(name) => settings.faulty_module().env("REDIS_LOCK_FAULT", name),
+    match &plan.failpoint {
+        Some(name) => settings.faulty_module().env("REDIS_LOCK_FAILPOINT", name),
         None => settings,
     }
 }

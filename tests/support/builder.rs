@@ -37,7 +37,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Loads the module with planted faults.
+    /// Loads the module with failpoints.
     pub fn faulty_module(mut self) -> Self {
         self.load = Load::Faulty;
         self

@@ -23,7 +23,7 @@
 //! | `chance.rs` | chance that a seed replays |
 //! | `skip.rs` | what a server cannot do: the one way to leave a test out |
 //!
-//! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAULTY_MODULE`
+//! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAILPOINT_MODULE`
 //! (a built `.so`, nothing is built then), `REDIS_LOCK_PATIENCE` (multiplies every deadline; for valgrind),
 //! `REDIS_LOCK_END_IN_ORDER` (servers get SIGTERM before they are killed, so that leaks are looked for),
 //! `REDIS_LOCK_CROWD` (how many connections tests of overload make), `REDIS_LOCK_KEEP` (server directories stay),

@@ -11,11 +11,11 @@ pub fn module_path() -> &'static Path {
     PATH.get_or_init(|| find("REDIS_LOCK_MODULE", "target", &[]))
 }
 
-/// The module with planted faults: `REDIS_LOCK_FAULTY_MODULE`, or built into a target directory of its own, so that
+/// The module with failpoints: `REDIS_LOCK_FAILPOINT_MODULE`, or built into a target directory of its own, so that
 /// the two never overwrite each other.
 pub fn faulty_module_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| find("REDIS_LOCK_FAULTY_MODULE", "target/planted-faults", &["--features", "planted-faults"]))
+    PATH.get_or_init(|| find("REDIS_LOCK_FAILPOINT_MODULE", "target/failpoints", &["--features", "failpoints"]))
 }
 
 /// Another module, which calls LOCK.* commands (tests/caller).

@@ -167,7 +167,7 @@ impl Server {
         self.assert_clean_except(&[]);
     }
 
-    /// [`Server::assert_clean`] for tests of planted faults: log lines that hold one of these texts are expected.
+    /// [`Server::assert_clean`] for tests of failpoints: log lines that hold one of these texts are expected.
     #[track_caller]
     pub fn assert_clean_except(&self, expected: &[&str]) {
         assert!(self.is_alive(), "the server is dead");

@@ -1,6 +1,6 @@
-//! The checker is itself checked: each fault that can be planted in the module is found.
+//! The tests are tested: each failpoint of the module is noticed by a test.
 //!
-//! A fault is a row in `src/planted.rs` and a row here: which test finds it. `make planted-faults` prints how fast.
+//! A failpoint is a row in `src/failpoints.rs` and a row here, which names the test that notices it. `make failpoints` prints how fast.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -30,7 +30,7 @@ const FINDERS: [(&str, Finder); 23] = [
     ("newcomer-passes", Soak),
     ("fence-not-raised", Soak),
     ("fence-not-leapt", SoakWithReplica),
-    ("new-fence-when-asked-again", Soak),
+    ("new-fence-when-reacquired", Soak),
     ("waiter-stays", Soak),
     ("undelivered-grant-kept", Soak),
     ("release-by-anyone", Soak),
@@ -64,18 +64,18 @@ const WITH_CLOCK: (u64, u64) = (1, 3);
 const WITH_REPLICA: (u64, u64) = (2, 3);
 
 #[test]
-fn each_planted_fault_has_a_test_that_finds_it() {
+fn each_failpoint_has_a_test_that_finds_it() {
     let server = Server::builder().faulty_module().start();
-    let planted: Vec<String> = server.cmd(&["LOCK.__FAULT", "list"]).array().iter().map(|name| name.text()).collect();
+    let names: Vec<String> = server.cmd(&["LOCK.__FAILPOINT", "list"]).array().iter().map(|name| name.text()).collect();
     let found: Vec<&str> = FINDERS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(planted, found);
+    assert_eq!(names, found);
 }
 
-/// `PLANTED` names one of them; otherwise all are tried.
+/// `FAILPOINT` names one of them; otherwise all are tried.
 #[test]
-#[ignore = "takes minutes: make planted-faults"]
-fn each_planted_fault_is_found() {
-    let only = std::env::var("PLANTED").ok();
+#[ignore = "takes minutes: make failpoints"]
+fn each_failpoint_is_found() {
+    let only = std::env::var("FAILPOINT").ok();
     let mut missed = Vec::new();
     println!("| fault | found by | seconds | what is said |\n|---|---|---|---|");
     for (name, finder) in FINDERS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
@@ -100,7 +100,7 @@ fn found_by_soak(name: &str, seeds: (u64, u64)) -> Option<String> {
     let (first, step) = seeds;
     for seed in (0..SEEDS).map(|n| first + step * n) {
         let mut plan = Plan::of_seed(seed, LENGTH);
-        plan.planted = Some(name.to_owned());
+        plan.failpoint = Some(name.to_owned());
         if seeds == WITH_CLOCK {
             plan.failures.extend([Failure::SetClock; 3]);
         }
@@ -117,7 +117,7 @@ fn fails(name: &str, file: &str, test: &str) -> bool {
     let output = Command::new(env!("CARGO"))
         .args(["test", "--locked", "--test", file, "--", "--exact", test])
         .env("REDIS_LOCK_MODULE", faulty_module_path())
-        .env("REDIS_LOCK_FAULT", name)
+        .env("REDIS_LOCK_FAILPOINT", name)
         .output()
         .unwrap();
     String::from_utf8_lossy(&output.stdout).contains("test result: FAILED. 0 passed; 1 failed")
