@@ -88,7 +88,8 @@ impl ServerString {
     /// `string` is null, or a string that nobody else frees.
     #[inline(always)]
     pub(super) unsafe fn from_raw(string: *mut RawString) -> Option<ServerString> {
-        (!string.is_null()).then_some(ServerString(string))
+        // Not `then_some`, which would make a value of a null pointer, and free it.
+        (!string.is_null()).then(|| ServerString(string))
     }
 
     /// The string, for as long as this value lives.
