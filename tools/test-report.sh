@@ -30,12 +30,12 @@ run_program() {
     sort -u -k 2,2 "$said" >"$skips"
     left_out=$(wc -l <"$skips")
     cat "$skips"
-    sed "s/^skipped: \([^ ]*\): \(.*\)/$name::\1\t$where\t\2/" "$skips" >>"$results/skipped"
+    sed "s#^skipped: \([^ ]*\): \(.*\)#$name::\1\t$where\t\2#" "$skips" >>"$results/skipped"
     passed=$((passed + $(counted passed "$out") + $(counted ignored "$out") - left_out))
     failed=$((failed + $(counted failed "$out")))
     skipped=$((skipped + left_out))
     if [[ $status -ne 0 || -z $(result "$out") ]]; then
-        outcomes "$out" | sed -n "s/^test \(.*\) \.\.\. FAILED$/$name::\1\t$where\t/p" >>"$results/failed"
+        outcomes "$out" | sed -n "s#^test \(.*\) \.\.\. FAILED\$#$name::\1\t$where\t#p" >>"$results/failed"
         if [[ $(result "$out") == 'test result: FAILED'* ]]; then
             sed -n '/^failures:$/,$p' "$out"
             return

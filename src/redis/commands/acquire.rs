@@ -26,7 +26,8 @@ pub const ROW: CommandRow = CommandRow {
     args: &[Arg {
         name: "owner",
         kind: ArgKind::Text,
-        summary: "Who asks, 1 to 1024 bytes; * lets the server make an owner and return it.",
+        summary:
+            "The owner that requests the lock, 1 to 1024 bytes. With *, the server generates an owner and returns it.",
     }],
     options: ACQUIRE_OPTIONS,
 };

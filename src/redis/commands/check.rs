@@ -16,7 +16,7 @@ pub const ROW: CommandRow = CommandRow {
     summary: "Returns the fence and the remaining lease of an owner's hold, or null if it does not hold the lock.",
     complexity: "O(log N) with N being the number of holders of the lock.",
     arity: 3,
-    args: &[Arg { name: "owner", kind: ArgKind::Text, summary: "Who holds." }],
+    args: &[Arg { name: "owner", kind: ArgKind::Text, summary: "The owner whose hold is checked." }],
     options: &[],
 };
 

@@ -15,7 +15,7 @@ pub const ROW: CommandRow = CommandRow {
     summary: "Sets the lease of a lock, counted from now. Returns 1 if the owner holds it, else 0.",
     complexity: "O(log N) with N being the number of locks and waiters.",
     arity: -3,
-    args: &[Arg { name: "owner", kind: ArgKind::Text, summary: "Who holds." }],
+    args: &[Arg { name: "owner", kind: ArgKind::Text, summary: "The owner that holds the lock." }],
     options: EXTEND_OPTIONS,
 };
 

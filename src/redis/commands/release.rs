@@ -15,7 +15,7 @@ pub const ROW: CommandRow = CommandRow {
     summary: "Releases a lock and withdraws the owner's waits for it. Returns 1 if the owner held it, else 0.",
     complexity: "O(log N) with N being the number of locks and waiters.",
     arity: -3,
-    args: &[Arg { name: "owner", kind: ArgKind::Text, summary: "Who holds or waits." }],
+    args: &[Arg { name: "owner", kind: ArgKind::Text, summary: "The owner that holds the lock or waits for it." }],
     options: RELEASE_OPTIONS,
 };
 
