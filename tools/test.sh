@@ -30,10 +30,10 @@ die() {
     exit 1
 }
 
-# programs_of <cargo arguments>...: builds test programs and prints the name, directory and path of each. Cargo runs a test in
-# the directory of its package, and so does this script.
+# programs_of <cargo arguments>...: builds test programs and prints the name, directory and path of each. Examples are built
+# too, but are no tests. Cargo runs a test in the directory of its package, and so does this script.
 programs_of() {
-    cargo test --locked --no-run "$@" --message-format json-render-diagnostics |
+    cargo test --locked --no-run "$@" --message-format json-render-diagnostics | grep -v '"kind":\["example"\]' |
         sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml","target":{[^}]*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*|\2\t\1\t\3|p'
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::quorum::{quorum, start_servers};
 use redis_lock_client::{Guard, Request};
-use support::{judge, until, Grant, Server};
+use support::{judge, poll, until, Grant, Server};
 
 const LEASE: Duration = Duration::from_millis(1000);
 /// How long a client waits for the lock before it checks whether the test is done.
@@ -99,7 +99,9 @@ impl Scenario {
     #[track_caller]
     fn wait_for_grants(&self, what: &str) {
         let before = self.count();
-        until(format!("grants go on: {what}"), || self.count() > before + 5);
+        // Clients of a quorum retry at random, so on a busy machine some rounds pass without a grant.
+        let limit = Duration::from_secs(60);
+        assert!(poll(limit, || (self.count() > before + 5).then_some(())).is_some(), "no grants: {what}");
     }
 
     /// Suspends one server, kills another, and restarts that one without data after the longest lease. `clock_s`
