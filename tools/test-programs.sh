@@ -7,11 +7,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# shellcheck source=tools/test-report.sh
+. tools/test-report.sh
+
 if [[ ${1:-} == --names ]]; then
     printf '%s\n' tests/*.rs tests/*/main.rs | sed -e 's|^tests/||' -e 's|\.rs$||' -e 's|/main$||' | sort
     exit
 fi
 which=()
 for name in "${@:-*}"; do which+=(--test "$name"); done
-cargo test --locked --no-run "${which[@]}" --message-format json-render-diagnostics |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort
+programs_of "${which[@]}" | cut -f 3 | sort

@@ -1,8 +1,15 @@
 # shellcheck shell=bash
-# Sourced by the scripts that run test programs (tools/test.sh, tools/test-matrix.sh): runs one program and notes what it
-# reported. The script that sources this sets `results`, an existing directory, and collects rows in two of its files:
+# Sourced by the scripts that build or run test programs: builds them, runs one program and notes what it reported. A script
+# that runs programs sets `results`, an existing directory, and collects rows in two of its files:
 #
 #   failed, skipped    <program>::<test> <tab> <where it ran> <tab> <reason>
+
+# programs_of <cargo arguments>...: builds test programs and prints the name, directory and path of each. Examples are built
+# too, but are no tests. Cargo runs a test in the directory of its package.
+programs_of() {
+    cargo test --locked --no-run "$@" --message-format json-render-diagnostics | grep -v '"kind":\["example"\]' |
+        sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml","target":{[^}]*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*|\2\t\1\t\3|p'
+}
 
 # A program that takes longer is taken to hang.
 program_limit_s=${program_limit_s:-600}

@@ -30,13 +30,6 @@ die() {
     exit 1
 }
 
-# programs_of <cargo arguments>...: builds test programs and prints the name, directory and path of each. Examples are built
-# too, but are no tests. Cargo runs a test in the directory of its package, and so does this script.
-programs_of() {
-    cargo test --locked --no-run "$@" --message-format json-render-diagnostics | grep -v '"kind":\["example"\]' |
-        sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml","target":{[^}]*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*|\2\t\1\t\3|p'
-}
-
 # All programs, in the order in which they run. Those that end in `-unit` are the unit tests of a package.
 build() {
     programs_of --lib "${unit_profile[@]}" | sed 's/^redis_lock\t/unit\t/' || return
