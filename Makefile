@@ -35,7 +35,7 @@ check: setup ## check format, lints and documentation
 	cargo run --quiet --locked -p redis-lock-structure
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
 
-test: build ## run all tests on the installed Redis server
+test: setup ## run all tests on the installed Redis server
 	@tools/test.sh
 
 test-matrix: build ## run the black-box tests on every server available, and print a table
@@ -53,7 +53,7 @@ nightly: build servers ## run what takes too long for every change (PARTS="machi
 memcheck: build ## run the black-box tests under a memory checker (TOOL=valgrind or asan)
 	@tools/memcheck.sh $(or $(TOOL),valgrind)
 
-soak: build ## run random clients and failures, and check what the clients saw (SECONDS=60 SEED=1 SEEDS=1)
+soak: setup ## run random clients and failures, and check what the clients saw (SECONDS=60 SEED=1 SEEDS=1)
 	cargo build --profile checked --locked --lib
 	REDIS_LOCK_MODULE=$(CURDIR)/target/checked/libredis_lock.so SOAK_SECONDS=$(or $(SECONDS),60) SOAK_SEED=$(or $(SEED),1) SOAK_SEEDS=$(or $(SEEDS),1) cargo test --locked --test soak -- --nocapture
 
