@@ -5,9 +5,10 @@
 //! ([`redis`]): it records and replicates the change, gives the answers, and sets the timer. Each folder uses only those
 //! below it:
 //!
-//! * [`redis`]: the adapter to the module API, with all `unsafe` code: commands, the data type, events, the timer, blocked
-//!   clients.
+//! * [`redis`]: the adapter to the module API: commands, the data type, events, the timer, blocked clients. Its folder
+//!   `ffi` wraps the functions of the API and has the `unsafe` code.
 //! * [`engine`]: one step for each command, timer tick and event; deadlines, wait queues, sessions, counters.
+//! * [`policy`]: what the module decides about its server: whose command runs, who listens, what was delivered or removed.
 //! * [`wire`]: requests, error texts, the stored and the replicated form.
 //! * [`lock`]: the rules of one lock.
 //! * [`failpoints`]: misbehaviour that tests switch on.

@@ -89,7 +89,7 @@ fn unblocked_writer_lets_the_readers_behind_it_in() {
 }
 
 /// Trap 4: of several readers granted in one turn some are killed in it; their holds are taken back, and theirs only,
-/// and the permits go to the next in line.
+/// and the permits go to the next in the queue.
 #[test]
 fn grants_to_killed_readers_go_to_the_next_ones() {
     let server = Server::start();

@@ -246,7 +246,7 @@ fn shared_waiters_are_let_in_but_for_those_without_the_right() {
 }
 
 /// The server closes the connections of a user that is deleted. Until it does, in the same turn, nobody asks what that user may,
-/// and the next in line has the lock in the end.
+/// and the next in the queue has the lock in the end.
 #[test]
 fn waiter_of_a_deleted_user_gets_nothing() {
     let server = Server::start();

@@ -148,7 +148,7 @@ fn cycle_through_the_waiter_just_before_is_found() {
     server.assert_clean();
 }
 
-/// The same the other way round: the request that joins the line behind w is the one that closes the cycle.
+/// The same the other way round: the request that joins the queue behind w is the one that closes the cycle.
 #[test]
 fn request_that_would_close_a_cycle_by_standing_behind_a_waiter_is_refused() {
     let server = Server::start();

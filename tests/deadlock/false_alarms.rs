@@ -204,7 +204,7 @@ fn request_that_does_not_wait_is_answered_null_and_not_refused() {
     half.end(Some("b"));
 }
 
-/// A request sent again while the first one still stands in line (the client gave up its connection, the server has
+/// A request sent again while the first one still stands in the queue (the client gave up its connection, the server has
 /// not heard) waits for nobody but those before the first.
 #[test]
 fn owner_that_waits_twice_in_one_queue_is_not_refused() {

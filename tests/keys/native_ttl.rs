@@ -82,7 +82,7 @@ fn shared_holder_that_extends_takes_the_ttl_off_for_all() {
     server.assert_clean();
 }
 
-/// An extension that is refused, or is about another key, leaves the TTL: it ends the hold, and the next in line is served.
+/// An extension that is refused, or is about another key, leaves the TTL: it ends the hold, and the next in the queue is served.
 #[test]
 fn ttl_that_nobody_took_off_ends_the_hold() {
     let (server, mut a, fence) = held();

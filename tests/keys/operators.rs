@@ -44,7 +44,7 @@ fn ttl_set_by_hand_ends_the_hold_and_the_waiter_is_granted_everywhere() {
     pair.assert_clean();
 }
 
-/// Trap 13: when a lock's key is overwritten with another type, everybody in line is told so, and the new value stays.
+/// Trap 13: when a lock's key is overwritten with another type, everybody in the queue is told so, and the new value stays.
 #[test]
 fn overwritten_lock_turns_its_waiters_away_and_leaves_the_new_value() {
     let pair = Pair::start();

@@ -215,7 +215,7 @@ fn lock_that_had_moved_ends_after_a_restart_from_the_aof() {
     server.assert_clean();
 }
 
-/// The next in line is killed in the turn in which the lock becomes its own, and the lock goes elsewhere in that turn: what
+/// The next in the queue is killed in the turn in which the lock becomes its own, and the lock goes elsewhere in that turn: what
 /// nobody was told of blocked its new place for the whole lease.
 #[test]
 fn hold_of_a_killed_waiter_ends_wherever_its_lock_went() {

@@ -255,7 +255,7 @@ fn readers_stay_in_their_database_when_databases_are_swapped() {
     assert_both_clean(&pair.primary, &pair.replica);
 }
 
-/// Trap 21: DEBUG RELOAD with shared holders, readers and writers in line.
+/// Trap 21: DEBUG RELOAD with shared holders, readers and writers in the queue.
 #[test]
 fn shared_holders_and_their_queue_survive_a_reload() {
     let server = Server::start();

@@ -130,7 +130,7 @@ fn rush(server: &Server, keys: &[&str], clients: Vec<Client>, expected: usize) -
     sent
 }
 
-/// Everybody beyond the limits is refused by name. When those in line are served, the refused ask again, and so on.
+/// Everybody beyond the limits is refused by name. When those in the queue are served, the refused ask again, and so on.
 #[test]
 fn clients_beyond_the_limits_of_waiters_are_refused_and_come_in_later() {
     let crowd = crowd_size(600);

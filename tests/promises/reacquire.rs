@@ -154,7 +154,7 @@ fn ended_hold_is_not_reacquired_but_acquired_anew() {
     let answers = client.pipeline(&[ask, &["DEBUG", "SLEEP", "0.06"], &["LOCK.ACQUIRE", "k", "a", "SHARED"]]);
     assert!(answers[2].int() > answers[0].int());
     assert_eq!(mode_and_limits(&server), "shared b:0 a:0", "the new hold has its own limit");
-    // And after it ended, a writer in line comes first.
+    // And after it ended, a writer in the queue comes first.
     let mut w = wait(&server, "LOCK.ACQUIRE k w BLOCK 0");
     let extend: &[&str] = &["LOCK.EXTEND", "k", "a", "PX", "20"];
     let answers = client.pipeline(&[extend, &["DEBUG", "SLEEP", "0.05"], &["LOCK.ACQUIRE", "k", "a", "SHARED"]]);

@@ -27,7 +27,7 @@ pub enum Failure {
     Stop,
     /// CLIENT KILL of any client.
     KillClient,
-    /// A release and the CLIENT KILL of the next in line in one transaction.
+    /// A release and the CLIENT KILL of the next in the queue in one transaction.
     KillInLine,
     /// CLIENT PAUSE WRITE.
     PauseWrites,
@@ -262,10 +262,10 @@ impl Operator {
         self.note("CLIENT KILL", || self.say(0, &args!["CLIENT", "KILL", "ADDR", address]));
     }
 
-    /// In one transaction: looks at a lock, releases it for its holder, and kills the next in line. The grant that the release
+    /// In one transaction: looks at a lock, releases it for its holder, and kills the next in the queue. The grant that the release
     /// made finds nobody.
     fn kill_in_line(&mut self) {
-        // Somebody must be in line for it.
+        // Somebody must be in the queue for it.
         let locks = self.locks.clone();
         let _ = poll(Duration::from_millis(500), || locks.iter().any(|lock| self.kills_in_line(lock)).then_some(()));
     }

@@ -150,7 +150,7 @@ pub enum Deed {
     Promote,
     /// The server's wall clock was set.
     SetClock,
-    /// This waiter, whose owner asks on no other connection, was killed in the very transaction in which it stood in line.
+    /// This waiter, whose owner asks on no other connection, was killed in the very transaction in which it stood in the queue.
     KillInLine {
         /// For which lock.
         lock: Lock,

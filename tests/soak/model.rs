@@ -141,7 +141,7 @@ impl<'a> Model<'a> {
         others.any(|(_, may)| may.iter().any(|may| may.from_us <= to_us && may.until_us >= from_us))
     }
 
-    /// Whether anybody else than this request may have stood in line while it was asked.
+    /// Whether anybody else than this request may have stood in the queue while it was asked.
     pub fn others_may_have_waited(&self, op: &Op) -> bool {
         let mut others = self.blocking.get(&op.lock).into_iter().flatten();
         others.any(|n| self.history.ops[*n].call_us <= op.ret_us && self.latest_us[*n] >= op.call_us)
@@ -214,7 +214,7 @@ impl<'a> Model<'a> {
         let samples = &self.history.samples;
         let begin = samples.partition_point(|sample| sample.call_us < op.call_us);
         let meanwhile = samples[begin..].iter().take_while(|sample| sample.ret_us <= op.ret_us);
-        // The owner is in line by this request, and not by another one of its own, which came after.
+        // The owner is in the queue by this request, and not by another one of its own, which came after.
         let theirs = self.of[&(&op.lock, op.owner.as_str())].iter();
         let others = theirs.filter(|other| **other != n && self.history.ops[**other].is_blocking());
         let others_us = others.filter(|other| self.latest_us[**other] >= op.call_us);

@@ -172,7 +172,7 @@ enum Ill {
     Overdue(usize),
     /// A hold is bound to a connection that is gone.
     SessionGone(Lock, String),
-    /// This owner was killed in line and granted all the same.
+    /// This owner was killed in the queue and granted all the same.
     Undelivered(Lock, String),
     /// There are more waiters than blocked clients.
     Leaked,

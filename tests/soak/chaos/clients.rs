@@ -13,7 +13,7 @@ use super::plan::{CLIENTS, FIRST_OF_USER, USER};
 const GREETING: Duration = Duration::from_secs(10);
 /// How long the driver waits for an answer that ought to come at once, before it goes on with others.
 const ANSWER: Duration = Duration::from_millis(10);
-/// The same for a request that waits: it is to be in line before the next one is sent.
+/// The same for a request that waits: it is to be in the queue before the next one is sent.
 const IN_LINE: Duration = Duration::from_millis(1);
 
 /// A command that was sent.
@@ -24,7 +24,7 @@ pub struct Asked {
     pub db: u32,
     /// The largest fence that was known when it was sent.
     pub floor: u64,
-    /// Whether it was seen in line: a grant from then on is told, or is nobody's.
+    /// Whether it was seen in the queue: a grant from then on is told, or is nobody's.
     pub is_in_line: bool,
 }
 
@@ -144,7 +144,7 @@ impl Clients {
         self.members[n].connection.as_ref().map_or(0, |connection| connection.id)
     }
 
-    /// The id of the client's connection if it is in line; else 0.
+    /// The id of the client's connection if it is in the queue; else 0.
     pub fn id_in_line(&self, n: usize) -> i64 {
         let is_in_line = self.members[n].asked.front().is_some_and(|asked| asked.is_in_line);
         if is_in_line {

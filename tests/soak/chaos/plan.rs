@@ -128,7 +128,7 @@ impl Planner {
         self.send(client, &text)
     }
 
-    /// In one turn of the server: a hold ends, and something happens to whoever is next in line, or to the key.
+    /// In one turn of the server: a hold ends, and something happens to whoever is next in the queue, or to the key.
     fn together(&mut self) -> Step {
         let key = self.key();
         let mut commands = vec![self.ending(key)];
@@ -167,7 +167,7 @@ impl Planner {
         }
     }
 
-    /// What happens to the first in line.
+    /// What happens to the first in the queue.
     fn blow(&mut self, key: &str) -> String {
         match self.chance.from(0, 9) {
             0 => format!("CLIENT UNBLOCK @next:{key} TIMEOUT"),

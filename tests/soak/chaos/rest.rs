@@ -214,7 +214,7 @@ impl Place {
         self.info.as_ref().map_or(&[], |info| info.holders.as_slice())
     }
 
-    /// Those in line are the clients that wait, and the first of them has a reason to.
+    /// Those in the queue are the clients that wait, and the first of them has a reason to.
     fn wrong_with_line(&self, asked: &[&Asked]) -> Vec<String> {
         let mut wrong = Vec::new();
         let queue = self.info.as_ref().map(|info| info.queue.clone()).unwrap_or_default();

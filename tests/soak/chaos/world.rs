@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// Takes note of it if the client stands in line now.
+    /// Takes note of it if the client stands in the queue now.
     fn look_for_in_line(&mut self, client: usize) {
         let Some(asked) = self.clients.waits_for(client).filter(|asked| asked.may_wait()) else { return };
         let (db, key, owner) = (asked.db, asked.key().to_owned(), asked.owner().unwrap_or_default().to_owned());
