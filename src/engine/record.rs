@@ -191,7 +191,7 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// Confirms the hold of an owner that asked again when nothing changed. Replicas and the AOF are told of it all the same:
+    /// Confirms the hold of an owner that reacquired and changed nothing. Replicas and the AOF are told of it all the same:
     /// WAIT counts from what the client's last command wrote, and after one that wrote nothing it would count replicas that
     /// do not have the hold.
     pub(super) fn confirm<K: Key>(&mut self, key: &mut K, now: Now, owner: OwnerRef) {

@@ -85,7 +85,7 @@ fn module_loads_and_the_tour_works_on_the_default_server() {
     server.assert_clean();
 }
 
-/// Acquire, busy, asking again, extend, wait, hand-off, release.
+/// Acquire, busy, reacquire, extend, wait, hand-off, release.
 fn hold_and_hand_over(server: &Server) {
     let (mut a, mut b) = (server.client(), server.client());
     b.resp3();

@@ -197,7 +197,7 @@ fn lowering_max_holders_throws_nobody_out() {
     let fences = ["a", "b", "d"].map(|owner| share(&mut c, owner).int());
     set(&server, "max-holders", 1);
     for (owner, fence) in ["a", "b", "d"].into_iter().zip(fences) {
-        assert_eq!(share(&mut c, owner), fence, "{owner} asks again");
+        assert_eq!(share(&mut c, owner), fence, "{owner} reacquires");
         assert_eq!(c.cmd(&["LOCK.EXTEND", "k", owner]), 1);
     }
     assert_beyond(&share(&mut c, "new"), "max-holders");

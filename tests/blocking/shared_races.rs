@@ -253,7 +253,7 @@ fn downgrade_pipelined_behind_a_wait_lets_readers_in() {
     assert_all_over(&server);
 }
 
-/// Trap 56: a holder that asks again brings no other limit, neither a smaller nor a larger one nor its first.
+/// Trap 56: a holder that reacquires cannot change its limit: neither lower it, nor raise it, nor set its first one.
 #[test]
 fn limit_in_force_stays_when_its_holder_reacquires() {
     let server = Server::start();

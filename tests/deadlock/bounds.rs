@@ -106,7 +106,7 @@ fn hold_belongs_to_the_user_that_took_it() {
     wait_for(&server, &mut a, "k2", "a");
     assert_eq!(server.cmd(&["LOCK.RELEASE", "k2", "a"]), 0);
     assert!(a.read().is_nil(), "withdrawn");
-    // Also when two asks for it again; and one still sees it as its own.
+    // Also when `two` reacquires it. `one` still sees the lock as its own.
     a.cmd(&["LOCK.ACQUIRE", "k1", "a", "PX", "600000"]).int();
     wait_for(&server, &mut a, "k2", "a");
     let (mut c, mut c2) = (user(&server, "one"), user(&server, "one"));

@@ -41,8 +41,8 @@ fn check_and_info_tell_the_nearer_of_lease_and_ttl() {
 fn whatever_confirms_a_hold_takes_the_ttl_off() {
     let confirmations: [(&str, &[&str]); 4] = [
         ("an extension", &["LOCK.EXTEND", "k", "a", "PX", "600000"]),
-        ("asking again for longer", &["LOCK.ACQUIRE", "k", "a", "PX", "900000"]),
-        ("asking again", &["LOCK.ACQUIRE", "k", "a", "PX", "1000"]),
+        ("reacquiring for longer", &["LOCK.ACQUIRE", "k", "a", "PX", "900000"]),
+        ("reacquiring", &["LOCK.ACQUIRE", "k", "a", "PX", "1000"]),
         ("a downgrade", &["LOCK.RELEASE", "k", "a", "DOWNGRADE"]),
     ];
     for (what, confirm) in confirmations {

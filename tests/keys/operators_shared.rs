@@ -194,8 +194,8 @@ fn shared_lock_is_not_copied_and_a_restored_reader_is_answered() {
     server.assert_clean();
 }
 
-/// Trap 15: a reader who stands first when its own hold is put onto the key asks again, as anybody who holds: the limit in
-/// force stays, and its end does not come nearer.
+/// Trap 15: if a reader is first in the queue when its own hold is restored onto the key, it reacquires as any holder does:
+/// the limit in force stays, and the hold does not end earlier.
 #[test]
 fn first_reader_whose_own_hold_is_restored_keeps_its_limit_and_its_end() {
     let server = Server::start();

@@ -118,7 +118,7 @@ fn info_tells_limits_and_sessions_of_shared_holders() {
     assert_eq!(numbers(&found, "holders", "fence"), fences);
     assert_eq!(numbers(&found, "holders", "limit"), [0, 10, 0, 7]);
     assert_eq!(numbers(&found, "holders", "session"), [0, 0, one.id(), two.id()]);
-    // Trap 56: asked again with another limit, the one in force stays; the session is the last one's.
+    // Trap 56: an owner that reacquires with another limit keeps the one in force. Its session is that of the last request.
     assert_eq!(shared(&mut two, "limited", &["LIMIT", "3", "SESSION"]), fences[1]);
     assert_eq!(shared(&mut two, "bound", &[]), fences[2]);
     let found = info(&server, "k");

@@ -260,8 +260,8 @@ fn rewritten_aof_holds_no_request() {
     server.assert_clean();
 }
 
-/// Trap 55: the fence of a hold that was loaded may lie below numbers that were lost. Its owner draws a new one when it
-/// asks again, once, and the old one is worth nothing any more.
+/// Trap 55: the fence of a hold that was loaded may lie below numbers that were lost. Its owner gets a new one when it
+/// first reacquires, and from then on the old one is rejected.
 #[test]
 fn owner_of_a_loaded_hold_gets_a_new_fence_once() {
     for (keeper, builder) in keepers() {

@@ -308,8 +308,8 @@ fn hold_from_an_earlier_term_of_this_very_server_gets_a_new_fence() {
     assert_both_clean(&one, &other);
 }
 
-/// WAIT counts from what the client's last command wrote, on servers newer than Redis 7.0. One that asked again wrote nothing on
-/// a new connection, and WAIT said at once that replicas had a hold which none of them had heard of.
+/// On servers newer than Redis 7.0, WAIT counts from what the client's last command wrote. A client that reacquired on a new
+/// connection wrote nothing, and WAIT said at once that replicas had a hold which none of them had heard of.
 #[test]
 fn wait_after_reacquiring_counts_only_replicas_that_have_the_hold() {
     for mode in ["", " SHARED"] {

@@ -61,8 +61,8 @@ fn every_change_of_a_shared_lock_is_the_same_on_the_replica_and_in_the_aof() {
     assert_eq!(say(&primary, "LOCK.EXTEND k a PX 900000"), 1);
     assert_eq!(say(&primary, &format!("LOCK.EXTEND k b RAISE {}", c + 7)), 1);
     share(&primary, "c", " LIMIT 2");
-    // What was replayed is inherited, so asking again drew a new fence.
-    same("extensions, a raised fence, asking again", "shared a:0 b:9 c:0");
+    // What was replayed is inherited, so the owner that reacquired got a new fence.
+    same("extensions, a raised fence, reacquiring", "shared a:0 b:9 c:0");
     assert_eq!(say(&primary, &format!("LOCK.RELEASE k b FENCE {}", b.max(c + 7))), 1);
     same("a release", "shared a:0 c:0");
     assert_eq!(say(&primary, "LOCK.EXTEND k c PX 30"), 1);
@@ -166,8 +166,8 @@ fn shared_leases_expire_while_the_server_is_down() {
     }
 }
 
-/// Traps 33 and 55: fences rise over restarts and promotions for shared grants as for all; each inherited holder draws a
-/// new one when it asks again, once, and the others keep theirs.
+/// Traps 33 and 55: the fences of shared grants, too, rise over restarts and promotions. Each inherited holder gets a new
+/// one when it first reacquires, and the others keep theirs.
 #[test]
 fn inherited_shared_holders_get_a_new_fence_each_when_they_reacquire() {
     let assert_renewed = |server: &Server, a: i64, b: i64| {
@@ -264,7 +264,7 @@ fn a_change_costs_no_more_bytes_with_more_shared_holders() {
         let each = [
             ("a grant", "LOCK.ACQUIRE k o99999 SHARED LIMIT 900000 PX 600000"),
             ("an extension", "LOCK.EXTEND k o99999 PX 500000"),
-            ("asking again", "LOCK.ACQUIRE k o99999 SHARED PX 600000"),
+            ("reacquiring", "LOCK.ACQUIRE k o99999 SHARED PX 600000"),
             ("a second one", "LOCK.ACQUIRE k o88888 SHARED LIMIT 900000 PX 600000"),
             ("a release", "LOCK.RELEASE k o99999"),
         ]

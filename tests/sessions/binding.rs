@@ -98,7 +98,7 @@ fn session_moves_to_the_connection_that_asked_last() {
 #[test]
 fn reacquiring_with_session_binds_and_without_it_unbinds() {
     let server = Server::start();
-    // Whether the hold is taken with SESSION, asked for again with it, and by the same connection.
+    // Whether the hold is taken with SESSION, whether it is reacquired with SESSION, and whether by the same connection.
     for (before, after, same) in [(false, true, true), (false, true, false), (true, false, true), (true, false, false)]
     {
         let case = format!("SESSION {before}, then {after}, by the same connection: {same}");

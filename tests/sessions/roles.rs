@@ -287,7 +287,7 @@ fn demotion_unbinds_what_was_bound() {
     assert_eq!(session_of(&one, "k"), 0);
     assert_eq!(one.cmd(&["REPLICAOF", "NO", "ONE"]), "OK");
     assert_eq!(session_of(&one, "k"), 0);
-    // Whoever asks again is bound again.
+    // An owner that reacquires is bound again.
     assert!(bound(&mut again, "again", "a") > fence);
     close_and_settle(&one, a);
     assert_eq!(one.cmd(&["EXISTS", "k", "again"]), 2);

@@ -407,8 +407,8 @@ impl Op {
         matches!(self.asked, Asked::Acquire { block_ms: Some(_), .. })
     }
 
-    /// Whether it may be about the hold of its owner's that once bore this fence: it names none, or a later one. (A hold that was
-    /// loaded bears another one as soon as its owner asks again.)
+    /// Whether it may be about its owner's hold that once had this fence: it names no fence, or a later one. (A hold that was
+    /// loaded gets another fence as soon as its owner reacquires it.)
     pub fn is_about(&self, fence: u64) -> bool {
         match self.asked {
             Asked::Release { fence: asked }

@@ -180,7 +180,8 @@ impl<'a> Model<'a> {
             || self.history.terms.iter().any(|term| term.server > 0)
     }
 
-    /// Whether the hold with this fence may have been loaded or taken over by then: it gets another when its owner asks again.
+    /// Whether the hold with this fence may have been loaded or taken over by then. If so, it gets another fence when its owner
+    /// reacquires it.
     pub fn may_be_renewed(&self, fence: u64, by_us: Us) -> bool {
         self.may_be_inherited(self.first_us.get(&fence).copied().unwrap_or(0), by_us)
     }

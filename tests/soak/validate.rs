@@ -52,7 +52,7 @@ fn operation(model: &Model, n: usize) -> Option<String> {
         }
         (Asked::Release { fence } | Asked::Downgrade { fence } | Asked::Extend { fence, .. }, Reply::No) => {
             let sure = held().filter(|sure| fence.is_none_or(|fence| sure.fence == fence))?;
-            // A hold that was loaded has another fence as soon as its owner asks again.
+            // A hold that was loaded gets another fence as soon as its owner reacquires it.
             if fence.is_some() && model.may_be_renewed(sure.fence, ret_us) {
                 return None;
             }
@@ -93,7 +93,7 @@ fn granted(model: &Model, n: usize, op: &Op, fence: u64) -> Option<String> {
     let before = model.surely_held(op)?;
     let is_other =
         if model.may_be_renewed(before.fence, op.ret_us) { fence < before.fence } else { fence != before.fence };
-    is_other.then(|| format!("asked again, and got another fence than {before:?}: operation {n} {op}"))
+    is_other.then(|| format!("reacquired, and got another fence than {before:?}: operation {n} {op}"))
 }
 
 /// Whether somebody may have been in the way of a request that was refused.

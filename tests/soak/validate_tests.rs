@@ -147,7 +147,7 @@ fn a_lease_that_ends_early_or_late_is_found() {
     held().op("1", acquire(100, None), (150, 151), Reply::Null).must_be_wrong("nobody can have held");
 }
 
-/// After a load its owner asks again, for a shorter lease: another fence, and the end stays where it was.
+/// After a load the owner reacquires the hold for a shorter lease: it gets another fence, and the hold ends when it would have.
 #[test]
 fn a_hold_that_was_loaded_goes_on_under_another_fence() {
     let renewed = || {

@@ -195,7 +195,7 @@ fn each_step_replicates_what_it_changed() {
         ("a release", |world| done(world.release(K, "a")), &["ended a"]),
         ("a lease's end", |world| world.pass(10), &["ended a"]),
         ("a session's end", |world| world.hang_up(7), &["ended b"]),
-        ("asking again", |world| done(world.grants(ask(K, "a").shared().lease(50))), &["changed a 1000000 shared"]),
+        ("reacquiring", |world| done(world.grants(ask(K, "a").shared().lease(50))), &["changed a 1000000 shared"]),
         ("an extension", |world| done(world.extend(K, "b", 5)), &["changed b 1000001 shared"]),
         ("a raise", |world| done(world.raise(K, "b", 1_000_009)), &["changed b 1000009 shared"]),
         (

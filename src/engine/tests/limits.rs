@@ -48,7 +48,7 @@ fn one_holder_more_than_may_hold_together_is_an_error() {
     assert_eq!(world.send(ask(K, "c").shared()), full);
     assert_eq!(world.send(ask(K, "c").shared().block(0)), full, "also when it would wait");
     assert_eq!(world.engine.waiters(), 0);
-    assert!(matches!(world.send(ask(K, "a").shared()), Ok(Outcome::Granted(_))), "asking again");
+    assert!(matches!(world.send(ask(K, "a").shared()), Ok(Outcome::Granted(_))), "reacquiring");
     assert_eq!(world.send(ask(K, "d").limit(2)), Ok(Outcome::Busy), "its own limit kept it out");
 }
 

@@ -48,7 +48,7 @@ fn each_counter_counts_what_its_name_says() {
     let acts: [(&str, Act, &[Count]); 18] = [
         ("nothing", |_, _| {}, &[]),
         ("a grant", |world, _| done(world.grant(K2, "b", 5)), &[("grants_at_once", 1)]),
-        ("asking again", |world, _| done(world.grant(K, "x", 5000)), &[]),
+        ("reacquiring", |world, _| done(world.grant(K, "x", 5000)), &[]),
         ("a refusal", |world, _| assert_eq!(world.send(ask(K, "b")), Ok(Outcome::Busy)), &[("refusals", 1)]),
         ("a release", |world, _| done(world.release(K, "x")), &[after_waiting, ("releases", 1)]),
         ("of nothing", |world, _| done(world.release(K, "z")), &[]),

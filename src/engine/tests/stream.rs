@@ -121,7 +121,7 @@ fn assert_promoted(mut world: World, highest: u64) {
     assert!(fence > highest || highest == Fence::MAX.get(), "{fence} is not above {highest}");
 }
 
-/// A lock that somebody restored: its owners ask again, extend and release, strangers wait; and it ends.
+/// Works with a lock that somebody restored: its owners reacquire, extend and release it, strangers wait, and it ends.
 pub fn live(holders: Holders) {
     let mut world = World::new();
     world.fake.now = NOW;

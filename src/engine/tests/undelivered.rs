@@ -50,7 +50,7 @@ fn an_owner_that_extends_or_releases_knows_of_its_hold() {
     let acts: [(&str, Act); 3] = [
         ("extend", |world| world.extend(K, "a", 100)),
         ("downgrade", |world| world.downgrade(K, "a")),
-        ("ask again", |world| Ok(world.grant(K, "a", 100).get() > 0)),
+        ("reacquire", |world| Ok(world.grant(K, "a", 100).get() > 0)),
     ];
     for (name, act) in acts {
         let mut world = World::new();
