@@ -1,11 +1,13 @@
-//! Overload: limits of the server and of the module are reached while a crowd waits. Who is thrown out leaves the line, who
-//! is refused is told why, the line goes on, and there is room again afterwards.
+//! Overload: limits of the server and of the module are reached while many clients wait. A client that is thrown out leaves
+//! the queue, one that is refused is told why, the others are served, and there is room again afterwards.
 //!
-//! `REDIS_LOCK_CROWD=10000` for larger crowds.
+//! `REDIS_LOCK_CLIENTS=10000` connects more of them.
 
 use std::time::Duration;
 
-use support::{acquire, args, bound, can_open, crowd_size, exec, release, until, waiter, Client, Line, Server, Value};
+use support::{
+    acquire, args, bound, can_open, client_count, exec, release, until, waiter, Client, Server, Value, Waiters,
+};
 
 /// More than any buffer that the tests allow.
 const FLOOD: usize = 2 << 20;
@@ -56,14 +58,14 @@ fn waiter_whose_output_buffer_overflows_leaves_the_queue() {
     let server = impatient_server();
     let mut a = server.client();
     acquire(&mut a, "k", "a");
-    let (mut deaf_ones, mut line) = (Vec::new(), Line::new());
+    let (mut deaf_ones, mut waiting) = (Vec::new(), Waiters::new());
     for n in 0..20 {
         for mut client in [Some(deaf(&server)), subscriber(&server)].into_iter().flatten() {
             server.send_to_wait(&mut client, &args!["LOCK.ACQUIRE", "k", format!("deaf{n}"), "BLOCK", 0]);
             deaf_ones.push(client);
         }
         let owner = format!("b{n}");
-        line.insert(owner.clone(), waiter(&server, "k", &owner));
+        waiting.insert(owner.clone(), waiter(&server, "k", &owner));
     }
     // And a holder, whose session ends.
     let mut holder = deaf(&server);
@@ -74,8 +76,8 @@ fn waiter_whose_output_buffer_overflows_leaves_the_queue() {
     next.read().int();
     server.until_blocked(20);
     assert_eq!(count(&server, "waits_abandoned"), i64::try_from(deaf_ones.len()).unwrap());
-    assert_eq!(server.serve("k", &mut line), 21);
-    assert!(line.is_empty());
+    assert_eq!(server.serve("k", &mut waiting), 21);
+    assert!(waiting.is_empty());
     release(&mut next, "k2", "next");
     server.assert_all_ended();
 }
@@ -124,7 +126,7 @@ fn rush(server: &Server, keys: &[&str], clients: Vec<Client>, expected: usize) -
         client.send(&["LOCK.ACQUIRE", key, &owner, "PX", "600000", "BLOCK", "0"]);
         sent.push((key.to_owned(), owner, client));
     }
-    server.until_crowd_blocked(expected);
+    server.until_many_blocked(expected);
     // Whoever is refused has been read, and answered, before the second of these is.
     (0..2).for_each(|_| assert_eq!(server.cmd(&["PING"]), "PONG"));
     sent
@@ -133,40 +135,40 @@ fn rush(server: &Server, keys: &[&str], clients: Vec<Client>, expected: usize) -
 /// Everybody beyond the limits is refused by name. When those in the queue are served, the refused ask again, and so on.
 #[test]
 fn clients_beyond_the_limits_of_waiters_are_refused_and_come_in_later() {
-    let crowd = crowd_size(600);
-    if !can_open(crowd) {
+    let clients = client_count(600);
+    if !can_open(clients) {
         return;
     }
-    let (per_key, total) = (crowd / 6, crowd / 3);
+    let (per_key, total) = (clients / 6, clients / 3);
     let server = Server::builder()
-        .config(format!("maxclients {}", crowd + 100))
+        .config(format!("maxclients {}", clients + 100))
         .config(format!("redislock.max-waiters {per_key}"))
         .config(format!("redislock.max-waiters-total {total}"))
         .start();
     let keys = ["k0", "k1", "k2", "k3"];
-    let mut left = server.crowd(crowd);
+    let mut left = server.connect_many(clients);
     let mut refused_by = [0, 0];
     while !left.is_empty() {
         for key in keys {
             assert!(server.cmd(&["LOCK.ACQUIRE", key, "first", "PX", "600000"]).int() > 0);
         }
         let may_wait = left.len().min(total);
-        let mut lines: Vec<Line> = keys.iter().map(|_| Line::new()).collect();
+        let mut queues: Vec<Waiters> = keys.iter().map(|_| Waiters::new()).collect();
         for (key, owner, mut client) in rush(&server, &keys, left.split_off(0), may_wait) {
             if server_refused(&mut client, &mut refused_by) {
                 left.push(client);
             } else {
                 let at = keys.iter().position(|one| *one == key).unwrap();
-                lines[at].insert(owner, client);
+                queues[at].insert(owner, client);
             }
         }
-        for (key, line) in keys.iter().zip(&mut lines) {
-            assert!(line.len() <= per_key, "{} wait for {key}", line.len());
-            assert_eq!(server.cmd(&["LOCK.INFO", key]).get("waiters"), i64::try_from(line.len()).unwrap());
-            server.serve(key, line);
-            assert!(line.is_empty());
+        for (key, waiting) in keys.iter().zip(&mut queues) {
+            assert!(waiting.len() <= per_key, "{} wait for {key}", waiting.len());
+            assert_eq!(server.cmd(&["LOCK.INFO", key]).get("waiters"), i64::try_from(waiting.len()).unwrap());
+            server.serve(key, waiting);
+            assert!(waiting.is_empty());
         }
-        server.until_crowd_blocked(0);
+        server.until_many_blocked(0);
     }
     assert!(refused_by[1] > 0, "{refused_by:?}");
     server.assert_all_ended();
@@ -191,10 +193,10 @@ fn clients_beyond_max_waiters_of_one_lock_are_refused_and_others_are_not() {
     acquire(&mut a, "k", "a");
     acquire(&mut a, "k2", "a");
     let mut refused_by = [0, 0];
-    let mut line = Line::new();
-    for (_, owner, mut client) in rush(&server, &["k"], server.crowd(150), 100) {
+    let mut waiting = Waiters::new();
+    for (_, owner, mut client) in rush(&server, &["k"], server.connect_many(150), 100) {
         if !server_refused(&mut client, &mut refused_by) {
-            line.insert(owner, client);
+            waiting.insert(owner, client);
         }
     }
     assert_eq!(refused_by, [50, 0]);
@@ -202,14 +204,14 @@ fn clients_beyond_max_waiters_of_one_lock_are_refused_and_others_are_not() {
     release(&mut a, "k2", "a");
     other.read().int();
     release(&mut other, "k2", "b");
-    assert_eq!((server.serve("k", &mut line), line.len()), (101, 0));
+    assert_eq!((server.serve("k", &mut waiting), waiting.len()), (101, 0));
     server.assert_all_ended();
 }
 
 #[test]
 fn clients_beyond_max_holders_are_refused_and_come_in_as_others_leave() {
     let server = Server::builder().config("redislock.max-holders 100").start();
-    let mut clients = server.crowd(200);
+    let mut clients = server.connect_many(200);
     let ask = |n: usize| args!["LOCK.ACQUIRE", "k", format!("w{n}"), "PX", 600_000, "SHARED", "BLOCK", 0];
     (0..200).for_each(|n| clients[n].send(&ask(n)));
     let answers: Vec<Value> = clients.iter_mut().map(Client::read).collect();
@@ -236,9 +238,9 @@ fn server_full_of_waiters_turns_new_connections_away_and_goes_on_serving() {
     let mut a = server.client();
     acquire(&mut a, "k", "a");
     // With those of the server and of the holder.
-    let mut line = Line::new();
-    for (_, owner, client) in rush(&server, &["k"], server.crowd(MAX - 2), MAX - 2) {
-        line.insert(owner, client);
+    let mut waiting = Waiters::new();
+    for (_, owner, client) in rush(&server, &["k"], server.connect_many(MAX - 2), MAX - 2) {
+        waiting.insert(owner, client);
     }
     for _ in 0..10 {
         let mut refused = server.client();
@@ -246,13 +248,13 @@ fn server_full_of_waiters_turns_new_connections_away_and_goes_on_serving() {
         assert!(answer.err_text().contains("max number of clients"), "{answer:?}");
         refused.expect_closed();
     }
-    // One that leaves makes room for another, at the end of the line.
-    let gone = line.keys().next().cloned().unwrap();
-    line.remove(&gone).unwrap().close();
+    // One that leaves makes room for another, at the end of the queue.
+    let gone = waiting.keys().next().cloned().unwrap();
+    waiting.remove(&gone).unwrap().close();
     server.until_blocked(i64::try_from(MAX - 3).unwrap());
     until("there is room", || server.info_number("clients", "connected_clients") < i64::try_from(MAX).unwrap());
-    line.insert("last".into(), waiter(&server, "k", "last"));
-    assert_eq!((server.serve("k", &mut line), line.len()), (MAX - 1, 0));
+    waiting.insert("last".into(), waiter(&server, "k", "last"));
+    assert_eq!((server.serve("k", &mut waiting), waiting.len()), (MAX - 1, 0));
     server.assert_all_ended();
 }
 
@@ -262,7 +264,7 @@ fn waiter_that_is_evicted_for_its_memory_leaves_the_queue() {
     let server = Server::builder().config("maxmemory-clients 4mb").start();
     let mut a = server.client();
     acquire(&mut a, "k", "a");
-    let mut line = Line::new();
+    let mut waiting = Waiters::new();
     let mut fat = Vec::new();
     for n in 0..10 {
         let mut client = server.client();
@@ -270,7 +272,7 @@ fn waiter_that_is_evicted_for_its_memory_leaves_the_queue() {
         server.send_to_wait(&mut client, &args!["LOCK.ACQUIRE", "k", format!("fat{n}"), "BLOCK", 0]);
         fat.push((waiter(&server, &format!("own{n}"), "next"), client));
         let owner = format!("b{n}");
-        line.insert(owner.clone(), waiter(&server, "k", &owner));
+        waiting.insert(owner.clone(), waiter(&server, "k", &owner));
     }
     for (n, (mut next, mut client)) in fat.into_iter().enumerate() {
         // What is pipelined behind the wait stays in the server's buffer.
@@ -280,7 +282,7 @@ fn waiter_that_is_evicted_for_its_memory_leaves_the_queue() {
     }
     server.until_blocked(10);
     assert_eq!(server.info_number("stats", "evicted_clients"), 10);
-    assert_eq!((server.serve("k", &mut line), line.len()), (11, 0));
+    assert_eq!((server.serve("k", &mut waiting), waiting.len()), (11, 0));
     server.assert_all_ended();
 }
 

@@ -1,12 +1,12 @@
-//! maxmemory is reached while a crowd waits, under each policy of eviction: nobody gets a lock that is not free, nobody
-//! waits for ever, and the memory comes back.
+//! maxmemory is reached while many clients wait, under each eviction policy: nobody gets a lock that is not free, nobody
+//! waits for ever, and the memory is freed in the end.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use support::{acquire, args, can_open, crowd_size, poll, until, until_some, waiter, Client, Line, Server, Value};
+use support::{acquire, args, can_open, client_count, poll, until, until_some, waiter, Client, Server, Value, Waiters};
 
-/// How long a server may take to give back what a crowd took: some 500 blocked clients a second.
+/// How long a server may take to free the memory of many clients: it unblocks some 500 a second.
 const GIVEN_BACK: Duration = Duration::from_secs(60);
 
 #[track_caller]
@@ -37,23 +37,23 @@ fn settle(server: &Server) {
 #[test]
 fn waiting_clients_are_served_while_the_server_is_out_of_memory() {
     const LOCKS: usize = 10;
-    let crowd = crowd_size(1000);
-    if !can_open(crowd) {
+    let clients = client_count(1000);
+    if !can_open(clients) {
         return;
     }
     let server = Server::builder()
-        .config(format!("maxclients {}", crowd + 100))
-        .config(format!("redislock.max-waiters {crowd}"))
+        .config(format!("maxclients {}", clients + 100))
+        .config(format!("redislock.max-waiters {clients}"))
         .start();
     let mut before = None;
     for _ in 0..2 {
-        let mut lines: Vec<Line> = (0..LOCKS).map(|_| Line::new()).collect();
+        let mut queues: Vec<Waiters> = (0..LOCKS).map(|_| Waiters::new()).collect();
         for n in 0..LOCKS {
             server.cmd(&args!["LOCK.ACQUIRE", format!("k{n}"), "first", "PX", 600_000]).int();
         }
-        for (i, mut client) in server.crowd(crowd).into_iter().enumerate() {
+        for (i, mut client) in server.connect_many(clients).into_iter().enumerate() {
             ask_to_wait(&mut client, &format!("k{}", i % LOCKS), i);
-            lines[i % LOCKS].insert(format!("w{i}"), client);
+            queues[i % LOCKS].insert(format!("w{i}"), client);
         }
         settle(&server);
         limit_memory(&server, 1);
@@ -63,13 +63,13 @@ fn waiting_clients_are_served_while_the_server_is_out_of_memory() {
         assert_eq!(server.cmd(&["LOCK.EXTEND", "k0", "first", "PX", "100"]), 1);
         until("its lock has been handed over", || !server.cmd(&["LOCK.CHECK", "k0", "w0"]).is_nil());
         let mut held = 0;
-        for (n, line) in lines.iter_mut().enumerate() {
-            held += server.serve(&format!("k{n}"), line);
-            assert!(line.is_empty());
+        for (n, waiting) in queues.iter_mut().enumerate() {
+            held += server.serve(&format!("k{n}"), waiting);
+            assert!(waiting.is_empty());
         }
-        assert!((crowd + LOCKS - 1..=crowd + LOCKS).contains(&held), "{held}");
+        assert!((clients + LOCKS - 1..=clients + LOCKS).contains(&held), "{held}");
         limit_memory(&server, 0);
-        server.until_crowd_blocked(0);
+        server.until_many_blocked(0);
         match before {
             None => before = Some(settled_memory(&server)),
             Some(before) => {
@@ -96,10 +96,10 @@ fn settled_memory(server: &Server) -> i64 {
 /// Waiters take memory themselves: those for whom there is none are refused, and may wait when others have left.
 #[test]
 fn waiters_that_fill_the_memory_are_refused_until_there_is_some() {
-    const CROWD: usize = 400;
+    const CLIENTS: usize = 400;
     let server = Server::builder().config("maxmemory-policy noeviction").start();
     let mut a = server.client();
-    let mut left = server.crowd(CROWD);
+    let mut left = server.connect_many(CLIENTS);
     let mut refused_ever = 0;
     let mut limit = 0;
     while !left.is_empty() {
@@ -108,7 +108,7 @@ fn waiters_that_fill_the_memory_are_refused_until_there_is_some() {
             limit = used(&server) + (8 << 20);
             limit_memory(&server, limit);
         }
-        let mut line = Line::new();
+        let mut waiting = Waiters::new();
         for (i, client) in left.iter_mut().enumerate() {
             ask_to_wait(client, "k", i);
         }
@@ -120,15 +120,15 @@ fn waiters_that_fill_the_memory_are_refused_until_there_is_some() {
                     left.push(client);
                 }
                 None => {
-                    line.insert(format!("w{i}"), client);
+                    waiting.insert(format!("w{i}"), client);
                 }
             }
         }
         refused_ever += left.len();
-        assert_eq!(server.cmd(&["LOCK.INFO", "k"]).get("waiters"), i64::try_from(line.len()).unwrap());
-        assert!(!line.is_empty(), "nobody may wait though memory was given back");
-        server.serve("k", &mut line);
-        assert!(line.is_empty());
+        assert_eq!(server.cmd(&["LOCK.INFO", "k"]).get("waiters"), i64::try_from(waiting.len()).unwrap());
+        assert!(!waiting.is_empty(), "nobody may wait though memory was given back");
+        server.serve("k", &mut waiting);
+        assert!(waiting.is_empty());
         let back = poll(GIVEN_BACK, || (used(&server) < limit - (1 << 20)).then_some(()));
         assert!(back.is_some(), "{} bytes are used of {limit}", used(&server));
     }
@@ -141,7 +141,7 @@ const STRINGS: usize = 20;
 
 /// A server under this policy: locks that are held and waited for by two each, strings with a TTL and without, and one lock
 /// that somebody has given a TTL.
-struct Crowded {
+struct Filled {
     server: Server,
     /// Of each lock: the holder's fence, and who waits.
     locks: Vec<(i64, [Client; 2])>,
@@ -149,7 +149,7 @@ struct Crowded {
     next: Client,
 }
 
-fn crowded(policy: &str) -> Crowded {
+fn filled(policy: &str) -> Filled {
     let server = Server::builder().config(format!("maxmemory-policy {policy}")).start();
     let mut a = server.client();
     for n in 0..STRINGS {
@@ -165,7 +165,7 @@ fn crowded(policy: &str) -> Crowded {
             (acquire(&mut a, &key, "a"), ["b", "c"].map(|owner| waiter(&server, &key, owner)))
         })
         .collect();
-    Crowded { server, locks, next }
+    Filled { server, locks, next }
 }
 
 /// How many locks the server took away. Valkey 8.1 does not tell that they were evicted.
@@ -176,13 +176,13 @@ fn taken_away(server: &Server) -> i64 {
         .sum()
 }
 
-/// Everybody who still holds or waits comes to an end; those of these lines have yet to be answered.
-fn serve_all(server: &Server, mut lines: HashMap<String, Line>) {
+/// Serves everybody who still holds or waits. The clients in `queues` have not been answered yet.
+fn serve_all(server: &Server, mut queues: HashMap<String, Waiters>) {
     limit_memory(server, 0);
     for key in (0..LOCKS).map(lock).chain(["by-hand".to_owned()]) {
-        let mut line = lines.remove(&key).unwrap_or_default();
-        server.serve(&key, &mut line);
-        assert!(line.is_empty(), "{} still wait for {key}", line.len());
+        let mut waiting = queues.remove(&key).unwrap_or_default();
+        server.serve(&key, &mut waiting);
+        assert!(waiting.is_empty(), "{} still wait for {key}", waiting.len());
     }
     server.until_blocked(0);
     assert_eq!(server.cmd(&["FLUSHALL"]), "OK");
@@ -193,16 +193,16 @@ fn lock(n: usize) -> String {
     format!("lock{n}")
 }
 
-/// The lines of all locks but that with the TTL.
-fn lines(locks: Vec<(i64, [Client; 2])>) -> HashMap<String, Line> {
-    let line = |[b, c]: [Client; 2]| Line::from([("b".to_owned(), b), ("c".to_owned(), c)]);
-    locks.into_iter().enumerate().map(|(n, (_, waiters))| (lock(n), line(waiters))).collect()
+/// The waiters of each lock, except of the one with the TTL.
+fn queues(locks: Vec<(i64, [Client; 2])>) -> HashMap<String, Waiters> {
+    let queue = |[b, c]: [Client; 2]| Waiters::from([("b".to_owned(), b), ("c".to_owned(), c)]);
+    locks.into_iter().enumerate().map(|(n, (_, waiters))| (lock(n), queue(waiters))).collect()
 }
 
 #[test]
 fn volatile_policies_evict_no_lock_but_one_with_a_ttl() {
     for policy in ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"] {
-        let Crowded { server, mut locks, mut next } = crowded(policy);
+        let Filled { server, mut locks, mut next } = filled(policy);
         limit_memory(&server, 1);
         // Redis 8.6 gives up when it comes upon no key by chance, and goes on with the next command.
         let evictable = i64::try_from(STRINGS + 1).unwrap();
@@ -222,14 +222,14 @@ fn volatile_policies_evict_no_lock_but_one_with_a_ttl() {
         }
         assert_out_of_memory(&server.cmd(&["LOCK.ACQUIRE", "new", "x"]));
         assert_eq!(server.cmd(&["LOCK.RELEASE", "by-hand", "b"]), 1);
-        serve_all(&server, lines(locks));
+        serve_all(&server, queues(locks));
     }
 }
 
 #[test]
 fn allkeys_policies_evict_locks_and_the_next_is_granted_under_a_larger_fence() {
     for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random"] {
-        let Crowded { server, mut locks, mut next } = crowded(policy);
+        let Filled { server, mut locks, mut next } = filled(policy);
         limit_memory(&server, 1);
         // Whatever the server does evicts: each hold in turn.
         let granted = until_some(format!("{policy}: the next of the lock with a TTL is granted"), || {
@@ -264,12 +264,12 @@ fn allkeys_policies_evict_locks_and_the_next_is_granted_under_a_larger_fence() {
 
 #[test]
 fn noeviction_takes_nothing_away() {
-    let Crowded { server, locks, next } = crowded("noeviction");
+    let Filled { server, locks, next } = filled("noeviction");
     limit_memory(&server, 1);
     assert_out_of_memory(&server.cmd(&["LOCK.ACQUIRE", "new", "x"]));
     assert_eq!(server.cmd(&["DBSIZE"]), i64::try_from(LOCKS + 2 * STRINGS + 1).unwrap());
     assert_eq!(taken_away(&server), 0);
-    let mut lines = lines(locks);
-    lines.insert("by-hand".into(), Line::from([("b".to_owned(), next)]));
-    serve_all(&server, lines);
+    let mut queues = queues(locks);
+    queues.insert("by-hand".into(), Waiters::from([("b".to_owned(), next)]));
+    serve_all(&server, queues);
 }

@@ -12,7 +12,7 @@ use super::modes::{Hold, Mode};
 use super::poll;
 use super::value::Value;
 
-/// A crowd of clients that take turns with some locks.
+/// Clients that take turns with some locks.
 #[derive(Debug)]
 pub struct ClusterLoad {
     keys: Vec<String>,

@@ -10,10 +10,10 @@
 //! | `clock.rs`, `clock.c` | a wall clock that is wrong, or set while servers run |
 //! | `sentinel.rs` | a primary, replicas and the Sentinels that watch them |
 //! | `link.rs` | a network that can be cut |
-//! | `crowd.rs` | thousands of connections |
+//! | `many_clients.rs` | thousands of clients, and the limit of open files |
 //! | `load.rs` | clients that take a lock again and again |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
-//! | `cluster_client.rs`, `cluster_load.rs` | clients that follow redirects; a crowd of them with several locks |
+//! | `cluster_client.rs`, `cluster_load.rs` | clients that follow redirects; many of them with several locks |
 //! | `history.rs`, `modes.rs` | whether what clients saw could be so; the same with shared holds |
 //! | `pair.rs`, `keepers.rs` | a primary with its replica; the ways to keep data over a restart |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
@@ -26,7 +26,7 @@
 //! Environment: `REDIS_SERVER` (binary, or a wrapper that `exec`s one), `REDIS_LOCK_MODULE`, `REDIS_LOCK_FAILPOINT_MODULE`
 //! (a built `.so`, nothing is built then), `REDIS_LOCK_PATIENCE` (multiplies every deadline; for valgrind),
 //! `REDIS_LOCK_END_IN_ORDER` (servers get SIGTERM before they are killed, so that leaks are looked for),
-//! `REDIS_LOCK_CROWD` (how many connections tests of overload make), `REDIS_LOCK_KEEP` (server directories stay),
+//! `REDIS_LOCK_CLIENTS` (how many clients tests of overload connect), `REDIS_LOCK_KEEP` (server directories stay),
 //! `REDIS_LOCK_SKIPS` (a file that collects which tests were skipped).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -38,12 +38,12 @@ mod clock;
 mod cluster;
 mod cluster_client;
 mod cluster_load;
-mod crowd;
 mod history;
 mod keepers;
 mod link;
 mod load;
 mod locks;
+mod many_clients;
 mod modes;
 mod module;
 mod pair;
@@ -61,7 +61,6 @@ pub use clock::{clocks_can_be_wrong, WallClock};
 pub use cluster::{key_in_slot, Cluster};
 pub use cluster_client::{Answer, ClusterClient};
 pub use cluster_load::ClusterLoad;
-pub use crowd::{can_open, crowd_size, raise_open_files, Line};
 pub use history::{falls, judge, terms, Grant, Judgement};
 pub use keepers::{keepers, restart_keeping};
 pub use link::Link;
@@ -70,6 +69,7 @@ pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, let_it_catch_up, mode_and_holders,
     mode_and_limits, release, release_all, run, say, wait, waiter, waiter_in,
 };
+pub use many_clients::{can_open, client_count, raise_open_files, Waiters};
 pub use modes::{judge_modes, Hold, Mode};
 pub use module::{caller_module_path, faulty_module_path, floor_module_path, module_path, root};
 pub use pair::Pair;

@@ -10,7 +10,7 @@ use super::history::Grant;
 use super::poll;
 use super::value::Value;
 
-// What a crowd in a cluster does as well (cluster_load.rs).
+// What the clients of a cluster do as well (cluster_load.rs).
 
 /// The lease of every hold.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
@@ -25,7 +25,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// How long clients may take to find a server that grants, on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A crowd of clients that take turns with the lock `k`.
+/// Clients that take turns with the lock `k`.
 #[derive(Debug)]
 pub struct Load {
     work: Duration,
@@ -33,8 +33,7 @@ pub struct Load {
     history: Mutex<Vec<Grant>>,
 }
 
-/// The crowd's end: when this is dropped, also by a test that fails, its clients stop when they are through with what they
-/// are at.
+/// The end of the load. When this is dropped, also by a test that fails, the clients finish what they are doing and stop.
 pub struct LoadEnd<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for LoadEnd<'_> {
@@ -45,7 +44,7 @@ impl Drop for LoadEnd<'_> {
 
 impl Load {
     /// Nobody yet (see [`Load::take_turns`]).
-    #[expect(clippy::new_without_default, reason = "a crowd has no natural default")]
+    #[expect(clippy::new_without_default, reason = "a load has no natural default")]
     pub fn new() -> Load {
         Load::with_work(WORK)
     }

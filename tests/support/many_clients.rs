@@ -1,4 +1,4 @@
-//! Thousands of connections, as far as this process may open files.
+//! Thousands of clients, as far as the limit of open files allows.
 
 use std::collections::HashMap;
 use std::env;
@@ -10,12 +10,12 @@ use super::{poll, until, UNTIL};
 
 /// What a server needs besides its connections.
 const OTHER_FILES: usize = 200;
-/// How often [`UNTIL`] a crowd may take.
-const CROWD_PATIENCE: u32 = 6;
+/// The deadline for thousands of clients, in multiples of [`UNTIL`].
+const MANY_PATIENCE: u32 = 6;
 
-/// How many connections a test of crowds makes: `REDIS_LOCK_CROWD`, or so many.
-pub fn crowd_size(usual: usize) -> usize {
-    env::var("REDIS_LOCK_CROWD").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+/// How many clients a test of overload connects: `REDIS_LOCK_CLIENTS`, or so many as `usual`.
+pub fn client_count(usual: usize) -> usize {
+    env::var("REDIS_LOCK_CLIENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// Lets this process, and the servers it starts, open as many files as it may. Returns how many.
@@ -42,9 +42,9 @@ pub fn can_open(connections: usize) -> bool {
 }
 
 impl Server {
-    /// So many connections, each answered once.
+    /// Connects so many clients. The server has answered each of them once.
     #[track_caller]
-    pub fn crowd(&self, count: usize) -> Vec<Client> {
+    pub fn connect_many(&self, count: usize) -> Vec<Client> {
         (0..count)
             .map(|_| {
                 let mut client = self.client();
@@ -54,23 +54,23 @@ impl Server {
             .collect()
     }
 
-    /// [`Server::until_blocked`] with the patience that thousands need: the server gives them back some 500 a second.
+    /// [`Server::until_blocked`] with a deadline for thousands of clients: the server unblocks some 500 a second.
     #[track_caller]
-    pub fn until_crowd_blocked(&self, count: usize) {
+    pub fn until_many_blocked(&self, count: usize) {
         let blocked = || usize::try_from(self.blocked()) == Ok(count);
-        let done = poll(UNTIL * CROWD_PATIENCE, || blocked().then_some(()));
+        let done = poll(UNTIL * MANY_PATIENCE, || blocked().then_some(()));
         assert!(done.is_some(), "{} clients are blocked and not {count}", self.blocked());
     }
 }
 
-/// Clients that wait, by owner.
-pub type Line = HashMap<String, Client>;
+/// Clients that wait for one lock, by owner.
+pub type Waiters = HashMap<String, Client>;
 
 impl Server {
-    /// Whoever holds this lock releases it, and so on down the line until it is free. Those of the line are read their
-    /// answers, each with a fence above the one before, and stay in `line` unless they were served. How many held.
+    /// Releases this lock for its holder, and for each waiter that is granted it then, until it is free. Reads the answers
+    /// of those in `waiting`, takes them out, and asserts that each fence is above the one before. Returns how many held.
     #[track_caller]
-    pub fn serve(&self, key: &str, line: &mut Line) -> usize {
+    pub fn serve(&self, key: &str, waiting: &mut Waiters) -> usize {
         let (mut last, mut served) = (0, 0);
         loop {
             let info = self.cmd(&["LOCK.INFO", key]);
@@ -81,7 +81,7 @@ impl Server {
             let hold = &holders.array()[0];
             let (owner, fence) = (hold.get("owner").text(), hold.get("fence").int());
             assert!(fence > last, "{owner} holds under {fence}, after {last}");
-            if let Some(mut client) = line.remove(&owner) {
+            if let Some(mut client) = waiting.remove(&owner) {
                 assert_eq!(client.read(), fence);
             }
             assert_eq!(self.cmd(&["LOCK.RELEASE", key, &owner]), 1);
@@ -89,8 +89,8 @@ impl Server {
         }
     }
 
-    /// The end of a test of crowds: no lock is held, nobody waits, no key is left, and the counters agree that whatever began
-    /// has ended.
+    /// Asserts at the end of a test of overload that no lock is held, nobody waits, no key is left, and that by the counters
+    /// every hold that began has ended.
     #[track_caller]
     pub fn assert_all_ended(&self) {
         let count = |name: &str| self.info_number("redislock", &format!("redislock_{name}"));
