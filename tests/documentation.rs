@@ -220,14 +220,13 @@ fn every_link_and_anchor_resolves() {
     assert!(anchored > 30, "{anchored}");
 }
 
-/// Outside tables and code. The reports in docs/benchmarks are written by programs.
+/// Outside tables and code.
 #[test]
 fn lines_are_at_most_120_characters_long() {
     const MAX: usize = 120;
-    let is_report = |page: &Path| page.parent().is_some_and(|folder| folder.ends_with("docs/benchmarks"));
     let mut long = Vec::new();
     for page in pages(root()) {
-        if is_report(&page) && !page.ends_with("README.md") || NOT_YET_SHORT.iter().any(|name| page.ends_with(name)) {
+        if NOT_YET_SHORT.iter().any(|name| page.ends_with(name)) {
             continue;
         }
         let text = fs::read_to_string(&page).unwrap();

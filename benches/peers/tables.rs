@@ -176,7 +176,8 @@ fn notes(rounds: usize) -> String {
          with the same client library where there is one. All clients of a row are in one process. They take the lock, hold \
          it for the section, release it and ask again at once.\n\n\
          * *requests*: what clients sent to Redis. *commands*: what Redis ran for it, those inside scripts included. Both \
-         from INFO commandstats over the whole life of the process, divided by all of its grants; connecting is not counted, nor the one request of each wait in redis-lock's line that was given up at the end.\n\
+         from INFO commandstats over the whole life of the process, divided by all of its grants; connecting is not counted, nor \
+         the one request of each wait in redis-lock's queue that was given up at the end.\n\
          * *shares*: the grants of the client that had fewest, divided by those of the one that had most.\n\
          * *overtakes*: grants to somebody while another one had been waiting for more than 5 ms longer.\n\
          * *gave up*: how often the library stopped waiting and was called again.\n\

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use super::callgrind::Callgrind;
 
+/// The longest line of a report's prose, in characters.
+const WIDTH: usize = 120;
+
 /// A number that was measured several times, and how far it strays.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
@@ -265,7 +268,8 @@ impl Report {
         for skipped in &self.skipped {
             writeln!(text, "\n{skipped}").unwrap();
         }
-        text + &self.body
+        text.push_str(&self.body);
+        text.lines().map(|line| wrapped(line) + "\n").collect()
     }
 
     fn json(&self) -> String {
@@ -295,6 +299,33 @@ impl Report {
             joined(tables, ", ")
         )
     }
+}
+
+/// Breaks a paragraph or an item of a list into lines. Headings, rows of tables and pictures stay one line each.
+fn wrapped(line: &str) -> String {
+    if line.starts_with(['#', '|', '!']) {
+        return line.to_owned();
+    }
+    let indent = if line.starts_with("* ") { "  " } else { "" };
+    let (mut text, mut column) = (String::new(), 0);
+    let mut words = line.split(' ').peekable();
+    while let Some(word) = words.next() {
+        // A dash at the beginning of a line would begin a list.
+        let dash = if words.peek() == Some(&"-") { 2 } else { 0 };
+        let length = word.chars().count();
+        if column == 0 {
+            column = length;
+        } else if column + 1 + length + dash <= WIDTH || word == "-" {
+            text.push(' ');
+            column += 1 + length;
+        } else {
+            text.push('\n');
+            text.push_str(indent);
+            column = indent.len() + length;
+        }
+        text.push_str(word);
+    }
+    text
 }
 
 /// Three digits behind the point, less zeros at the end.
