@@ -78,8 +78,6 @@ pub use external::Unlinked;
 pub use inbox::Inbox;
 pub use names::{KeyId, KeyRef, Scope};
 pub use report::{check, Report};
-pub use server::{
-    Found, Key, KeyEvent, Keyspace, Reply, Server, ServerState, SlotOwner, Stored, Waiting, WriteCheck, WrongType,
-};
+pub use server::{Found, Key, KeyEvent, Keyspace, Reply, Server, ServerState, Stored, Waiting, WriteCheck, WrongType};
 pub use settings::SETTINGS;
 pub use state::Engine;

@@ -6,9 +6,10 @@
 //! ask again and find the right server.
 
 use super::names::{KeyId, KeyRef};
-use super::server::{Reply, Server, SlotOwner, Waiting};
+use super::server::{Reply, Server, Waiting};
 use super::state::Engine;
 use crate::lock::{Millis, Steady};
+use crate::policy::slot_owner::SlotOwner;
 
 /// How often every queue is asked about, in milliseconds. Redis looks at clients blocked on keys as often.
 const EVERY: Millis = Millis(1000);

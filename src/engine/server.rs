@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::entries::EntryId;
 use super::names::KeyRef;
 use crate::lock::{Fence, HoldId, Holders, Now, Owner, Rights, Ticket};
+use crate::policy::slot_owner::SlotOwner;
 use crate::wire::OwnSlots;
 
 /// The value of a lock's key.
@@ -134,17 +135,6 @@ pub enum WriteCheck {
     Foreign,
     /// It would accept no write to any key: too few replicas, disk errors, or the cluster is down.
     Halted,
-}
-
-/// The owner of a key's slot, as far as this server knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotOwner {
-    /// This server.
-    Here,
-    /// Another server; or the slot is leaving, and the key has left.
-    Elsewhere,
-    /// No server: the cluster is down.
-    Down,
 }
 
 /// The server, as the timer's tick uses it.

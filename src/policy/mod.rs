@@ -9,6 +9,7 @@
 //! * [`delivery`]: when a grant counts as delivered.
 //! * [`propagation`]: whether anybody listens to what is replicated.
 //! * [`removals`]: who removed a lock that is gone.
+//! * [`slot_owner`]: which server a slot of a cluster belongs to.
 
 #![forbid(unsafe_code)]
 
@@ -18,4 +19,5 @@ pub mod delivery;
 pub mod propagation;
 pub mod removals;
 pub mod role;
+pub mod slot_owner;
 pub mod users;

@@ -5,12 +5,13 @@
 //! key was evicted or renamed, or the data set is loaded again.
 //!
 //! In a cluster a lock also leaves when its slot moves to another server, and at that moment nothing tells that from DEL. So
-//! removals are counted later there, when the module has asked where the key is at home now.
+//! removals are counted later there, when the module has asked which server owns the key's slot now.
 
 use std::collections::BTreeMap;
 use std::mem;
 
 use super::role::{DataSet, Role};
+use super::slot_owner::SlotOwner;
 use crate::lock::{Millis, Steady};
 
 /// An eviction is told at once after the value left, but the process may be stopped in between. What comes later than this, in
@@ -42,15 +43,6 @@ pub enum Place {
     },
 }
 
-/// Where the keys of a slot are at home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
-    /// On this server, or nobody knows: then somebody removed the locks.
-    Here,
-    /// On another server: the locks moved there.
-    Elsewhere,
-}
-
 /// The counters, and what is not counted yet. `K` names a key.
 #[derive(Debug)]
 pub struct Removals<K> {
@@ -80,8 +72,8 @@ impl<K> Removals<K> {
         self.by_eviction
     }
 
-    /// A lock's value left its key `key`. True if somebody must find out where that key is at home now, and
-    /// [`explain`](Removals::explain) it.
+    /// A lock's value left its key `key`. True if the caller must find out which server owns the key's slot now, and
+    /// [`explain`](Removals::explain) the removal.
     pub fn value_left(&mut self, key: K, now: Steady, place: Place) -> bool
     where
         K: Clone,
@@ -108,11 +100,12 @@ impl<K> Removals<K> {
         mem::take(&mut self.unexplained).into_values()
     }
 
-    /// Counts the locks of a slot, now that it is known where it is. Returns how many moved to another server.
-    pub fn explain(&mut self, of_slot: &Unexplained<K>, home: Home) -> u64 {
-        match home {
-            Home::Elsewhere => of_slot.own,
-            Home::Here => {
+    /// Counts the locks of a slot, now that its owner is known. If another server owns it, the locks moved there. If not, or
+    /// if the cluster is down and nobody knows, somebody removed them. Returns how many moved to another server.
+    pub fn explain(&mut self, of_slot: &Unexplained<K>, owner: SlotOwner) -> u64 {
+        match owner {
+            SlotOwner::Elsewhere => of_slot.own,
+            SlotOwner::Here | SlotOwner::Down => {
                 self.add(of_slot.locks);
                 0
             }
@@ -172,8 +165,8 @@ impl<K> Removals<K> {
     }
 }
 
-/// Whether a lock that leaves its key is counted, or that was flushed. A replica removes what its primary removed, and what a loading server does
-/// to locks again was counted when it was done.
+/// Whether a lock counts that leaves its key or is flushed. A replica only removes what its primary removed. A server that
+/// loads only repeats what was counted when it happened.
 pub fn counts(role: Role, data_set: DataSet) -> bool {
     match (role, data_set) {
         (Role::Primary, DataSet::Complete) => true,
@@ -254,7 +247,7 @@ mod tests {
         assert_eq!(counters(&removals), (0, 0));
         let unexplained: Vec<_> = removals.take_unexplained().collect();
         assert_eq!(unexplained, [Unexplained { key: "b", locks: 2, own: 1 }]);
-        let moved: u64 = unexplained.iter().map(|of_slot| removals.explain(of_slot, Home::Here)).sum();
+        let moved: u64 = unexplained.iter().map(|of_slot| removals.explain(of_slot, SlotOwner::Here)).sum();
         assert_eq!((moved, counters(&removals)), (0, (2, 0)));
         assert_eq!(removals.take_unexplained().count(), 0);
     }
@@ -266,7 +259,7 @@ mod tests {
         removals.value_left("b", Steady(0), COMING);
         removals.value_left("c", Steady(0), Place::Slot { slot: 6, is_own: true });
         let unexplained: Vec<_> = removals.take_unexplained().collect();
-        let moved: Vec<_> = unexplained.iter().map(|of_slot| removals.explain(of_slot, Home::Elsewhere)).collect();
+        let moved: Vec<_> = unexplained.iter().map(|of_slot| removals.explain(of_slot, SlotOwner::Elsewhere)).collect();
         assert_eq!((moved, counters(&removals)), (vec![1, 1], (0, 0)));
     }
 
@@ -279,7 +272,7 @@ mod tests {
         removals.not_removed(5);
         let unexplained: Vec<_> = removals.take_unexplained().collect();
         assert_eq!(unexplained, [Unexplained { key: "b", locks: 0, own: 0 }]);
-        assert_eq!(removals.explain(&unexplained[0], Home::Here), 0);
+        assert_eq!(removals.explain(&unexplained[0], SlotOwner::Here), 0);
         assert_eq!(counters(&removals), (0, 1));
     }
 
@@ -288,7 +281,7 @@ mod tests {
         let mut removals = Removals::new();
         removals.value_left("a", Steady(0), OWN);
         let unexplained: Vec<_> = removals.take_unexplained().collect();
-        removals.explain(&unexplained[0], Home::Here);
+        removals.explain(&unexplained[0], SlotOwner::Here);
         removals.value_left("b", Steady(0), Place::Slot { slot: 6, is_own: true });
         removals.not_removed(5);
         assert_eq!(counters(&removals), (0, 0));

@@ -5,8 +5,8 @@
 use super::ffi::{clock, Ctx};
 use super::state::{self, module};
 use super::{migration, timer};
-use crate::engine::{KeyId, KeyRef, Server, SlotOwner};
-use crate::policy::removals::{counts, Home, Place};
+use crate::engine::{KeyId, KeyRef, Server};
+use crate::policy::removals::{counts, Place};
 use crate::policy::role::Role;
 use crate::wire::key_slot;
 
@@ -32,11 +32,8 @@ pub fn explain(server: &mut impl Server) -> u64 {
     let unexplained = module().removals.borrow_mut().take_unexplained();
     unexplained
         .map(|of_slot| {
-            let home = match server.slot_owner(of_slot.key.borrow()) {
-                SlotOwner::Elsewhere => Home::Elsewhere,
-                SlotOwner::Here | SlotOwner::Down => Home::Here,
-            };
-            module().removals.borrow_mut().explain(&of_slot, home)
+            let owner = server.slot_owner(of_slot.key.borrow());
+            module().removals.borrow_mut().explain(&of_slot, owner)
         })
         .sum()
 }

@@ -5,8 +5,9 @@ use super::ffi::context::is_paused;
 use super::ffi::{clock, internal_names, Ctx};
 use super::key::OpenKey;
 use super::state::module;
-use crate::engine::{KeyRef, Server, ServerState, SlotOwner, WriteCheck};
+use crate::engine::{KeyRef, Server, ServerState, WriteCheck};
 use crate::lock::{Fence, Now};
+use crate::policy::slot_owner::SlotOwner;
 use crate::wire::OwnSlots;
 
 /// What the server says of a key whose slot it does not serve, or that is leaving and not here any more.

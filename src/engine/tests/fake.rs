@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::policy::slot_owner::SlotOwner;
 use crate::wire::{decode_effect, Change, ChangeKind, OwnSlots};
 
 /// What the engine did to the server, in order. Keys are written `0:k`, effects as replicas read them.
