@@ -5,7 +5,8 @@ use super::names::KeyRef;
 use super::server::{Key, Keyspace, Waiting, WrongType};
 use super::state::Engine;
 use crate::lock::{Acquired, Extend, Fence, Now, OwnerRef, Request, Ticket, Wait};
-use crate::wire::{ExtendRequest, Patience, Refused, ReleaseRequest};
+use crate::wire::errors::Refused;
+use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 
 /// What LOCK.ACQUIRE comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]

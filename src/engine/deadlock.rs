@@ -23,7 +23,7 @@ use super::names::{KeyId, KeyRef};
 use super::server::{Keyspace, Waiting};
 use super::wait_table::{takes_part, WaitTable};
 use crate::lock::{Hold, Mode, Owner, Steady, Ticket, User};
-use crate::wire::Link;
+use crate::wire::errors::Link;
 
 /// An owner that is waited for.
 struct Node {

@@ -6,7 +6,7 @@ use super::state::{self, module};
 use super::waiting_client::{BlockedClient, PendingReply, SentGrant};
 use super::{delivery, reply, timer};
 use crate::engine::{KeyRef, Reply};
-use crate::wire::{errors, Refused};
+use crate::wire::errors::{self, Refused};
 
 /// Blocks the client of a command, from whose context no reply may follow. `None` if the server does not let the client wait
 /// and has not replied to it either.

@@ -13,7 +13,6 @@ mod request;
 mod slot_set;
 mod varint;
 
-pub use errors::{Link, Refused};
 pub use format::{decode_effect, decode_lock, encode_lock, Change, ChangeKind, EffectWriter, Trust};
 pub use key_slot::key_slot;
 pub use options::{OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, EXTEND_OPTIONS, RELEASE_OPTIONS};

@@ -1,7 +1,7 @@
 //! Which requests are refused because waiting would close a cycle, and which are not.
 
 use super::*;
-use crate::wire::{Link, Refused};
+use crate::wire::errors::{Link, Refused};
 
 pub const LOCKS: [Name; 12] = [
     (0, "l0"),

@@ -1,7 +1,7 @@
 //! What the settings allow, and what happens when they are changed.
 
 use super::*;
-use crate::wire::Refused;
+use crate::wire::errors::Refused;
 
 #[test]
 fn too_many_waiters_are_refused_and_a_holder_is_not() {

@@ -10,8 +10,8 @@ use super::super::key::ReadKeyspace;
 use super::super::{blocked, caller, state, timer};
 use crate::engine::{Events, Outcome};
 use crate::lock::{OwnerRef, Request, Session};
-use crate::wire::errors::{NO_RANDOM_BYTES, PANICKED};
-use crate::wire::{AcquireRequest, Patience, Refused, ACQUIRE_OPTIONS};
+use crate::wire::errors::{Refused, NO_RANDOM_BYTES, PANICKED};
+use crate::wire::{AcquireRequest, Patience, ACQUIRE_OPTIONS};
 
 pub const ROW: CommandRow = CommandRow {
     name: c"lock.acquire",
