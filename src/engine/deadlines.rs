@@ -92,7 +92,7 @@ impl<T: Default> Deadlines<T> {
         if (place as usize) < self.heap.len() {
             self.settle(place as usize, last);
         } else if self.heap.len() == 0 {
-            // What millions of locks took is given back.
+            // Frees the memory that millions of locks took.
             self.entries.trim();
         }
         Some(about)
@@ -108,7 +108,7 @@ impl<T: Default> Deadlines<T> {
         self.remove(id)
     }
 
-    /// What every entry is about, in no order.
+    /// What each entry is about, in no particular order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.entries.iter_mut()
     }
@@ -134,7 +134,7 @@ impl<T: Default> Deadlines<T> {
         before - self.len()
     }
 
-    /// Tells the entries of now from those that come later.
+    /// The present generation, which distinguishes the entries so far from later ones.
     pub fn generation(&self) -> Generation {
         self.entries.generation()
     }

@@ -51,7 +51,7 @@ pub struct Search<'a, W: Waiting> {
     requests_left: usize,
 }
 
-/// What a search has trail so far.
+/// What a search has found so far.
 struct Trail {
     asker: Rc<Owner>,
     user: User,

@@ -1,7 +1,7 @@
 //! Slots that left this server whole, with the locks in them: the server reports the slots, and no single key.
 //!
-//! Only the engine's own tables know these locks any more, and are to forget them. First the deadlines go, a portion at once
-//! and the rest in later ticks; then what connections hold of the locks. The [queue check](super::queue_check) redirects the
+//! Only the engine's own tables still know these locks, and must forget them. First the deadlines go, some of them at once
+//! and the rest in later ticks; then the locks that connections hold. The [queue check](super::queue_check) redirects the
 //! clients that wait for them.
 //!
 //! A slot may be back before all this is done. So only deadlines are dropped that were there when the slot left, and a
@@ -16,10 +16,10 @@ use super::sessions::{HoldName, Sessions};
 use crate::lock::{Owner, Session, Steady};
 use crate::wire::{key_slot, SlotSet};
 
-/// The number of deadlines that are looked at at a time. It takes some 0.3 ms.
+/// The number of deadlines that one call looks at. It takes some 0.3 ms.
 const LEASES_MAX: u32 = 4096;
 
-/// Why locks are here no more.
+/// Why locks have left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaving {
     /// They moved to another server.

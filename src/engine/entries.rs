@@ -70,7 +70,7 @@ pub struct Entries<T> {
     with_room: Vec<u32>,
     /// The chunk that became empty last: its memory is kept for the next entries.
     spare: Option<u32>,
-    /// Rises with every insertion, so that a id is not mistaken for a later one in its place.
+    /// Rises with every insertion, so that an id is not mistaken for a later one in its place.
     generation: u32,
 }
 
@@ -88,7 +88,7 @@ impl<T: Default> Entries<T> {
         };
         let is_only = self.chunks.len() == 1;
         let chunk = self.chunks.get_mut(number as usize)?;
-        // After 2^32 insertions it begins anew, and leaves out the one that means free.
+        // After 2^32 insertions it begins anew. It skips the number that means free.
         self.generation = self.generation.wrapping_add(1).max(FREE + 1);
         let entry = Entry { generation: self.generation, note, about };
         let place = match chunk.entries.get_mut(chunk.free as usize) {
@@ -117,7 +117,7 @@ impl<T: Default> Entries<T> {
         Some(number)
     }
 
-    /// The entry under this name; `None` when it is gone.
+    /// The entry with this id; `None` if it is gone.
     pub fn get_mut(&mut self, id: EntryId) -> Option<&mut Entry<T>> {
         self.at(id.index).filter(|entry| entry.generation == id.generation)
     }
@@ -129,14 +129,14 @@ impl<T: Default> Entries<T> {
         self.chunks.get_mut(number as usize)?.entries.get_mut(place)
     }
 
-    /// The name of the entry in this place, and what it is about; `None` when the place is free.
+    /// The id of the entry in this place, and what it is about; `None` if the place is free.
     pub fn used(&self, index: u32) -> Option<(EntryId, &T)> {
         let (number, place) = split(index);
         let entry = self.chunks.get(number as usize)?.entries.get(place).filter(|entry| !entry.is_free())?;
         Some((EntryId { index, generation: entry.generation }, &entry.about))
     }
 
-    /// Takes an entry out, with its note; `None` when it is gone already.
+    /// Takes an entry out, with its note; `None` if it is gone already.
     #[inline]
     pub fn remove(&mut self, id: EntryId) -> Option<(T, u32)> {
         let (number, place) = split(id.index);
@@ -156,7 +156,7 @@ impl<T: Default> Entries<T> {
         Some((about, note))
     }
 
-    /// Of two chunks that are empty one keeps its memory: the one that was used last.
+    /// Of the empty chunks only the one that was used last keeps its memory.
     #[cold]
     fn emptied(&mut self, number: u32) {
         let before = self.spare.replace(number).filter(|before| *before != number);
@@ -166,14 +166,14 @@ impl<T: Default> Entries<T> {
         }
     }
 
-    /// Gives all memory back but that of a first chunk; only when every entry is free.
+    /// Frees all memory but that of a single chunk. To be called only when every entry is free.
     pub fn trim(&mut self) {
         if self.chunks.len() > 1 {
             *self = Entries { generation: self.generation, ..Entries::new() };
         }
     }
 
-    /// Tells the entries of now from those that come later.
+    /// The present generation, which distinguishes the entries so far from later ones.
     pub fn generation(&self) -> Generation {
         Generation(self.generation)
     }
@@ -189,7 +189,7 @@ impl<T: Default> Entries<T> {
         (self.chunks.len() * CHUNK) as u32
     }
 
-    /// What every entry is about, in no order.
+    /// What each entry is about, in no particular order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         let entries = self.chunks.iter_mut().flat_map(|chunk| &mut chunk.entries);
         entries.filter(|entry| !entry.is_free()).map(|entry| &mut entry.about)

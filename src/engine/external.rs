@@ -1,6 +1,6 @@
 //! What happens outside the engine: operators change the data set, connections close, the server changes its role.
 //!
-//! Here only the engine's own tables follow. What is to be done about it is noted for the timer's tick.
+//! The functions here only bring the engine's own tables up to date. They note everything else for the timer's tick.
 
 use super::entries::EntryId;
 use super::inbox::Inbox;

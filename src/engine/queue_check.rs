@@ -13,7 +13,7 @@ use crate::policy::slot_owner::SlotOwner;
 
 /// How often every queue is asked about, in milliseconds. Redis looks at clients blocked on keys as often.
 const EVERY: Millis = Millis(1000);
-/// The number of queues that one tick asks about at most. What is due is not held up by many queues.
+/// The number of queues that one tick asks about at most. So many queues do not hold up what is due.
 const PROBES_MAX: usize = 256;
 
 impl<W: Waiting> Engine<W> {

@@ -43,8 +43,8 @@ impl Impact {
         (self.is_kept, self.is_signalled) = (true, true);
     }
 
-    /// What the effects of one step mean, which left these holders. A hold may come and go within one step. Fences tell which
-    /// did: those of this step are above all before it. A hold that changed may be gone, too.
+    /// What the effects of one step mean; `holders` are those after the step. A hold may come and go within one step. Its
+    /// fence shows that, because the fences of this step are above all before it. A hold that changed may be gone, too.
     fn of_step(effects: &[Effect], holders: &Holders) -> Impact {
         let mut impact = Impact::default();
         let (mut granted, mut first_granted) = (0usize, None::<Fence>);
@@ -167,8 +167,8 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// Brings the key and the deadlines to where the holders are. `before`: where the lock's deadline stood, if there was a
-    /// lock.
+    /// Brings the key and the deadlines in line with the holders. `before` is the entry of the lock's deadline, if there
+    /// was a lock.
     fn store<K: Key>(&mut self, at: KeyRef, key: &mut K, before: Option<EntryId>, is_free: bool, impact: Impact) {
         match before {
             _ if is_free => {
@@ -228,7 +228,7 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
     let mut writer = EffectWriter::begin(out, now);
     match holders {
         Holders::Free => writer.freed(),
-        // It takes the place of all that was.
+        // An exclusive hold replaces all holds before it.
         Holders::Exclusive(hold) => {
             writer.held(if is_granted { ChangeKind::Granted } else { ChangeKind::Changed }, Mode::Exclusive, hold);
         }

@@ -58,7 +58,7 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// These slots are here no more, and no lock in them. The locks that somebody still waits for are noted.
+    /// These slots have left with all locks in them. The locks that somebody still waits for are noted.
     pub fn slots_left(&mut self, slots: SlotSet, why: Leaving, inbox: &mut Inbox) {
         let mut waited_for = self.waits.keys(None);
         waited_for.retain(|key| slots.contains(key_slot(key.name())));

@@ -28,7 +28,7 @@ pub struct Engine<W: Waiting> {
     pub(super) agenda: Agenda,
     /// What is still to be published.
     pub(super) events: EventLog,
-    /// Where holds are whose answers are in flight and whose locks have moved.
+    /// Where holds are now whose locks were moved while the answers were in flight.
     pub(super) relocated: RelocatedHolds,
     /// What a node of a cluster keeps.
     pub(super) cluster: Cluster,

@@ -14,7 +14,7 @@ use crate::lock::{Hold, Millis, Steady};
 /// the server refused before, a lease that ended, or an expired hold that is still to be reported. So each of them goes on,
 /// however much there is of the others.
 const ROUND: usize = 16;
-/// The number of tasks that a tick does at least, even if waits that ran out used up its budget: one of each kind.
+/// The least number of tasks that a tick does, even if waits that ran out used up its budget: one of each kind.
 const TASKS_MIN: usize = 4;
 /// When to try again after the server refused a write, in milliseconds.
 const RETRY: Millis = Millis(20);
@@ -35,7 +35,7 @@ impl<W: Waiting> Engine<W> {
     pub fn tick<S: Server>(&mut self, server: &mut S, inbox: &mut Inbox) -> Option<Steady> {
         let begin = server.now().steady;
         self.agenda.budget = Budget::beginning(begin);
-        // Waits run out whatever the server may do: nothing is written by it.
+        // Waits run out even if the server may not write, because that writes nothing.
         while !self.agenda.budget.is_spent(server) {
             let Some(ticket) = self.waits.take_timed_out(begin) else { break };
             self.leave_parked(ticket);
@@ -43,7 +43,7 @@ impl<W: Waiting> Engine<W> {
         }
         let state = server.state();
         match state {
-            // Nothing is written by this either.
+            // This writes nothing either.
             ServerState::Writable | ServerState::Halted | ServerState::Replica => {
                 self.check_queues(server);
                 self.forget_departed(server);

@@ -1,4 +1,4 @@
-//! What becomes of clients that wait in LOCK.ACQUIRE.
+//! Clients that wait in LOCK.ACQUIRE: how they are blocked, answered and freed.
 
 use super::ffi::blocked::{Blocked, OnBlocked};
 use super::ffi::Ctx;
@@ -8,8 +8,8 @@ use super::{delivery, reply, timer};
 use crate::engine::{KeyRef, Reply};
 use crate::wire::errors::{self, Refused};
 
-/// Blocks the client of a command, from whose context no reply may follow. `None` if the server does not let the client wait
-/// and has not replied to it either.
+/// Blocks the client of a command, which must not reply after that. `None` if the server neither blocked the client nor
+/// replied to it, so the command must reply.
 pub fn block(ctx: Ctx) -> Option<BlockedClient> {
     Blocked::block::<Waiter>(ctx, module().capabilities.get().client_unblock()).map(BlockedClient::new)
 }

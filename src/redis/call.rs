@@ -1,4 +1,4 @@
-//! A command's way from its arguments to its reply.
+//! Runs a command: from its arguments to its reply.
 
 use std::borrow::Cow;
 
@@ -15,13 +15,13 @@ use crate::lock::{Fence, Owner};
 use crate::wire::errors::{self, PANICKED, READ_ONLY, WRONG_TYPE};
 use crate::wire::{Leases, ARGS_MAX};
 
-/// What a command answers.
+/// The reply of a command that is not refused.
 pub enum Answer {
     /// A number.
     Integer(u64),
     /// Null.
     Null,
-    /// The owner that the server made, and the fence.
+    /// The owner that the server made for the request, and the fence of its grant.
     Granted {
         /// The owner.
         made_owner: Owner,
@@ -76,7 +76,7 @@ impl From<&'static str> for Refusal {
     }
 }
 
-/// What becomes of a command.
+/// The result of a command.
 pub type Answered = Result<Answer, Refusal>;
 
 /// A command of the module.
@@ -84,7 +84,7 @@ pub trait Handler {
     /// Its name, for the log.
     const NAME: &'static str;
 
-    /// Does what the command does.
+    /// Runs the command. The reply follows from what it returns.
     fn handle(call: &Call) -> Answered;
 }
 
@@ -95,10 +95,10 @@ pub struct Call<'a> {
     key: StringRef<'a>,
     /// Its key.
     pub at: KeyRef<'a>,
-    /// The arguments behind the key, or as many of them as any command reads.
+    /// The arguments after the key. If there are more than any command reads, the rest is left out.
     pub args: &'a [&'a [u8]],
-    /// Whether it runs within another command of this module, because another module called it when it was told of an event
-    /// there.
+    /// Whether it runs inside another command of this module: that command sent an event, and on the event another module
+    /// called this command.
     pub is_nested: bool,
 }
 
@@ -129,7 +129,7 @@ impl Call<'_> {
         state::with_engine(|engine| engine.settings().leases()).ok_or_else(|| PANICKED.into())
     }
 
-    /// Refuses a command that changes locks unless this server decides.
+    /// Refuses a command that changes locks if this server is a replica.
     pub fn check_role(&self) -> Result<(), Refusal> {
         if !module().role.get().may_decide() {
             return Err(READ_ONLY.into());
@@ -161,7 +161,7 @@ impl<H: Handler> OnCommand for H {
     }
 }
 
-/// Reads the arguments, runs the command behind the barrier against panics, and replies.
+/// Reads the arguments, runs the command and replies. If the command panics, the client gets an error.
 fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) {
     let is_nested = module().command.is_set();
     let run = || {
@@ -178,7 +178,7 @@ fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) 
     };
     let is_answered = module().command.during(|| guard(what, false, run));
     if !is_answered {
-        // Nothing behind the handler can panic.
+        // The handler panicked, so there is no reply yet: nothing that follows the handler can panic.
         guard("answering", (), || ctx.reply_error(PANICKED));
     }
 }

@@ -1,8 +1,8 @@
 //! Which connection and which ACL user run a command. [`crate::policy::caller`] says how they are told apart from scripts and
 //! from other modules' calls.
 //!
-//! Those are never blocked: a call that is given up while it waits (RM_CallReplyPromiseAbort) stops Redis 8.0 and Valkey 9.1 by
-//! an assertion.
+//! Scripts and calls are never blocked: a call that is given up while it waits (RM_CallReplyPromiseAbort) stops Redis 8.0
+//! and Valkey 9.1 by an assertion.
 
 use super::call::Call;
 use super::ffi::{Ctx, Flags};

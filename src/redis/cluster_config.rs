@@ -1,12 +1,12 @@
-//! Notices when a node of a cluster changes its configuration, which says whose the slots are.
+//! Notices when a node of a cluster changes its configuration, which says which node owns which slots.
 //!
 //! Today's servers have no event for that. But a node writes its configuration file in the iteration of the event loop in
-//! which the configuration changes, before it tells anybody of the change. The kernel tells of the written file before it
-//! tells of what clients send afterwards. So when a client has heard that a slot came, the module knows it too. One thing goes
-//! unnoticed: a slot that leaves and comes back by hand, without a new epoch, within one iteration of the event loop.
+//! which the configuration changes, before it tells anybody of the change. The kernel reports the written file before it
+//! reports what clients send afterwards. So when a client has heard that a slot came, the module knows it too. One thing
+//! goes unnoticed: a slot that leaves and comes back by hand, without a new epoch, within one iteration of the event loop.
 //!
-//! If the kernel does not tell (it has run out of watches, or the file is elsewhere by now), the engine still looks once a
-//! second; see `src/engine/settled_slots.rs`.
+//! If the kernel does not report it (it has run out of watches, or the file is elsewhere by now), the engine still looks
+//! once a second; see `src/engine/settled_slots.rs`.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -31,7 +31,8 @@ pub fn watch(ctx: Ctx) {
     }
 }
 
-/// The directory of this file. Redis has entered its own before it loads modules.
+/// The directory of this file. A relative path is right, because Redis enters its working directory before it loads
+/// modules.
 fn directory(file: &[u8]) -> Option<CString> {
     let parent = Path::new(OsStr::from_bytes(file)).parent()?;
     let directory = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };

@@ -25,8 +25,8 @@ pub fn track(client: u64, grant: SentGrant) {
     }
 }
 
-/// The client is being closed. If what it was granted in this iteration of the event loop cannot have been sent, that is
-/// noted. True if there was such a grant.
+/// The client is being closed. Notes the grants of this iteration of the event loop that cannot have been sent to it. True
+/// if there were any.
 pub fn client_closed(ctx: Ctx, client: u64) -> bool {
     if !module().deliveries.borrow().has_grant_for(client) {
         return false;
@@ -45,8 +45,8 @@ pub fn client_closed(ctx: Ctx, client: u64) -> bool {
     !lost.is_empty()
 }
 
-/// Asks the server to tell of sleeps no more if nothing was sent for a while; otherwise says when to look again. To be called
-/// in the timer only: the server must not be telling its modules of anything meanwhile.
+/// Unsubscribes from sleeps if nothing was sent for a while. Otherwise returns when to look again. To be called in the
+/// timer only, because the server must not be sending events to its modules meanwhile.
 pub fn unsubscribe_if_idle() -> Option<Steady> {
     match module().deliveries.borrow_mut().check_idle(clock::now().steady) {
         Idle::NotTold => None,
@@ -66,7 +66,7 @@ impl OnSleep for Sleeps {
     }
 }
 
-/// What is in flight counts as delivered.
+/// Counts everything in flight as delivered.
 fn note_arrivals() {
     let mut arrived = module().deliveries.borrow_mut().take_all();
     state::with_engine(|engine| {

@@ -1,4 +1,5 @@
-//! What the server tells: databases that changed places or were emptied, roles, loads, clients that left, time passing.
+//! The server's events: databases that were swapped or flushed, changes of role, loads, clients that left, time that
+//! passes.
 //!
 //! Callbacks only leave notes and change the engine's own tables. All writing is left to the timer.
 
@@ -88,7 +89,7 @@ fn role_changed(role: Role) {
     tell(|engine, inbox| engine.forget_sessions(inbox));
 }
 
-/// An AOF rewrite leaves out the fences of locks that are free, so the clock is written anew behind it.
+/// An AOF rewrite drops the fences of free locks, so the fence clock is written to the AOF again after it.
 fn aof_rewritten() {
     if Ctx::detached().flags().has_aof() {
         state::with_inbox(|inbox| inbox.announce_fence = true);

@@ -1,10 +1,11 @@
 //! Locks that move from one key to another.
 //!
-//! A lock's value left its key by somebody else's doing. Only keyspace events tell where it went, and RENAME and MOVE send
-//! them after they took the value out. So the module subscribes to them when the first value leaves its key.
+//! If something else than the module takes a lock's value out of its key, only keyspace events tell where it went. RENAME
+//! and MOVE send them after they took the value out. So the module subscribes to them when the first value leaves its key.
 //!
 //! It does not subscribe at the start because Redis makes a client for each event of each subscriber. That is some 800
-//! instructions for every DEL and every EXPIRE of everybody, and a server on which locks are only released need not pay them.
+//! instructions for every DEL and every EXPIRE of every client. A server on which locks are only released does not pay
+//! them.
 //!
 //! On servers where a subscription would harm other clients the module does not subscribe (`ffi/compat.rs`). A lock that was
 //! renamed or moved still ends on time there for all who ask for it, but its key stays until then.
@@ -29,8 +30,8 @@ pub fn value_left(at: KeyRef, was_known: bool) {
     }
 }
 
-/// Hears of keys that got a value by moving. That a value left its key or was loaded is told by the value itself
-/// (`value.rs`).
+/// Notices keys that got a value by RENAME or MOVE. If a value leaves its key or is loaded, the callbacks of its type
+/// notice it (`value.rs`).
 struct Moves;
 
 impl OnKeyEvent for Moves {
@@ -49,7 +50,7 @@ impl OnKeyEvent for Moves {
     }
 }
 
-/// A value came to this key from another one. If it is a lock, it was not removed from there as it had seemed.
+/// A value came to this key from another one. If it is a lock, it was counted as removed when it left, and was not.
 fn value_came(at: KeyRef) {
     state::note_changed(at.to_id());
     timer::kick();

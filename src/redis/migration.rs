@@ -13,12 +13,12 @@ use crate::engine::Leaving;
 use crate::policy::role::Role;
 use crate::wire::SlotSet;
 
-/// Subscribes to what the server tells of such moves, if it knows them.
+/// Subscribes to the server's events about such moves, if it has them.
 pub fn subscribe(ctx: Ctx) {
     subscribe_to_slot_moves::<Moves>(ctx, module().capabilities.get().slot_moves());
 }
 
-/// Whether this slot is coming in: what becomes of its locks is still another server's doing.
+/// Whether this slot is coming in. Until it has come, another server decides about its locks.
 pub fn is_coming(slot: u16) -> bool {
     module().coming_slots.borrow().as_ref().is_some_and(|coming| coming.contains(slot))
 }
@@ -31,8 +31,8 @@ impl OnSlotMove for Moves {
             SlotMove::ImportStarted(slots) => import_started(&slots),
             SlotMove::ImportFailed(slots) => slots_left(slots, Leaving::Dropped),
             SlotMove::ImportCompleted(slots) => import_completed(ctx, &slots),
-            // Mostly the server told of slots that left before it empties them; not on a replica, and not if a promotion came
-            // in between.
+            // A server usually reports that slots left before it trims them. A replica does not, and neither does a server
+            // that was promoted in between.
             SlotMove::Left(slots) | SlotMove::Trimmed(slots) => slots_left(slots, Leaving::Moved),
             SlotMove::Propagates => send_fence(ctx),
         }
@@ -54,7 +54,7 @@ fn import_completed(ctx: Ctx, slots: &SlotSet) {
     timer::kick();
 }
 
-/// The slots and all that is in them are here no more.
+/// The slots have left this server with all that is in them.
 fn slots_left(slots: SlotSet, why: Leaving) {
     let why = match module().role.get() {
         Role::Primary => why,

@@ -4,14 +4,14 @@ use super::ffi::{clock, Ctx};
 use super::state::module;
 use crate::policy::propagation::Circumstances;
 
-/// Something happened after which somebody may listen.
+/// Something happened after which there may be listeners.
 pub fn listeners_may_have_come() {
     let mut propagation = module().propagation.get();
     propagation.listeners_may_have_come();
     module().propagation.set(propagation);
 }
 
-/// Asks the server again, once in a while. To be called outside commands.
+/// Asks the server again from time to time. To be called outside commands.
 pub fn refresh() {
     let ctx = Ctx::detached();
     let circumstances = || {

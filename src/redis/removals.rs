@@ -1,6 +1,6 @@
-//! Locks that left their keys by somebody else's doing. [`crate::policy::removals`] says whose doing it was.
+//! Locks that left their keys, and not because the module removed them. [`crate::policy::removals`] says who did.
 //!
-//! The counters stand outside the engine, which may be busy with the very key whose TTL has run out.
+//! The counters are outside the engine, because it may be busy with the very key whose TTL has run out.
 
 use super::ffi::{clock, Ctx};
 use super::state::{self, module};

@@ -19,7 +19,7 @@ const DOWN: &[u8] = b"cluster is down";
 pub struct TimerServer {
     ctx: Ctx,
     is_cluster: bool,
-    /// What the server said last. Outside a cluster it says the same of every key.
+    /// The server's last answer. Outside a cluster it is the same for every key.
     write_check: Option<WriteCheck>,
 }
 

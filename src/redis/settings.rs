@@ -8,10 +8,11 @@ use super::ffi::Ctx;
 use super::{state, timer};
 use crate::engine::SETTINGS;
 
-/// The names in redis.conf begin with this, and those of arguments of `loadmodule` may.
+/// Names in redis.conf begin with this. Arguments of `loadmodule` may leave it out.
 const PREFIX: &str = "redislock.";
 
-/// Registers every setting. What redis.conf or MODULE LOADEX say comes first, then the arguments: pairs of a name and a value.
+/// Registers every setting. The arguments are pairs of a name and a value. A value in redis.conf or MODULE LOADEX takes
+/// precedence over them.
 pub fn register(ctx: Ctx, args: &[StringRef]) -> Result<(), String> {
     let mut values: Vec<i64> = SETTINGS.iter().map(|setting| setting.default).collect();
     for pair in args.chunks(2) {

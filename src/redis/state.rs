@@ -46,7 +46,7 @@ pub struct Module {
     pub lock_type: Cell<TypeHandle<Stored>>,
     /// The memory of the lock that was freed last.
     pub spare: Cell<Option<Box<MaybeUninit<Stored>>>>,
-    /// Whether the server says database 0 of every key that it loads now.
+    /// Whether the server reports database 0 for every key that it loads now.
     pub database_is_unknown: Cell<bool>,
     /// Whether the module has decided about listening to keyspace events.
     pub is_listening_to_keys: Cell<bool>,

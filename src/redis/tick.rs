@@ -19,7 +19,7 @@ pub fn run(ctx: Ctx) {
     }
 }
 
-/// The notes of a tick that panicked are lost. So every lock that somebody waits for is looked at, in a while.
+/// The notes of a tick that panicked are lost. So every lock that somebody waits for is noted, for a tick a second later.
 fn recover() {
     let keys = state::with_engine(|engine| engine.waited_for()).unwrap_or_default();
     state::with_inbox(|inbox| inbox.changed.extend(keys));
@@ -39,7 +39,7 @@ fn tick(ctx: Ctx) -> bool {
         (next, engine.take_timer_events())
     };
     let (next, events) = state::with_engine(run).unwrap_or_default();
-    // What opening keys set off meanwhile came after what was taken.
+    // Keys that the tick opened may have left new notes. They follow those that were taken.
     let came = state::with_inbox(|notes| {
         let came = !notes.is_empty();
         put_back(notes, inbox);

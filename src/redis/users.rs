@@ -1,4 +1,4 @@
-//! ACL users, asked whether they may still run LOCK.ACQUIRE.
+//! Asks the server whether an ACL user may still run LOCK.ACQUIRE.
 
 use super::ffi::acl::NamedUser;
 use super::ffi::strings::{ServerString, StringRef};

@@ -23,7 +23,7 @@ pub fn register(ctx: Ctx) -> bool {
     made.is_some()
 }
 
-/// The server begins to load its primary's data set. Old servers do not tell the database of a key that they load into a
+/// The server begins to load its primary's data set. Old servers do not report the database of a key that they load into a
 /// temporary one.
 pub fn primarys_load_begins(ctx: Ctx) {
     let uses_temporary = || ctx.config(b"repl-diskless-load", |how| how == b"swapdb") == Some(true);
@@ -31,7 +31,7 @@ pub fn primarys_load_begins(ctx: Ctx) {
     module().database_is_unknown.set(is_unknown);
 }
 
-/// The server begins to load its own data set, or loads no more: it tells the database of every key.
+/// The server begins to load its own data set, or has finished loading: it reports the database of every key.
 pub fn database_is_known() {
     module().database_is_unknown.set(false);
 }
@@ -64,7 +64,7 @@ impl DataType for LockType {
         Some(Box::new(Stored { holders, lease: EntryId::NONE }))
     }
 
-    /// It touches nothing but the value: servers are about to save in other threads.
+    /// Touches nothing but the value, because later servers may save in other threads.
     fn save(io: Io, stored: &Stored) {
         let mut out = Vec::with_capacity(STORED_ROOM);
         wire::encode_lock(&stored.holders, clock::now(), &mut out);

@@ -82,7 +82,7 @@ impl Handler for Acquire {
     }
 }
 
-/// The session that a request asks for: that of the connection it came on.
+/// The session that a request with SESSION is bound to: that of the connection on which it came.
 fn session(call: &Call, request: &AcquireRequest) -> Result<Option<Session>, Refusal> {
     if !request.is_session {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! `LOCK.__APPLY key effect`: replicas and the AOF learn by it what was decided about a lock. Without an effect the module
-//! itself asks by it whether the server takes a write (`Ctx::probe_write`).
+//! `LOCK.__APPLY key effect` tells replicas and the AOF what was decided about a lock. The module also calls it without an
+//! effect, to find out whether the server would accept a write (`Ctx::probe_write`).
 
 use super::super::call::{Answer, Answered, Call, Handler, Refusal};
 use super::super::ffi::clock;

@@ -1,7 +1,8 @@
 //! `LOCK.__FAILPOINT command | timer | block | list`, in builds with failpoints only.
 //!
-//! It panics here, or when the timer rings next; or it blocks the client for good and keeps nothing of it, to see what that
-//! alone costs the server; or it lists what `REDIS_LOCK_FAILPOINT` may name.
+//! * `command` panics in the command, `timer` when the timer rings next.
+//! * `block` blocks the client for good and keeps nothing of it, to show what that alone costs the server.
+//! * `list` lists what `REDIS_LOCK_FAILPOINT` may name.
 
 use super::super::call::{Answer, Answered, Call, Handler};
 use super::super::ffi::command::{entry, Arg, ArgKind, Audience, CommandRow, KeyUse};

@@ -1,4 +1,4 @@
-//! `LOCK.__FENCE number`: replicas and the AOF learn by it how far the fence clock has come.
+//! `LOCK.__FENCE number` tells replicas and the AOF how far the fence clock has come.
 
 use super::super::call::{Answer, Answered, Call, Handler};
 use super::super::ffi::command::{entry, Arg, ArgKind, Audience, CommandRow, KeyUse};
