@@ -214,7 +214,8 @@ impl<W: Waiting> Engine<W> {
             }
             true
         });
-        // If the key holds another type, its queue is gone, and there is nothing to be done.
+        // If the key holds another type, its queue is gone and no hold is here; there is nothing else to be done.
+        is_missing |= is_done.is_err();
         let progress = if is_done == Ok(false) { Progress::Halted } else { Progress::Done };
         self.events.file_under(task.key());
         self.index(at, &mut key);

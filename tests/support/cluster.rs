@@ -130,6 +130,20 @@ impl Cluster {
         for node in self.nodes.iter().skip(self.primaries) {
             until("a replica is in step", || node.info_field("replication", "master_link_status") == "up");
         }
+        self.save_shards();
+    }
+
+    /// Waits until all nodes know which nodes form a shard, and saves that. A node of Valkey 8.0 or 8.1 that is killed before
+    /// may not start again: it finds a replica whose shard is not its primary's in its own file (valkey-io/valkey#774, #2171).
+    fn save_shards(&self) {
+        let is_whole = |shard: &Value| shard.get("nodes").array().len() == self.nodes.len() / self.primaries;
+        for node in &self.nodes {
+            until("a node knows all shards", || {
+                let shards = node.cmd(&["CLUSTER", "SHARDS"]);
+                shards.array().len() == self.primaries && shards.array().iter().all(is_whole)
+            });
+            assert_eq!(node.cmd(&["CLUSTER", "SAVECONFIG"]), "OK");
+        }
     }
 
     /// A node. The first ones are those that started as primaries; node `primaries + n` started as a replica of node

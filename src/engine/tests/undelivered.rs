@@ -270,14 +270,18 @@ fn undelivered_hold_ends_wherever_its_lock_went() {
         }),
     ];
     for (name, place, act) in acts {
-        // What came to the key may be looked at before it is known that the answer was lost, or after.
-        for looks_first in [false, true] {
+        // What came to the key may be looked at before it is known that the answer was lost, or after. The old key may hold
+        // another type by then.
+        for (looks_first, is_overwritten) in [(false, false), (true, false), (false, true), (true, true)] {
             let mut world = World::new();
             world.grant(K, "x", 600_000);
             world.wait(K, "w", 600_000, Patience::Endless);
             world.wait(K, "n", 600_000, Patience::Endless);
             let answers = hand_off(&mut world);
             act(&mut world);
+            if is_overwritten {
+                world.place(K, Value::Other);
+            }
             if looks_first {
                 world.settle();
             }
@@ -285,7 +289,11 @@ fn undelivered_hold_ends_wherever_its_lock_went() {
             world.lose(K, &answers[0].1);
             world.settle();
             assert_eq!(world.hold(place), None, "{name}: w was told of nothing");
-            assert_eq!(world.hold(K).unwrap().0, "n", "{name}: the queue stayed");
+            if is_overwritten {
+                assert_eq!(world.engine.waiters(), 0, "{name}: the queue was told of the other type");
+            } else {
+                assert_eq!(world.hold(K).unwrap().0, "n", "{name}: the queue stayed");
+            }
             assert_eq!(world.engine.stats().undelivered_grants, 1, "{name}");
             world.assert_deadlines();
         }
