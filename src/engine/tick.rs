@@ -5,10 +5,10 @@ use std::mem;
 use super::agenda::{Budget, Task};
 use super::inbox::Inbox;
 use super::names::{KeyId, KeyRef};
-use super::server::{Found, Key, Server, ServerState, Waiting, WriteCheck};
+use super::server::{Found, Key, Server, ServerState, Waiting, WriteCheck, WrongType};
 use super::state::Engine;
 use crate::failpoints::{self, Failpoint};
-use crate::lock::{Hold, Millis, Steady};
+use crate::lock::{Hold, Loss, Millis, Steady};
 
 /// What comes first changes with each task of a tick. Mostly it is what events noted; once in so many tasks it is a task that
 /// the server refused before, a lease that ended, or an expired hold that is still to be reported. So each of them goes on,
@@ -214,8 +214,10 @@ impl<W: Waiting> Engine<W> {
             }
             true
         });
-        // If the key holds another type, its queue is gone and no hold is here; there is nothing else to be done.
-        is_missing |= is_done.is_err();
+        if let (Err(WrongType), Task::Revoke(_, hold, ticket)) = (is_done, task) {
+            is_missing = self.waits.undelivered(at, *hold, *ticket) == Loss::LastHope;
+        }
+        // If the key holds another type, nobody waits for it any more, and nothing else is to be done.
         let progress = if is_done == Ok(false) { Progress::Halted } else { Progress::Done };
         self.events.file_under(task.key());
         self.index(at, &mut key);

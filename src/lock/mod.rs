@@ -43,7 +43,7 @@ pub use fence::{Fence, FenceClock};
 pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
 pub use holders::Holders;
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
-pub use queue::{Ticket, WaitQueue};
+pub use queue::{Loss, Ticket, WaitQueue};
 pub use request::Request;
 pub use rights::Rights;
 pub use shared::SharedHolders;

@@ -93,6 +93,12 @@ impl WaitQueue {
         Some(*waiter)
     }
 
+    /// Takes out all waiters, first come first. Answers in flight stay.
+    pub fn leave_all(&mut self) -> impl Iterator<Item = Ticket> {
+        self.by_owner.clear();
+        std::mem::take(&mut self.waiting).into_keys()
+    }
+
     /// The waiter that came first.
     pub fn first(&self) -> Option<(Ticket, &Waiter)> {
         self.waiting.first_key_value().map(|(ticket, waiter)| (*ticket, &**waiter))

@@ -272,7 +272,9 @@ fn undelivered_hold_ends_wherever_its_lock_went() {
     for (name, place, act) in acts {
         // What came to the key may be looked at before it is known that the answer was lost, or after. The old key may hold
         // another type by then.
-        for (looks_first, is_overwritten) in [(false, false), (true, false), (false, true), (true, true)] {
+        for (looks_first, is_overwritten, is_freed) in
+            [(false, false, false), (true, false, false), (false, true, false), (true, true, false), (true, true, true)]
+        {
             let mut world = World::new();
             world.grant(K, "x", 600_000);
             world.wait(K, "w", 600_000, Patience::Endless);
@@ -284,6 +286,9 @@ fn undelivered_hold_ends_wherever_its_lock_went() {
             }
             if looks_first {
                 world.settle();
+            }
+            if is_freed {
+                world.unlink(K);
             }
             assert_eq!(world.hold(place).unwrap().0, "w", "{name}");
             world.lose(K, &answers[0].1);

@@ -23,7 +23,7 @@ pub use contended::Contended;
 
 use super::names::{KeyId, KeyRef};
 use super::server::{Reply, Waiting};
-use crate::lock::{HoldId, Holders, Mode, Owner, Steady, Ticket, WaitQueue};
+use crate::lock::{HoldId, Holders, Loss, Mode, Owner, Steady, Ticket, WaitQueue};
 use clients::Requester;
 use queues::WaitQueues;
 
@@ -184,13 +184,22 @@ impl<W: Waiting> WaitTable<W> {
         }
     }
 
-    /// Removes the queue of this lock and answers everybody in it with the same reply.
+    /// Answers everybody who waits for this lock with the same reply. The answers in flight stay known.
     pub fn dissolve(&mut self, at: KeyRef, reply: &Reply) {
-        let Some(queue) = self.queues.remove(at) else { return };
+        let Some(queue) = self.queues.get_mut(at) else { return };
         self.contended.note(at, None, false);
-        for (ticket, _) in queue.iter() {
+        for ticket in queue.leave_all() {
             self.clients.answer(ticket, |_| reply.clone());
         }
+        self.queues.remove_if_idle(at);
+    }
+
+    /// The answer to this request with this hold could not be delivered, and the key holds no lock.
+    pub fn undelivered(&mut self, at: KeyRef, hold: HoldId, ticket: Ticket) -> Loss {
+        let Some(queue) = self.queues.get_mut(at) else { return Loss::Nothing };
+        let loss = queue.undelivered(hold, ticket);
+        self.forget_if_idle(at);
+        loss
     }
 
     /// Answers a request that has left its queue. The reply may name the owner if the server made it.
