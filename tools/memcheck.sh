@@ -30,7 +30,7 @@ die() {
 # Programs, and modules of programs, that cannot run under a checker, and why.
 declare -A left_out=(
     [overload::footprint]='measures the memory of the server, which a checker changes'
-    [harness]='tests the test support, without the module'
+    [test_support]='tests the test support, without the module'
     [documentation]='starts no server'
     [failpoints]='runs a module that is wrong on purpose'
 )

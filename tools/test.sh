@@ -66,7 +66,7 @@ tools/fetch-servers.sh || say 'newer servers could not be fetched, so the module
 say 'building the tests'
 built=$(build) || die 'the tests do not build: the errors are above'
 # The tests of calls from other modules load this one.
-cargo build --release --locked --lib -p redis-lock-test-caller
+cargo build --release --locked --lib -p redis-lock-calling-module
 mapfile -t built <<<"$built"
 programs=()
 choose "${built[@]}"

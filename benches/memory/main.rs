@@ -7,11 +7,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod aof;
 #[path = "../support/mod.rs"]
 mod bench;
 mod growth;
 mod holds;
-mod log;
 mod waiters;
 
 use bench::Measurement;
@@ -46,7 +46,7 @@ const MEASUREMENTS: [(&str, Measurement<Scale>); 4] = [
     ("growth", Measurement::Long(growth::measure)),
     ("holds", Measurement::Long(holds::measure)),
     ("waiters", Measurement::Long(waiters::measure)),
-    ("log", Measurement::Plain(log::measure)),
+    ("log", Measurement::Plain(aof::measure)),
 ];
 
 fn main() {

@@ -5,7 +5,7 @@
 mod keyspace_events;
 mod lifecycle;
 mod native_ttl;
-mod operators;
-mod operators_combined;
-mod operators_shared;
+mod operator_commands;
+mod operator_commands_combined;
+mod operator_commands_shared;
 mod watch_shared;

@@ -5,7 +5,7 @@
 //! set 70 years ahead then, so that no lease ends; at no time is more than its length left of one, so each begins anew when it
 //! is loaded now.
 //!
-//! To write the folder of a new version: `cargo test --test golden -- --ignored`, with Redis 7.0.
+//! To write the folder of a new version: `cargo test --test persistence golden_files -- --ignored`, with Redis 7.0.
 
 use std::fs;
 use std::io::{BufReader, Read, Write};

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::{
-    acquire, aof_bytes, args, assert_same, digest, keepers, release, restart_keeping, until, until_synced, waiter,
-    waiter_in, Client, Server,
+    acquire, aof_bytes, args, assert_same, digest, persistence_modes, release, restart_keeping, until, until_synced,
+    waiter, waiter_in, Client, Server,
 };
 
 /// The most that RAISE may ask for now: 60 s ahead of the clock.
@@ -29,7 +29,7 @@ fn draw(server: &Server, last: &mut i64, when: &str) {
 /// Trap 33: every new fence of a key is above all before it, whatever happens to the key, the data and the server.
 #[test]
 fn fences_rise_over_every_removal_and_restart() {
-    for (keeper, builder) in keepers() {
+    for (mode, builder) in persistence_modes() {
         let server = builder.start();
         let mut last = 0;
         for round in 0..2 {
@@ -42,11 +42,11 @@ fn fences_rise_over_every_removal_and_restart() {
                 client.cmd(removal);
                 draw(&server, &mut last, removal[0]);
             }
-            if round == 1 && keeper != "RDB" {
+            if round == 1 && mode != "RDB" {
                 server.rewrite_aof();
             }
-            restart_keeping(&server, keeper);
-            draw(&server, &mut last, keeper);
+            restart_keeping(&server, mode);
+            draw(&server, &mut last, mode);
             server.kill9();
             server.restart();
             draw(&server, &mut last, "a crash");
@@ -160,14 +160,14 @@ fn killed_server_comes_back_with_holders_fences_and_remaining_leases() {
 /// for the first waiter as for the one who only looks.
 #[test]
 fn lease_expires_while_the_server_is_down() {
-    for (keeper, builder) in keepers() {
+    for (mode, builder) in persistence_modes() {
         let server = builder.start();
         let mut client = server.client();
         for key in ["asked", "waited", "left-alone"] {
             client.cmd(&["LOCK.ACQUIRE", key, "a", "PX", "1500"]).int();
         }
         let begun = Instant::now();
-        match keeper {
+        match mode {
             "RDB" => server.shutdown_saving(),
             _ => server.shutdown(),
         }
@@ -178,7 +178,7 @@ fn lease_expires_while_the_server_is_down() {
         client.cmd(&["LOCK.ACQUIRE", "asked", "b"]).int();
         client.cmd(&["LOCK.ACQUIRE", "waited", "b", "BLOCK", "0"]).int();
         until("the other one is gone too", || server.cmd(&["DBSIZE"]) == 2);
-        assert!(restarted.elapsed() < Duration::from_millis(1500), "{keeper}: the leases started anew");
+        assert!(restarted.elapsed() < Duration::from_millis(1500), "{mode}: the leases started anew");
         for key in ["asked", "waited"] {
             release(&mut client, key, "b");
         }
@@ -221,19 +221,19 @@ fn free_locks(client: &mut Client) {
 /// base, rewritten as commands, and both twice.
 #[test]
 fn locks_come_back_from_every_form_of_storage() {
-    for (keeper, builder) in keepers() {
+    for (mode, builder) in persistence_modes() {
         for rewrites in 0..3 {
             let server = builder.clone().start();
             let last = make_locks(&server);
             for _ in 0..rewrites {
-                match keeper {
+                match mode {
                     "RDB" => assert_eq!(server.cmd(&["DEBUG", "RELOAD"]), "OK"),
                     _ => server.rewrite_aof(),
                 }
             }
             let data = digest(&server);
-            restart_keeping(&server, keeper);
-            assert_eq!(digest(&server), data, "{keeper}, {rewrites} rewrites");
+            restart_keeping(&server, mode);
+            assert_eq!(digest(&server), data, "{mode}, {rewrites} rewrites");
             let mut client = server.client();
             assert!(client.cmd(&["LOCK.ACQUIRE", "freed", "b"]).int() > last);
             release(&mut client, "freed", "b");
@@ -264,16 +264,16 @@ fn rewritten_aof_holds_no_request() {
 /// first reacquires, and from then on the old one is rejected.
 #[test]
 fn owner_of_a_loaded_hold_gets_a_new_fence_once() {
-    for (keeper, builder) in keepers() {
+    for (mode, builder) in persistence_modes() {
         let server = builder.start();
         let first = server.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]).int();
         assert_eq!(server.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "600000"]), first);
-        restart_keeping(&server, keeper);
+        restart_keeping(&server, mode);
         assert_inherited_hold_is_renewed(&server, first);
         // The new fence is as durable as a grant.
         let data = digest(&server);
-        restart_keeping(&server, keeper);
-        assert_eq!(digest(&server), data, "{keeper}");
+        restart_keeping(&server, mode);
+        assert_eq!(digest(&server), data, "{mode}");
         assert_eq!(server.cmd(&["LOCK.RELEASE", "k", "a"]), 1);
         server.assert_no_keys();
         server.assert_clean();

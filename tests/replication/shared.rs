@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use support::{
-    aof_bytes, assert_both_clean, assert_same, digest, keepers, mode_and_limits, release_all, restart_keeping, say,
-    until, until_synced, Client, Server,
+    aof_bytes, assert_both_clean, assert_same, digest, mode_and_limits, persistence_modes, release_all,
+    restart_keeping, say, until, until_synced, Client, Server,
 };
 
 /// Takes `k`, shared, with these options and for longer than any test: the fence.
@@ -94,7 +94,7 @@ fn every_change_of_a_shared_lock_is_the_same_on_the_replica_and_in_the_aof() {
 
 #[test]
 fn shared_locks_come_back_from_every_form_of_storage() {
-    for (keeper, builder) in keepers() {
+    for (mode, builder) in persistence_modes() {
         for rewrites in 0..2 {
             let server = builder.clone().start();
             let fences =
@@ -104,20 +104,16 @@ fn shared_locks_come_back_from_every_form_of_storage() {
             say(&server, "LOCK.ACQUIRE gone a SHARED").int();
             assert_eq!(say(&server, "LOCK.RELEASE gone a"), 1);
             for _ in 0..rewrites {
-                match keeper {
+                match mode {
                     "RDB" => assert_eq!(say(&server, "DEBUG RELOAD"), "OK"),
                     _ => server.rewrite_aof(),
                 }
             }
             assert_eq!(say(&server, "LOCK.EXTEND k b PX 400000"), 1);
             let (data, ends) = (digest(&server), leases(&server));
-            restart_keeping(&server, keeper);
-            assert_eq!(
-                (digest(&server), mode_and_limits(&server)),
-                (data, "shared a:0 b:4 c:0".to_owned()),
-                "{keeper}"
-            );
-            assert_same_leases(&ends, &leases(&server), keeper);
+            restart_keeping(&server, mode);
+            assert_eq!((digest(&server), mode_and_limits(&server)), (data, "shared a:0 b:4 c:0".to_owned()), "{mode}");
+            assert_same_leases(&ends, &leases(&server), mode);
             // Limits and modes still count, and each hold is its owner's.
             share(&server, "e", "");
             assert!(say(&server, "LOCK.ACQUIRE k f SHARED").is_nil());
@@ -141,24 +137,24 @@ fn shared_locks_come_back_from_every_form_of_storage() {
 #[test]
 fn shared_leases_expire_while_the_server_is_down() {
     const LEASE: Duration = Duration::from_millis(1200);
-    for (keeper, builder) in keepers() {
+    for (mode, builder) in persistence_modes() {
         let server = builder.start();
         share(&server, "stays", "");
         say(&server, "LOCK.ACQUIRE k over SHARED LIMIT 2 PX 1200").int();
         say(&server, "LOCK.ACQUIRE all a SHARED PX 1200").int();
         say(&server, "LOCK.ACQUIRE all b SHARED PX 1100").int();
         let begun = Instant::now();
-        match keeper {
+        match mode {
             "RDB" => server.shutdown_saving(),
             _ => server.shutdown(),
         }
         until("the leases have run out", || begun.elapsed() > LEASE);
         server.restart();
         let restarted = Instant::now();
-        assert_eq!(mode_and_limits(&server), "shared stays:0", "{keeper}");
+        assert_eq!(mode_and_limits(&server), "shared stays:0", "{mode}");
         share(&server, "new", "");
         until("the other lock is gone", || say(&server, "EXISTS all") == 0);
-        assert!(restarted.elapsed() < LEASE, "{keeper}: the leases started anew");
+        assert!(restarted.elapsed() < LEASE, "{mode}: the leases started anew");
         assert_eq!(say(&server, "LOCK.EXTEND k over"), 0);
         release_all(&server, &["stays", "new"]);
         server.assert_no_keys();
@@ -184,14 +180,14 @@ fn inherited_shared_holders_get_a_new_fence_each_when_they_reacquire() {
         // Still no upgrade.
         assert!(say(server, "LOCK.ACQUIRE k b").err_text().contains("release"));
     };
-    for (keeper, builder) in keepers() {
+    for (mode, builder) in persistence_modes() {
         let server = builder.start();
         let (a, b) = (share(&server, "a", ""), share(&server, "b", " LIMIT 5"));
-        restart_keeping(&server, keeper);
+        restart_keeping(&server, mode);
         assert_renewed(&server, a, b);
         let data = digest(&server);
-        restart_keeping(&server, keeper);
-        assert_eq!(digest(&server), data, "{keeper}");
+        restart_keeping(&server, mode);
+        assert_eq!(digest(&server), data, "{mode}");
         release_all(&server, &["a", "b", "c"]);
         server.assert_no_keys();
         server.assert_clean();

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::builder::ServerBuilder;
-use super::link::Link;
+use super::inspect::Version;
+use super::network::Link;
 use super::server::Server;
 use super::skip::skip;
 use super::value::Value;
-use super::watch::Version;
 use super::{args, poll, until};
 
 /// How many hash slots a cluster has.

@@ -6,16 +6,16 @@
 //! | file | owns |
 //! |---|---|
 //! | `server.rs`, `builder.rs` | one server: its directory, port, log and life |
-//! | `watch.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
+//! | `inspect.rs` | what a test asks a server about itself: INFO, waiters, digest, AOF, replication |
 //! | `clock.rs`, `clock.c` | a wall clock that is wrong, or set while servers run |
 //! | `sentinel.rs` | a primary, replicas and the Sentinels that watch them |
-//! | `link.rs` | a network that can be cut |
+//! | `network.rs` | a network that can be cut |
 //! | `many_clients.rs` | thousands of clients, and the limit of open files |
 //! | `load.rs` | clients that take a lock again and again |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
 //! | `cluster_client.rs`, `cluster_load.rs` | clients that follow redirects; many of them with several locks |
 //! | `history.rs`, `modes.rs` | whether what clients saw could be so; the same with shared holds |
-//! | `pair.rs`, `keepers.rs` | a primary with its replica; the ways to keep data over a restart |
+//! | `pair.rs`, `persistence_modes.rs` | a primary with its replica; the ways to keep data over a restart |
 //! | `process.rs` | child processes that die with us, and ports nobody else picks |
 //! | `module.rs` | building the `.so` |
 //! | `locks.rs` | held, waited for, given up: what tests do on the way to what they try |
@@ -39,20 +39,20 @@ mod cluster;
 mod cluster_client;
 mod cluster_load;
 mod history;
-mod keepers;
-mod link;
+mod inspect;
 mod load;
 mod locks;
 mod many_clients;
 mod modes;
 mod module;
+mod network;
 mod pair;
+mod persistence_modes;
 mod process;
 mod sentinel;
 mod server;
 mod skip;
 mod value;
-mod watch;
 
 pub use builder::ServerBuilder;
 pub use chance::Chance;
@@ -62,8 +62,7 @@ pub use cluster::{key_in_slot, Cluster};
 pub use cluster_client::{Answer, ClusterClient};
 pub use cluster_load::ClusterLoad;
 pub use history::{falls, judge, terms, Grant, Judgement};
-pub use keepers::{keepers, restart_keeping};
-pub use link::Link;
+pub use inspect::{aof_bytes, aof_commands, assert_both_clean, assert_same, digest, said, until_synced, Version};
 pub use load::{Load, LoadEnd};
 pub use locks::{
     acquire, assert_all_over, assert_nothing_unread, bound, exec, held, holders, let_it_catch_up, mode_and_holders,
@@ -72,13 +71,14 @@ pub use locks::{
 pub use many_clients::{can_open, client_count, raise_open_files, Waiters};
 pub use modes::{judge_modes, Hold, Mode};
 pub use module::{caller_module_path, faulty_module_path, floor_module_path, module_path, root};
+pub use network::Link;
 pub use pair::Pair;
+pub use persistence_modes::{persistence_modes, restart_keeping};
 pub use process::{signal, spawn, state as process_state, Port};
 pub use sentinel::{Watched, PRIMARY};
 pub use server::Server;
 pub use skip::skip;
 pub use value::{parse_value, Value};
-pub use watch::{aof_bytes, aof_commands, assert_both_clean, assert_same, digest, said, until_synced, Version};
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

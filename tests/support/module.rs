@@ -18,10 +18,12 @@ pub fn faulty_module_path() -> &'static Path {
     PATH.get_or_init(|| find("REDIS_LOCK_FAILPOINT_MODULE", "target/failpoints", &["--features", "failpoints"]))
 }
 
-/// Another module, which calls LOCK.* commands (tests/caller).
+/// Another module, which calls LOCK.* commands (tests/calling_module).
 pub fn caller_module_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("target", &["--package", "redis-lock-test-caller"]).join("libredis_lock_test_caller.so"))
+    PATH.get_or_init(|| {
+        build("target", &["--package", "redis-lock-calling-module"]).join("libredis_lock_calling_module.so")
+    })
 }
 
 /// The least that a module can do (benches/floor).

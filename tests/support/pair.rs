@@ -1,7 +1,7 @@
 //! A primary and its replica that must hold the same data.
 
+use super::inspect::{assert_both_clean, digest, until_synced};
 use super::server::Server;
-use super::watch::{assert_both_clean, digest, until_synced};
 
 /// A primary with an AOF, and its replica.
 pub struct Pair {

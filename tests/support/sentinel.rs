@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::builder::ServerBuilder;
 use super::client::Client;
-use super::link::Link;
+use super::network::Link;
 use super::server::Server;
 use super::value::Value;
 use super::{args, poll, until};

@@ -11,12 +11,12 @@
 //! | `world.rs` | taking a step |
 //! | `servers.rs`, `clients.rs` | who there is |
 //! | `ledger.rs` | what clients were told |
-//! | `rest.rs` | what must be so when nothing is due |
+//! | `at_rest.rs` | what must be so when nothing is due |
 
+mod at_rest;
 mod clients;
 mod ledger;
 mod plan;
-mod rest;
 mod run;
 mod servers;
 mod step;

@@ -4,7 +4,7 @@ use super::builder::ServerBuilder;
 use super::server::Server;
 
 /// Every way to keep data over a restart: its name, for [`restart_keeping`] and for messages, and a server that uses it.
-pub fn keepers() -> [(&'static str, ServerBuilder); 3] {
+pub fn persistence_modes() -> [(&'static str, ServerBuilder); 3] {
     [
         ("RDB", Server::builder()),
         ("AOF with preamble", Server::builder().aof().aof_preamble(true)),
@@ -12,9 +12,9 @@ pub fn keepers() -> [(&'static str, ServerBuilder); 3] {
     ]
 }
 
-/// Restarts a server of [`keepers`] so that its data come back: with the RDB it saves first.
-pub fn restart_keeping(server: &Server, keeper: &str) {
-    if keeper == "RDB" {
+/// Restarts a server of [`persistence_modes`] so that its data come back: with the RDB it saves first.
+pub fn restart_keeping(server: &Server, mode: &str) {
+    if mode == "RDB" {
         server.shutdown_saving();
     }
     server.restart();
