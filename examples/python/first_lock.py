@@ -12,6 +12,6 @@ def with_lock(client: redis.Redis, key: str, write: Callable[[int], None]) -> No
     if fence is None:
         raise TimeoutError(f"others held {key} for 10 seconds")
     try:
-        write(fence)  # the resource rejects an older fence than it has seen
+        write(fence)  # the resource rejects a fence below the largest one it has seen
     finally:
         client.execute_command("LOCK.RELEASE", key, owner, "FENCE", fence)

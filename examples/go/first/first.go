@@ -18,5 +18,5 @@ func withLock(ctx context.Context, client *redis.Client, key string, write func(
 		return err
 	}
 	defer client.Do(context.WithoutCancel(ctx), "LOCK.RELEASE", key, owner, "FENCE", fence)
-	return write(fence) // the resource rejects an older fence than it has seen
+	return write(fence) // the resource rejects a fence below the largest one it has seen
 }
