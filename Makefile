@@ -20,7 +20,8 @@ help: ## list the targets
 setup: ## install what is missing: a Redis server, a C compiler and libclang
 	@tools/setup.sh
 
-build: setup ## build the module: target/release/libredis_lock.so
+build: ## build the module: target/release/libredis_lock.so
+	@tools/setup.sh build
 	cargo build --release --locked
 
 run: ## build the module, then start Redis with it in the foreground
@@ -38,32 +39,32 @@ check: setup ## check format, lints and documentation
 test: setup ## run all tests on the installed Redis server
 	@tools/test.sh
 
-test-matrix: build ## run the black-box tests on every server available, and print a table
+test-matrix: setup build ## run the black-box tests on every server available, and print a table
 	@tools/test-matrix.sh
 
-examples: build ## run the tests of the examples: Go, Python, Node, Java, shell (ONLY="go")
+examples: setup build ## run the tests of the examples: Go, Python, Node, Java, shell (ONLY="go")
 	@tools/examples.sh
 
 gate: setup ## all that a change must pass, as in CI: check, test, examples, test-matrix
 	@tools/gate.sh
 
-nightly: build servers ## run what takes too long for every change (PARTS="machines")
+nightly: setup build servers ## run what takes too long for every change (PARTS="machines")
 	@tools/nightly.sh $(PARTS)
 
-memcheck: build ## run the black-box tests under a memory checker (TOOL=valgrind or asan)
+memcheck: setup build ## run the black-box tests under a memory checker (TOOL=valgrind or asan)
 	@tools/memcheck.sh $(or $(TOOL),valgrind)
 
 soak: setup ## run random clients and failures, and check what the clients saw (SECONDS=60 SEED=1 SEEDS=1)
 	cargo build --profile checked --locked --lib
 	REDIS_LOCK_MODULE=$(CURDIR)/target/checked/libredis_lock.so SOAK_SECONDS=$(or $(SECONDS),60) SOAK_SEED=$(or $(SEED),1) SOAK_SEEDS=$(or $(SEEDS),1) cargo test --locked --test soak -- --nocapture
 
-failpoints: build ## switch on each failpoint and check that a test notices it, in two minutes
+failpoints: setup build ## switch on each failpoint and check that a test notices it, in two minutes
 	cargo test --locked --test failpoints -- --nocapture --include-ignored
 
 fuzz: ## feed random bytes to every decoder and to the rules (SECONDS=60 each), see docs/testing.md
 	@tools/fuzz.sh run $(or $(SECONDS),60)
 
-bench: build ## measure what locks cost and write docs/benchmarks (QUICK=1: three minutes, nothing written)
+bench: setup build ## measure what locks cost and write docs/benchmarks (QUICK=1: three minutes, nothing written)
 	@tools/bench-setup.sh || echo 'make bench: some other locks are missing, so they are not compared'
 	cargo bench --locked --bench instructions --bench handoff --bench memory --bench stall --bench overload --bench peers
 

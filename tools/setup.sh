@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Installs what a build and a server need, and does nothing when it is all there.
 #
+#   tools/setup.sh          a C compiler, libclang and a Redis server
+#   tools/setup.sh build    a C compiler and libclang
+#
 # With apt, as root or through sudo, it installs; elsewhere it says what to install and stops.
 # REDIS_SERVER=<program>: use that server; none is installed then.
 set -euo pipefail
@@ -12,6 +15,12 @@ die() {
     printf 'setup: %s\n' "$@" >&2
     exit 1
 }
+
+case ${1:-} in
+    build) needs_server=false ;;
+    '') needs_server=true ;;
+    *) die "usage: tools/setup.sh [build]" ;;
+esac
 
 has_c_compiler() {
     has cc && echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1
@@ -29,13 +38,13 @@ has_libclang() {
 missing_packages() {
     has_c_compiler || echo gcc libc6-dev
     has_libclang || echo libclang-dev
-    if [[ -z ${REDIS_SERVER:-} ]]; then
+    if [[ $needs_server == true && -z ${REDIS_SERVER:-} ]]; then
         has redis-server && has redis-cli || echo redis-server
     fi
 }
 
 has cargo || die "cargo is missing: install Rust by rustup (Cargo.toml names the oldest version that will do)."
-if [[ -n ${REDIS_SERVER:-} ]]; then
+if [[ $needs_server == true && -n ${REDIS_SERVER:-} ]]; then
     has "$REDIS_SERVER" || die "REDIS_SERVER=$REDIS_SERVER is not a program."
 fi
 
@@ -52,6 +61,11 @@ if [[ ${#packages[@]} -gt 0 ]]; then
     install_packages "${packages[@]}"
     read -ra packages <<<"$(missing_packages | tr '\n' ' ')"
     [[ ${#packages[@]} -eq 0 ]] || die "still missing after the installation: ${packages[*]}"
+fi
+
+if [[ $needs_server == false ]]; then
+    say "ready to build ($(cargo --version | cut -d' ' -f1,2))"
+    exit
 fi
 
 server_version=$("${REDIS_SERVER:-redis-server}" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p')

@@ -91,7 +91,7 @@ pub const BLOCK: OptionRow =
     OptionRow::number("BLOCK", "wait", "How long to wait for the lock, in milliseconds. 0 waits without limit.");
 /// `SHARED`
 pub const SHARED: OptionRow =
-    OptionRow::flag("SHARED", "shared", "Shares the lock with other holders that asked for SHARED.");
+    OptionRow::flag("SHARED", "shared", "Shares the lock with other holders that requested SHARED.");
 /// `LIMIT count`
 pub const LIMIT: OptionRow =
     OptionRow::number("LIMIT", "limit", "Grants the lock only while fewer than this many hold it, 1 to 1000000.");

@@ -20,7 +20,7 @@ pub const ROW: CommandRow = CommandRow {
     audience: Audience::Clients,
     key: KeyUse::ReadWrite,
     entry: entry::<Acquire>,
-    summary: "Acquires a lock and returns its fence, or null when it is busy. Optionally waits for it in a FIFO queue.",
+    summary: "Acquires a lock and returns its fence, or null if it is taken. Optionally waits for it in a FIFO queue.",
     complexity: "O(log N) with N being the number of locks and waiters.",
     arity: -3,
     args: &[Arg {
