@@ -1,5 +1,5 @@
-//! The documents agree with the server (commands, INFO, settings, events), with the benchmarks, and with one another: every
-//! link and anchor resolves, and lines are short.
+//! The documents agree with the server (commands, INFO, settings, events), with the benchmarks, and with one another:
+//! every link and anchor resolves, and lines are short.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -126,8 +126,8 @@ fn capitals(text: &str) -> BTreeSet<String> {
     words.map(str::to_owned).collect()
 }
 
-/// The server says which commands and options there are. The reference has a section for each command. Its syntax line and
-/// its table show exactly the options of the command.
+/// The server says which commands and options there are. The reference has a section for each command. Its syntax line
+/// and its table show exactly the options of the command.
 #[test]
 fn every_command_and_option_is_in_the_reference() {
     let reference = include_str!("../docs/commands.md");
