@@ -47,6 +47,10 @@ failpoints! {
     DowngradeLetsNobodyIn "downgrade-lets-nobody-in" "A downgraded hold stays exclusive."
     OldSessionEndsHold "old-session-ends-hold" "A hold stays bound to the connection that asked first."
     RightsNotAsked "rights-not-asked" "A waiter gets the lock although its user has lost the right to it."
+    MaxIgnored "max-ignored" "An extension reaches beyond what MAX allows."
+    CoolingIgnored "cooling-ignored" "A lock is granted while it is cooling."
+    DelayIgnored "delay-ignored" "A lock is free at once after a hold with DELAY whose lease expired."
+    WeightIgnored "weight-ignored" "Every shared holder counts as one unit."
     SessionOutlivesConnection "session-outlives-connection" "A session hold outlives its connection."
 }
 

@@ -88,7 +88,9 @@ fn each_event_of_a_lock_is_in_the_table() {
         "LOCK.EXTEND k a",
         "LOCK.RELEASE k a DOWNGRADE",
         "LOCK.RELEASE k a",
-        "LOCK.ACQUIRE k a PX 1",
+        "LOCK.ACQUIRE k a",
+        "LOCK.RELEASE k a COOL 1",
+        "LOCK.ACQUIRE k a PX 1 BLOCK 0",
         "LOCK.ACQUIRE k b PX 600000 SESSION BLOCK 0",
     ] {
         session.cmd(&command.split(' ').collect::<Vec<_>>());

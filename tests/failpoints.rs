@@ -25,7 +25,7 @@ enum Finder {
 
 use Finder::{Soak, SoakWithClock, SoakWithReplica, Test};
 
-const FINDERS: [(&str, Finder); 23] = [
+const FINDERS: [(&str, Finder); 27] = [
     ("grant-out-of-order", Soak),
     ("newcomer-passes", Soak),
     ("fence-not-raised", Soak),
@@ -51,6 +51,13 @@ const FINDERS: [(&str, Finder); 23] = [
         "rights-not-asked",
         Test("blocking", "withdrawn_rights::waiter_without_the_right_is_answered_noperm_and_the_next_is_served"),
     ),
+    ("max-ignored", Test("promises", "max_hold::extensions_and_repeated_requests_are_cut_down_to_max")),
+    (
+        "cooling-ignored",
+        Test("promises", "cooling::lock_that_was_released_with_cool_is_granted_to_nobody_until_it_is_over"),
+    ),
+    ("delay-ignored", Test("promises", "cooling::hold_with_delay_cools_if_it_ends_otherwise_than_by_a_release")),
+    ("weight-ignored", Test("promises", "weight::holders_take_no_more_units_than_the_smallest_limit")),
     ("session-outlives-connection", Soak),
 ];
 

@@ -4,7 +4,7 @@ use super::deadlock::Search;
 use super::names::KeyRef;
 use super::server::{Key, Keyspace, Waiting, WrongType};
 use super::state::Engine;
-use crate::lock::{Acquired, Extend, Fence, Now, OwnerRef, Request, Ticket, Wait};
+use crate::lock::{Acquired, Extend, Fence, Now, OwnerRef, Released, Request, Ticket, Wait};
 use crate::wire::errors::Refused;
 use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 
@@ -34,6 +34,7 @@ impl<W: Waiting> Engine<W> {
         keyspace: &mut impl Keyspace,
     ) -> Result<Outcome, WrongType> {
         let ticket = self.waits.next_ticket();
+        let request = Request { max: self.settings.max_hold(request.max), ..request };
         let join = match patience {
             Patience::None => Wait::No,
             Patience::For(length) => Wait::Join { ticket, until: Some(now.steady + length) },
@@ -95,27 +96,20 @@ impl<W: Waiting> Engine<W> {
         Outcome::Busy
     }
 
-    /// LOCK.RELEASE. True if the owner held the lock.
+    /// LOCK.RELEASE. Whether the owner held the lock.
     pub fn release<K: Key>(
         &mut self,
         at: KeyRef,
         key: &mut K,
         now: Now,
         request: &ReleaseRequest,
-    ) -> Result<bool, WrongType> {
-        let ReleaseRequest { owner, fence, is_downgrade } = *request;
-        self.step(
-            at,
-            key,
-            now,
-            |step| {
-                if is_downgrade {
-                    step.downgrade(owner, fence)
-                } else {
-                    step.release(owner, fence)
-                }
-            },
-        )
+    ) -> Result<Released, WrongType> {
+        let ReleaseRequest { owner, fence, is_downgrade, cool } = *request;
+        self.step(at, key, now, |step| match (is_downgrade, cool) {
+            (false, cool) => step.release(owner, fence, cool),
+            (true, _) if step.downgrade(owner, fence) => Released::Yes,
+            (true, _) => Released::NotHeld,
+        })
     }
 
     /// LOCK.EXTEND. True if the owner held the lock.
@@ -130,7 +124,7 @@ impl<W: Waiting> Engine<W> {
         if lease.is_none() {
             // The length that the lease was last given, but no longer than may be asked for now.
             let longest = self.settings.leases().max;
-            let held = key.stored().and_then(|stored| stored.holders.of(owner)).map(|(.., hold)| hold.lease);
+            let held = key.stored().and_then(|stored| stored.holders.of(owner)).map(|(.., hold)| hold.terms.lease());
             lease = held.map(|lease| lease.min(longest));
         }
         self.step(at, key, now, |step| step.extend(Extend { owner, lease, fence, raise }))

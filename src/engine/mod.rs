@@ -77,7 +77,7 @@ pub use events::Events;
 pub use external::Unlinked;
 pub use inbox::Inbox;
 pub use names::{KeyId, KeyRef, Scope};
-pub use report::{check, Report};
+pub use report::{check, HeldAs, Report};
 pub use server::{Found, Key, KeyEvent, Keyspace, Reply, Server, ServerState, Stored, Waiting, WriteCheck, WrongType};
 pub use settings::SETTINGS;
 pub use state::Engine;

@@ -64,8 +64,9 @@ impl Impact {
                     granted = granted.saturating_sub(usize::from(is_new));
                     impact.ended();
                 }
-                Effect::Expired(_) => impact.ended(),
-                Effect::Rebound(..) | Effect::Answer(..) => {}
+                Effect::Expired(_) | Effect::Cooled => impact.ended(),
+                // The end of the hold before it says it already.
+                Effect::Cools | Effect::Rebound(..) | Effect::Answer(..) => {}
             }
         }
         impact.is_granted = granted > 0;
@@ -92,6 +93,10 @@ impl Impact {
                     if let Some((id, ..)) = holders.of(owner.borrow()) {
                         holders.remove(id);
                     }
+                }
+                Change::Cooling(cooling) => {
+                    impact.ended();
+                    *holders = Holders::Cooling(cooling);
                 }
                 Change::Freed => {
                     impact.ended();
@@ -228,6 +233,7 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
     let mut writer = EffectWriter::begin(out, now);
     match holders {
         Holders::Free => writer.freed(),
+        Holders::Cooling(cooling) => writer.cooling(*cooling),
         // An exclusive hold replaces all holds before it.
         Holders::Exclusive(hold) => {
             writer.held(if is_granted { ChangeKind::Granted } else { ChangeKind::Changed }, Mode::Exclusive, hold);
@@ -244,7 +250,7 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
                     Effect::Changed(id, _) => held(ChangeKind::Changed, id, &mut writer),
                     Effect::Ended(hold, _) => writer.ended(hold.owner.borrow()),
                     // The exclusive hold that came after it has gone again, or is a shared one by now.
-                    Effect::Expired(_) => writer.freed(),
+                    Effect::Expired(_) | Effect::Cools | Effect::Cooled => writer.freed(),
                     Effect::Rebound(..) | Effect::Answer(..) => {}
                 }
             }

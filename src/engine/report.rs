@@ -10,11 +10,33 @@ const HOLDERS_SHOWN: usize = 100;
 /// The number of waiters that LOCK.INFO names.
 const QUEUE_SHOWN: usize = 10;
 
-/// What LOCK.INFO reports of a lock that is held.
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldAs {
+    /// One owner holds it alone.
+    Exclusive,
+    /// Several owners may hold it together.
+    Shared,
+    /// Nobody holds it, and nobody is granted it yet.
+    Cooling,
+}
+
+impl From<Mode> for HeldAs {
+    fn from(mode: Mode) -> HeldAs {
+        match mode {
+            Mode::Exclusive => HeldAs::Exclusive,
+            Mode::Shared(_) => HeldAs::Shared,
+        }
+    }
+}
+
+/// What LOCK.INFO reports of a lock that is held or cooling.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Report<'a> {
-    /// Exclusive or shared.
-    pub mode: Mode,
+    /// How it is held.
+    pub mode: HeldAs,
+    /// The milliseconds of cooling that are left, or 0.
+    pub cooling_ms: u64,
     /// The number of holders whose lease has not ended.
     pub holders_count: usize,
     /// The first holders, in the order of their fences.
@@ -38,6 +60,10 @@ pub struct HolderReport<'a> {
     pub held_ms: u64,
     /// The LIMIT of the hold, or 0.
     pub limit: u64,
+    /// The units of the LIMIT that the hold takes.
+    pub weight: u64,
+    /// What is left until MAX ends the hold, or 0 if it has no MAX.
+    pub max_ms: u64,
     /// The id of the client that the hold is bound to, or 0.
     pub session: u64,
 }
@@ -61,7 +87,8 @@ pub fn check(holders: &Holders, key_ttl_ms: Option<u64>, owner: OwnerRef, now: N
 }
 
 impl<W: Waiting> Engine<W> {
-    /// LOCK.INFO, with `key_ttl_ms` as in [`check`]. `None` if every lease has ended, even if the key is still there.
+    /// LOCK.INFO, with `key_ttl_ms` as in [`check`]. `None` if every lease has ended or cooling is over, even if the key is still
+    /// there.
     pub fn report<'a>(
         &self,
         at: KeyRef,
@@ -70,7 +97,13 @@ impl<W: Waiting> Engine<W> {
         now: Now,
     ) -> Option<Report<'a>> {
         let running = || holders.iter().filter(|(_, hold)| !hold.is_expired(now.steady));
-        let (mode, _) = running().next()?;
+        let (mode, cooling_ms) = match holders {
+            Holders::Cooling(cooling) if cooling.until > now.steady => {
+                let lease_ms = us_between(now.steady, cooling.until).div_ceil(1000);
+                (HeldAs::Cooling, key_ttl_ms.map_or(lease_ms, |ttl_ms| ttl_ms.clamp(1, lease_ms)))
+            }
+            _ => (running().next()?.0.into(), 0),
+        };
         let queue = self.waits.queue(at);
         let first = queue.into_iter().flat_map(|queue| queue.iter()).take(QUEUE_SHOWN);
         let first = first.map(|(_, waiter)| WaiterReport {
@@ -80,6 +113,7 @@ impl<W: Waiting> Engine<W> {
         });
         Some(Report {
             mode,
+            cooling_ms,
             holders_count: holders.count_running(now.steady),
             holders: running()
                 .take(HOLDERS_SHOWN)
@@ -91,15 +125,18 @@ impl<W: Waiting> Engine<W> {
     }
 
     fn report_holder<'a>(&self, mode: Mode, hold: &'a Hold, key_ttl_ms: Option<u64>, now: Now) -> HolderReport<'a> {
+        let limit = match mode {
+            Mode::Exclusive => None,
+            Mode::Shared(limit) => limit,
+        };
         HolderReport {
             owner: hold.owner.as_bytes(),
             fence: hold.fence.get(),
             ttl_ms: ttl_ms(hold, key_ttl_ms, now),
             held_ms: ms_between(hold.since, now.steady),
-            limit: match mode {
-                Mode::Exclusive | Mode::Shared(None) => 0,
-                Mode::Shared(Some(limit)) => limit.get().into(),
-            },
+            limit: limit.map_or(0, |limit| limit.units().into()),
+            weight: limit.map_or(1, |limit| limit.weight().into()),
+            max_ms: hold.max_end().map_or(0, |end| us_between(now.steady, end).div_ceil(1000)),
             session: hold.session.and_then(|session| self.sessions.client(session)).unwrap_or(0),
         }
     }

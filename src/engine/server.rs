@@ -74,6 +74,8 @@ pub enum KeyEvent {
     Session,
     /// An exclusive hold became a shared one.
     Downgrade,
+    /// Cooling is over.
+    Cooled,
 }
 
 /// The locks of the server, for the search for deadlocks.

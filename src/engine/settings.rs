@@ -22,6 +22,8 @@ const LEASE_MAX: i64 = LEASE_MAX_MS as i64;
 pub const DEFAULT_LEASE: Setting = Setting { name: "default-lease", default: 30_000, min: 1, max: LEASE_MAX };
 /// The longest lease that a request may ask for, in milliseconds.
 pub const MAX_LEASE: Setting = Setting { name: "max-lease", default: LEASE_MAX, min: 1, max: LEASE_MAX };
+/// The longest that a hold may last, however often it is extended, in milliseconds; 0 means no bound.
+pub const MAX_HOLD: Setting = Setting { name: "max-hold", default: 0, min: 0, max: LEASE_MAX };
 /// The largest number of owners that hold one lock together.
 pub const MAX_HOLDERS: Setting = Setting { name: "max-holders", default: 10_000, min: 1, max: 1_000_000 };
 /// The largest number of clients that wait for one lock.
@@ -32,8 +34,8 @@ pub const MAX_WAITERS_TOTAL: Setting = Setting { name: "max-waiters-total", defa
 pub const DEADLOCK_SEARCH_MAX: Setting = Setting { name: "deadlock-search-max", default: 1000, min: 0, max: 1_000_000 };
 
 /// All settings, in the order of [`Settings`].
-pub const SETTINGS: [Setting; 6] =
-    [DEFAULT_LEASE, MAX_LEASE, MAX_HOLDERS, MAX_WAITERS, MAX_WAITERS_TOTAL, DEADLOCK_SEARCH_MAX];
+pub const SETTINGS: [Setting; 7] =
+    [DEFAULT_LEASE, MAX_LEASE, MAX_HOLDERS, MAX_WAITERS, MAX_WAITERS_TOTAL, DEADLOCK_SEARCH_MAX, MAX_HOLD];
 
 /// The value of every setting, within its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,7 @@ impl Settings {
             MAX_WAITERS.default,
             MAX_WAITERS_TOTAL.default,
             DEADLOCK_SEARCH_MAX.default,
+            MAX_HOLD.default,
         ])
     }
 
@@ -85,14 +88,23 @@ impl Settings {
 
     /// The value of [`MAX_WAITERS_TOTAL`].
     pub fn waiters_total_max(&self) -> usize {
-        let [_, _, _, _, max, _] = self.0;
+        let [_, _, _, _, max, ..] = self.0;
         count(max)
     }
 
     /// The value of [`DEADLOCK_SEARCH_MAX`].
     pub fn deadlock_search_max(&self) -> usize {
-        let [_, _, _, _, _, max] = self.0;
+        let [_, _, _, _, _, max, ..] = self.0;
         count(max)
+    }
+}
+
+impl Settings {
+    /// The longest that a hold may last that asks for this MAX, by the value of [`MAX_HOLD`].
+    pub fn max_hold(&self, asked: Option<Millis>) -> Option<Millis> {
+        let [.., max_hold] = self.0;
+        let bound = (max_hold > 0).then_some(Millis(max_hold.unsigned_abs()));
+        [asked, bound].into_iter().flatten().min()
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Stats {
     pub session_ends: u64,
     /// Holds that were revoked because no answer with them could be delivered.
     pub undelivered_grants: u64,
+    /// Locks that were cooling after a hold.
+    pub coolings: u64,
     /// Locks that left this server of a cluster with their slot.
     pub moved_away: u64,
     /// Requests that were refused because waiting would have closed a cycle.
@@ -55,7 +57,9 @@ impl Stats {
             Effect::Changed(_, HoldChange::Reacquired)
             | Effect::Rebound(..)
             | Effect::Expired(_)
+            | Effect::Cooled
             | Effect::Answer(..) => {}
+            Effect::Cools => self.coolings += 1,
             Effect::Changed(_, HoldChange::Extended) => self.extensions += 1,
             Effect::Changed(_, HoldChange::Downgraded) => self.downgrades += 1,
             Effect::Ended(hold, why) => {

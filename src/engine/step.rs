@@ -105,6 +105,8 @@ impl<W: Waiting> Engine<W> {
                     End::Closed => KeyEvent::Session,
                 });
             }
+            Effect::Cools => {}
+            Effect::Cooled => self.events.push(KeyEvent::Cooled),
             Effect::Expired(holds) => self.agenda.push_expired(at.to_id(), holds),
             Effect::Answer(ticket, Answer::Granted(hold)) => {
                 self.agenda.budget.charge_answer();

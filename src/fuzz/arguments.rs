@@ -4,7 +4,7 @@
 //! command. A stands for LOCK.ACQUIRE, R for LOCK.RELEASE, E for LOCK.EXTEND, and any other byte for LOCK.CHECK.
 
 use super::NOW;
-use crate::lock::{Fence, FenceClock, Millis, Mode, OwnerRef};
+use crate::lock::{Fence, FenceClock, Millis, Mode, OwnerRef, Terms};
 use crate::wire::errors::BadRequest;
 use crate::wire::{
     AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX, LEASE_MAX_MS,
@@ -94,15 +94,19 @@ fn spell(request: &Request, leases: Leases) -> Vec<Vec<u8>> {
                 Mode::Exclusive => {}
                 Mode::Shared(limit) => {
                     put_flag(&mut args, "SHARED", true);
-                    put(&mut args, "LIMIT", limit.map(|limit| limit.get().into()));
+                    put(&mut args, "LIMIT", limit.map(|limit| limit.units().into()));
+                    put(&mut args, "WEIGHT", limit.map(|limit| limit.weight().into()));
                 }
             }
             put_flag(&mut args, "SESSION", asked.is_session);
+            put(&mut args, "MAX", asked.max.map(|max| lease(max, leases)));
+            put(&mut args, "DELAY", asked.delay.map(|delay| within(delay, Terms::DELAY_MAX)));
         }
         Request::Release(asked) => {
             args.push(named(asked.owner));
             put(&mut args, "FENCE", asked.fence.map(Fence::get));
             put_flag(&mut args, "DOWNGRADE", asked.is_downgrade);
+            put(&mut args, "COOL", asked.cool.map(|cool| within(cool, Terms::LONGEST)));
         }
         Request::Extend(asked) => {
             args.push(named(asked.owner));
@@ -118,8 +122,13 @@ fn spell(request: &Request, leases: Leases) -> Vec<Vec<u8>> {
 
 /// The lease in milliseconds. Panics if it is out of range.
 fn lease(asked: Millis, leases: Leases) -> u64 {
-    assert!((1..=leases.max.0).contains(&asked.0), "{asked:?}");
-    asked.0
+    within(asked, leases.max)
+}
+
+/// A length of time in milliseconds. Panics if it is out of range.
+fn within(length: Millis, longest: Millis) -> u64 {
+    assert!((1..=longest.0).contains(&length.0), "{length:?}");
+    length.0
 }
 
 /// The owner's name. Panics if it is not a valid one.

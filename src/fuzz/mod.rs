@@ -49,14 +49,15 @@ pub fn assert_sound(holders: &Holders, now: Now) {
         let (id, found_mode, found) = holders.of(hold.owner.borrow()).expect("every hold is found by its owner");
         assert_eq!((found_mode, found), (mode, hold), "an owner has two holds");
         assert_eq!(holders.get(id), Some((mode, hold)), "a hold is not found by its id");
-        assert!((1..=LEASE_MAX_MS).contains(&hold.lease.0), "{:?}", hold.lease);
-        assert!(hold.expires_at <= now.steady + hold.lease, "more time is left than the lease: {hold:?}");
+        let lease = hold.terms.lease();
+        assert!((1..=LEASE_MAX_MS).contains(&lease.0), "{lease:?}");
+        assert!(hold.expires_at <= now.steady + lease, "more time is left than the lease: {hold:?}");
     }
 }
 
 /// Panics unless this hold is inherited, and has no connection and no user: those of another process mean nothing here.
 pub fn assert_inherited(hold: &Hold) {
-    assert_eq!((hold.origin, hold.session, hold.user), (Origin::Inherited, None, None));
+    assert_eq!((hold.terms.origin(), hold.session, hold.user), (Origin::Inherited, None, None));
 }
 
 /// A length of time after which every lease and every wait of the targets has ended.

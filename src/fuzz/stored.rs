@@ -2,7 +2,7 @@
 
 use super::{assert_inherited, assert_sound, NOW};
 use crate::engine::tests::stream::live;
-use crate::lock::{Holders, Mode, Now, Steady, UnixMicros};
+use crate::lock::{Holders, Mode, Now, Steady, Terms, UnixMicros};
 use crate::wire::{decode_lock, encode_lock, Trust, LEASE_MAX_MS};
 
 /// One hour in microseconds.
@@ -44,6 +44,9 @@ pub fn decode(bytes: &[u8]) {
         assert_round_trip(&holders);
         holders.iter().for_each(|(_, hold)| assert_inherited(hold));
     }
+    if let Ok(Holders::Cooling(cooling)) = payload {
+        assert!(cooling.until <= NOW.steady + cooling.length && cooling.length <= Terms::LONGEST);
+    }
     if let Ok(holders) = payload {
         assert_within_limits(&holders);
         // Whatever a client restores must be a lock that works, and whose leases expire.
@@ -77,7 +80,7 @@ fn assert_round_trip(holders: &Holders) {
     assert_eq!(encoded(&again, NOW), bytes, "the same lock has different bytes");
     assert_eq!(again.len(), holders.len());
     for ((mode, hold), (mode_again, mut hold_again)) in holders.iter().zip(again.iter().map(|(m, h)| (m, h.clone()))) {
-        let begun = Steady(hold.expires_at.0 - hold.lease.0 as i64 * 1000);
+        let begun = Steady(hold.expires_at.0 - hold.terms.lease().0 as i64 * 1000);
         assert!(hold_again.since == hold.since || hold.since > begun, "{hold:?} became {hold_again:?}");
         hold_again.since = hold.since;
         assert_eq!((mode, hold), (mode_again, &hold_again));
@@ -99,7 +102,13 @@ fn assert_within_limits(holders: &Holders) {
             Mode::Exclusive | Mode::Shared(None) => {}
             Mode::Shared(Some(_)) if hold.is_expired(NOW.steady) => {}
             Mode::Shared(Some(limit)) => {
-                assert!(holders.count_running(NOW.steady) <= limit.get() as usize, "more holders than a limit allows");
+                let running = || holders.iter().filter(|(_, hold)| !hold.is_expired(NOW.steady));
+                let units = |mode: Mode| match mode {
+                    Mode::Shared(Some(limit)) => limit.weight(),
+                    Mode::Exclusive | Mode::Shared(None) => 1,
+                };
+                let units: u32 = running().map(|(mode, _)| units(mode)).sum();
+                assert!(units <= limit.units(), "more units are taken than a limit allows");
             }
         }
     }

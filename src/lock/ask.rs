@@ -55,6 +55,17 @@ pub struct Extend<'a> {
     pub raise: Option<Fence>,
 }
 
+/// The result of [`Step::release`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// The owner held the lock (with the fence, if one was given).
+    Yes,
+    /// It did not.
+    NotHeld,
+    /// The owner's hold is shared, so the lock cannot be cooling after it. Nothing was changed.
+    IsShared,
+}
+
 impl Step<'_> {
     /// Asks for the lock.
     pub fn acquire(&mut self, request: Request<OwnerRef>, wait: Wait) -> Acquired {
@@ -83,18 +94,23 @@ impl Step<'_> {
         }
     }
 
-    /// Ends the owner's hold, and withdraws every request of that owner from the queue. True if it held the lock.
+    /// Ends the owner's hold, and withdraws every request of that owner from the queue. With `cool`, nobody is granted the lock
+    /// for that long; only an exclusive hold can be released so.
     ///
     /// With a fence, nothing happens unless the owner's hold carries it: a late duplicate of the command must touch neither a
     /// newer hold nor a newer wait of the same owner.
-    pub fn release(&mut self, owner: OwnerRef, fence: Option<Fence>) -> bool {
+    pub fn release(&mut self, owner: OwnerRef, fence: Option<Fence>, cool: Option<Millis>) -> Released {
         self.advance();
         let anyone = failpoints::is_on(Failpoint::ReleaseByAnyone)
             .then(|| self.holders.iter().next().map(|(_, hold)| hold.owner.clone()));
         let owner = anyone.as_ref().and_then(Option::as_ref).map_or(owner, |anyone| anyone.borrow());
-        let held = self.held_by(owner).map(|(id, ..)| id);
+        let held = self.held_by(owner).map(|(id, mode, _)| (id, mode));
+        let (held, is_shared) = (held.map(|(id, _)| id), held.is_some_and(|(_, mode)| mode != Mode::Exclusive));
         if fence.is_some() && held.map(|id| id.fence) != fence && !failpoints::is_on(Failpoint::ReleaseIgnoresFence) {
-            return false;
+            return Released::NotHeld;
+        }
+        if is_shared && cool.is_some() {
+            return Released::IsShared;
         }
         if !self.queue.is_empty() && !failpoints::is_on(Failpoint::ReleaseLeavesWaits) {
             let withdrawn = self.queue.take_all_of(owner).into_iter();
@@ -102,10 +118,17 @@ impl Step<'_> {
         }
         if let Some(id) = held {
             self.end(id, End::Released);
+            if let Some(length) = cool {
+                self.cool(length, self.now.steady);
+            }
         }
         // A waiter behind a withdrawn one may be let in now, too.
         self.advance();
-        held.is_some()
+        if held.is_some() {
+            Released::Yes
+        } else {
+            Released::NotHeld
+        }
     }
 
     /// Makes an exclusive hold a shared one, without a moment at which the lock is free. True if the owner holds the lock (with
@@ -125,7 +148,8 @@ impl Step<'_> {
                 } else {
                     Mode::Shared(None)
                 };
-                if let Some(hold) = self.holders.remove(id) {
+                if let Some(mut hold) = self.holders.remove(id) {
+                    hold.terms.clear_delay();
                     let id = self.holders.put(mode, hold);
                     self.effects.push(Effect::Changed(id, HoldChange::Downgraded));
                     self.advance();
@@ -148,9 +172,16 @@ impl Step<'_> {
         self.queue.settle(id);
         let (now, fences) = (self.now.steady, &mut *self.fences);
         let extended = self.holders.update(id, |hold| {
-            hold.lease = asked.lease.unwrap_or(hold.lease);
-            hold.expires_at =
-                if failpoints::is_on(Failpoint::ExtensionAddsUp) { hold.expires_at } else { now } + hold.lease;
+            let before = hold.expires_at;
+            let lease = asked.lease.unwrap_or(hold.terms.lease());
+            hold.set_lease(lease, now);
+            if failpoints::is_on(Failpoint::ExtensionAddsUp) {
+                hold.expires_at = before + lease;
+            }
+            if failpoints::is_on(Failpoint::MaxIgnored) {
+                hold.terms.set_lease(lease);
+                hold.expires_at = now + lease;
+            }
             if let Some(raised) = asked.raise.filter(|raised| *raised > hold.fence) {
                 hold.fence = raised;
                 fences.observe(raised);

@@ -60,6 +60,10 @@ pub enum Effect {
     /// These holds had expired and made room for an exclusive one. They are counted and reported one by one, when there is
     /// time.
     Expired(SharedHolders),
+    /// The lock is cooling from now on: record it. It comes right after the end of the hold.
+    Cools,
+    /// Cooling is over, and the lock is free: record it.
+    Cooled,
     /// Answer this waiter, which has left the queue, once all effects before this one are recorded.
     Answer(Ticket, Answer),
 }

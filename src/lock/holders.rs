@@ -1,6 +1,6 @@
 //! All holds on one lock: the part of its state that is saved. Waiters are in [`super::queue`], and are never saved.
 
-use super::hold::{Hold, HoldId, Limit, Mode};
+use super::hold::{weight, Cooling, Hold, HoldId, Limit, Mode};
 use super::owner::OwnerRef;
 use super::shared::SharedHolders;
 use super::time::Steady;
@@ -15,13 +15,15 @@ pub enum Holders {
     Exclusive(Hold),
     /// Owners hold the lock together. There is at least one, though the leases of all of them may have expired.
     Shared(SharedHolders),
+    /// Nobody holds the lock, and nobody is granted it yet.
+    Cooling(Cooling),
 }
 
 impl Holders {
     /// The number of holders, expired or not.
     pub fn len(&self) -> usize {
         match self {
-            Holders::Free => 0,
+            Holders::Free | Holders::Cooling(_) => 0,
             Holders::Exclusive(_) => 1,
             Holders::Shared(shared) => shared.len(),
         }
@@ -30,12 +32,12 @@ impl Holders {
     /// The hold of this owner, expired or not, with its id and its mode.
     pub fn of(&self, owner: OwnerRef) -> Option<(HoldId, Mode, &Hold)> {
         match self {
-            Holders::Free => None,
+            Holders::Free | Holders::Cooling(_) => None,
             Holders::Exclusive(hold) => {
                 (hold.owner.borrow() == owner).then(|| (exclusive_id(hold), Mode::Exclusive, hold))
             }
             Holders::Shared(shared) => {
-                shared.of(owner).map(|holder| (holder.id(), Mode::Shared(holder.limit), &holder.hold))
+                shared.of(owner).map(|holder| (holder.id(), Mode::Shared(holder.limit()), &holder.hold))
             }
         }
     }
@@ -43,37 +45,38 @@ impl Holders {
     /// The hold with this id, and its mode.
     pub fn get(&self, id: HoldId) -> Option<(Mode, &Hold)> {
         match self {
-            Holders::Free => None,
+            Holders::Free | Holders::Cooling(_) => None,
             Holders::Exclusive(hold) => (exclusive_id(hold) == id).then_some((Mode::Exclusive, hold)),
-            Holders::Shared(shared) => shared.get(id).map(|holder| (Mode::Shared(holder.limit), &holder.hold)),
+            Holders::Shared(shared) => shared.get(id).map(|holder| (Mode::Shared(holder.limit()), &holder.hold)),
         }
     }
 
     /// All holds with their modes, in the order of their fences.
     pub fn iter(&self) -> impl Iterator<Item = (Mode, &Hold)> {
         let (exclusive, shared) = match self {
-            Holders::Free => (None, None),
+            Holders::Free | Holders::Cooling(_) => (None, None),
             Holders::Exclusive(hold) => (Some((Mode::Exclusive, hold)), None),
             Holders::Shared(shared) => (None, Some(shared)),
         };
         let shared = shared.into_iter().flat_map(SharedHolders::iter);
-        exclusive.into_iter().chain(shared.map(|holder| (Mode::Shared(holder.limit), &holder.hold)))
+        exclusive.into_iter().chain(shared.map(|holder| (Mode::Shared(holder.limit()), &holder.hold)))
     }
 
-    /// The first moment at which a lease expires; `None` if the lock is free.
+    /// The first moment at which a lease expires, or at which cooling is over; `None` if the lock is free.
     pub fn first_expiry(&self) -> Option<Steady> {
         match self {
             Holders::Free => None,
+            Holders::Cooling(cooling) => Some(cooling.until),
             Holders::Exclusive(hold) => Some(hold.expires_at),
             Holders::Shared(shared) => shared.first_expiry().map(|(end, _)| end),
         }
     }
 
     /// When the timer is to serve the lock: the first moment at which a lease expires, or a little later, see
-    /// [`SharedHolders::due`]. `None` if the lock is free.
+    /// [`SharedHolders::due`]; or when cooling is over. `None` if the lock is free.
     pub fn due(&self) -> Option<Steady> {
         match self {
-            Holders::Free | Holders::Exclusive(_) => self.first_expiry(),
+            Holders::Free | Holders::Exclusive(_) | Holders::Cooling(_) => self.first_expiry(),
             Holders::Shared(shared) => shared.due(),
         }
     }
@@ -81,7 +84,7 @@ impl Holders {
     /// The hold that expired first, if one has expired.
     pub fn first_expired(&self, now: Steady) -> Option<HoldId> {
         match self {
-            Holders::Free => None,
+            Holders::Free | Holders::Cooling(_) => None,
             Holders::Exclusive(hold) => hold.is_expired(now).then(|| exclusive_id(hold)),
             Holders::Shared(shared) => shared.first_expiry().filter(|(end, _)| *end <= now).map(|(_, id)| id),
         }
@@ -90,7 +93,7 @@ impl Holders {
     /// The number of holds that have not expired. Linear in the number of those that have.
     pub fn count_running(&self, now: Steady) -> usize {
         match self {
-            Holders::Free => 0,
+            Holders::Free | Holders::Cooling(_) => 0,
             Holders::Exclusive(hold) => usize::from(!hold.is_expired(now)),
             Holders::Shared(shared) => shared.len() - shared.count_expired(now),
         }
@@ -100,13 +103,15 @@ impl Holders {
     pub fn admit(&self, asked: Mode) -> bool {
         match (self, asked) {
             (Holders::Free, _) => true,
+            (Holders::Cooling(_), _) => failpoints::is_on(Failpoint::CoolingIgnored),
             (Holders::Exclusive(_), _) => false,
             (Holders::Shared(shared), Mode::Exclusive) => {
                 shared.in_force() == usize::from(failpoints::is_on(Failpoint::WriterBesideReader))
             }
             (Holders::Shared(shared), Mode::Shared(limit)) => {
                 let one_more = usize::from(failpoints::is_on(Failpoint::LimitOffByOne));
-                least(shared, limit).is_none_or(|least| shared.in_force() < least.get() as usize + one_more)
+                let units = shared.units() + weight(limit);
+                least(shared, limit).is_none_or(|least| units <= least as usize + one_more)
             }
         }
     }
@@ -114,7 +119,7 @@ impl Holders {
     /// The number of holds that count when another owner asks to be let in.
     pub fn in_force(&self) -> usize {
         match self {
-            Holders::Free | Holders::Exclusive(_) => self.len(),
+            Holders::Free | Holders::Exclusive(_) | Holders::Cooling(_) => self.len(),
             Holders::Shared(shared) => shared.in_force(),
         }
     }
@@ -123,7 +128,7 @@ impl Holders {
     /// [`SharedHolders::exclude_expired`].
     pub fn exclude_expired(&mut self, now: Steady) {
         match self {
-            Holders::Free | Holders::Exclusive(_) => {}
+            Holders::Free | Holders::Exclusive(_) | Holders::Cooling(_) => {}
             Holders::Shared(shared) => shared.exclude_expired(now),
         }
     }
@@ -143,20 +148,21 @@ impl Holders {
     /// Roughly how many bytes the holds take beside this value itself.
     pub fn allocated(&self) -> usize {
         match self {
-            Holders::Free => 0,
+            Holders::Free | Holders::Cooling(_) => 0,
             Holders::Exclusive(hold) => hold.owner.allocated(),
             Holders::Shared(shared) => shared.allocated(),
         }
     }
 
-    /// Whether the holds that have not expired are no more than the smallest limit among them. Linear.
+    /// Whether the holds that have not expired take no more units than the smallest limit among them. Linear.
     pub fn are_within_limits(&self, now: Steady) -> bool {
         match self {
-            Holders::Free | Holders::Exclusive(_) => true,
+            Holders::Free | Holders::Exclusive(_) | Holders::Cooling(_) => true,
             Holders::Shared(shared) => {
                 let running = || shared.iter().filter(|holder| !holder.hold.is_expired(now));
-                let least = running().filter_map(|holder| holder.limit).min();
-                least.is_none_or(|least| running().count() <= least.get() as usize)
+                let least = running().filter_map(|holder| holder.limit()).map(Limit::units).min();
+                let units = || running().map(|holder| weight(holder.limit())).sum::<usize>();
+                least.is_none_or(|least| units() <= least as usize)
             }
         }
     }
@@ -166,12 +172,12 @@ impl Holders {
     /// With a limit above 1 it is enough that any one of several ends, so none of them is in this list.
     pub fn in_the_way(&self, asked: Mode) -> impl Iterator<Item = &Hold> {
         let (exclusive, shared) = match self {
-            Holders::Free => (None, None),
+            Holders::Free | Holders::Cooling(_) => (None, None),
             Holders::Exclusive(hold) => (Some(hold), None),
             Holders::Shared(shared) => {
                 let are_in_the_way = match asked {
                     Mode::Exclusive => true,
-                    Mode::Shared(limit) => least(shared, limit).is_some_and(|least| least.get() == 1),
+                    Mode::Shared(limit) => least(shared, limit).is_some_and(|least| least == 1),
                 };
                 (None, are_in_the_way.then_some(shared))
             }
@@ -223,7 +229,7 @@ impl Holders {
     /// Changes the hold with this id, and returns its id afterwards. `None` if there is no such hold.
     pub fn update(&mut self, id: HoldId, change: impl FnOnce(&mut Hold)) -> Option<HoldId> {
         match self {
-            Holders::Free => None,
+            Holders::Free | Holders::Cooling(_) => None,
             Holders::Exclusive(hold) if exclusive_id(hold) == id => {
                 change(hold);
                 Some(exclusive_id(hold))
@@ -239,7 +245,7 @@ fn exclusive_id(hold: &Hold) -> HoldId {
     HoldId { fence: hold.fence, nth: 0 }
 }
 
-/// The limit that counts for an owner that asks for `limit`.
-fn least(shared: &SharedHolders, limit: Option<Limit>) -> Option<Limit> {
-    [shared.smallest_limit(), limit].into_iter().flatten().min()
+/// The number of units that counts for an owner that asks for `limit`.
+fn least(shared: &SharedHolders, limit: Option<Limit>) -> Option<u32> {
+    [shared.smallest_limit(), limit].into_iter().flatten().map(Limit::units).min()
 }

@@ -21,6 +21,9 @@
 //! * **I6** A waiter whose wait has timed out, or that left, is never granted.
 //! * **I7** No owner waits for a lock that it holds itself.
 //! * **I8** A waiter whose user may not acquire the lock any more is never granted. It is told so when it comes first.
+//! * **I9** While a lock is cooling nobody is granted it. It is cooling after a release with COOL, and after an exclusive hold
+//!   with DELAY that expired or whose connection closed.
+//! * **I10** No hold lasts longer than its MAX.
 
 #![forbid(unsafe_code)]
 
@@ -37,10 +40,10 @@ mod shared;
 mod step;
 mod time;
 
-pub use ask::{Acquired, Extend, Wait};
+pub use ask::{Acquired, Extend, Released, Wait};
 pub use effect::{Answer, Effect, End, HoldChange};
 pub use fence::{Fence, FenceClock};
-pub use hold::{Hold, HoldId, Limit, Mode, Origin, Session, User};
+pub use hold::{Cooling, Hold, HoldId, Limit, Mode, Origin, Session, Terms, User};
 pub use holders::Holders;
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
 pub use queue::{Loss, Ticket, WaitQueue};

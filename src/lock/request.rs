@@ -14,6 +14,10 @@ pub struct Request<O> {
     pub mode: Mode,
     /// How long the hold lasts, counted from the grant.
     pub lease: Millis,
+    /// The longest that the hold may last, however often it is extended (MAX).
+    pub max: Option<Millis>,
+    /// How long nobody is granted the lock after a hold that ended by its lease or its session (DELAY).
+    pub delay: Option<Millis>,
     /// The connection whose close will end the hold, if the client asked for SESSION.
     pub session: Option<Session>,
     /// The ACL user that asks, if it is known.
@@ -23,7 +27,7 @@ pub struct Request<O> {
 impl<O> Request<O> {
     /// The same request with its owner's name kept in another way.
     pub fn with_owner<P>(self, keep: impl FnOnce(O) -> P) -> Request<P> {
-        let Request { owner, mode, lease, session, user } = self;
-        Request { owner: keep(owner), mode, lease, session, user }
+        let Request { owner, mode, lease, max, delay, session, user } = self;
+        Request { owner: keep(owner), mode, lease, max, delay, session, user }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::fence::Fence;
-use super::hold::{Hold, HoldId, Limit};
+use super::hold::{weight, Hold, HoldId, Limit};
 use super::owner::{Owner, OwnerRef};
 use super::time::Steady;
 
@@ -25,16 +25,44 @@ const LAST: HoldId = HoldId { fence: Fence::MAX, nth: u32::MAX };
 pub struct SharedHold {
     /// The hold.
     pub hold: Hold,
-    /// The limit that it asked for; `None` if it accepts any number of other holders.
-    pub limit: Option<Limit>,
-    /// Tells the hold from others with the same fence, see [`HoldId::nth`].
-    nth: u32,
+    /// The limit that it asked for, and its number among the holds with the same fence.
+    place: Place,
 }
 
 impl SharedHold {
     /// The id of the hold.
     pub fn id(&self) -> HoldId {
-        HoldId { fence: self.hold.fence, nth: self.nth }
+        HoldId { fence: self.hold.fence, nth: self.place.nth() }
+    }
+
+    /// The limit that it asked for; `None` if it accepts any number of other holders.
+    pub fn limit(&self) -> Option<Limit> {
+        self.place.limit()
+    }
+}
+
+/// The limit of a hold and its [`HoldId::nth`], packed into 8 bytes: 20 bits for the units of the limit (0: none), 20 for the
+/// weight, and 24 for the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u64);
+
+impl Place {
+    const LIMIT_BITS: u32 = 20;
+    const NTH_BITS: u32 = 24;
+
+    fn new(nth: u32, limit: Option<Limit>) -> Place {
+        let nth = u64::from(nth) & ((1 << Self::NTH_BITS) - 1);
+        let limit = limit.map_or(0, |limit| u64::from(limit.units()) << Self::LIMIT_BITS | u64::from(limit.weight()));
+        Place(limit << Self::NTH_BITS | nth)
+    }
+
+    fn nth(self) -> u32 {
+        self.0 as u32 & ((1 << Self::NTH_BITS) - 1)
+    }
+
+    fn limit(self) -> Option<Limit> {
+        let weight = self.0 >> Self::NTH_BITS & ((1 << Self::LIMIT_BITS) - 1);
+        Limit::weighted(self.0 >> (Self::NTH_BITS + Self::LIMIT_BITS), weight)
     }
 }
 
@@ -62,6 +90,8 @@ struct Trees {
     expiries: BTreeSet<(Steady, HoldId)>,
     /// How many of the holds in force asked for each limit.
     limits: BTreeMap<Limit, usize>,
+    /// The units that the holds in force take beyond one for each.
+    extra_units: usize,
     /// Holds that expire up to this moment are excluded; `None` if none is.
     excluded_until: Option<Steady>,
     /// The number of excluded holds.
@@ -87,6 +117,14 @@ impl SharedHolders {
         match &self.0 {
             Kept::Few(few) => few.len(),
             Kept::Many(trees) => trees.holds.len() - trees.excluded,
+        }
+    }
+
+    /// The number of units that the holds in force take.
+    pub fn units(&self) -> usize {
+        match &self.0 {
+            Kept::Few(few) => few.iter().map(|shared| weight(shared.limit())).sum(),
+            Kept::Many(trees) => self.in_force() + trees.extra_units,
         }
     }
 
@@ -193,14 +231,14 @@ impl SharedHolders {
     /// The smallest limit among the holds in force.
     pub fn smallest_limit(&self) -> Option<Limit> {
         match &self.0 {
-            Kept::Few(few) => few.iter().filter_map(|shared| shared.limit).min(),
+            Kept::Few(few) => few.iter().filter_map(SharedHold::limit).min(),
             Kept::Many(trees) => trees.limits.first_key_value().map(|(limit, _)| *limit),
         }
     }
 
     /// Adds the hold of an owner that has none here.
     pub fn insert(&mut self, hold: Hold, limit: Option<Limit>) -> HoldId {
-        let shared = SharedHold { nth: self.next_nth(hold.fence), hold, limit };
+        let shared = SharedHold { place: Place::new(self.next_nth(hold.fence), limit), hold };
         let id = shared.id();
         match &mut self.0 {
             Kept::Few(few) if few.len() < FEW_MAX => {
@@ -240,14 +278,14 @@ impl SharedHolders {
             Kept::Few(few) => few.iter_mut().find(|shared| shared.id() == id)?,
             Kept::Many(trees) => trees.holds.get_mut(&id)?,
         };
-        let (before, limit) = (held.hold.expires_at, held.limit);
+        let (before, limit) = (held.hold.expires_at, held.limit());
         change(&mut held.hold);
         let (end, fence) = (held.hold.expires_at, held.hold.fence);
         if fence != id.fence {
             // It has another id now, and another place.
             held.hold.fence = id.fence;
             self.note_expiry(id, limit, before, end);
-            let SharedHold { mut hold, limit, .. } = self.remove(id)?;
+            let SharedHold { mut hold, .. } = self.remove(id)?;
             hold.fence = fence;
             return Some(self.insert(hold, limit));
         }
@@ -270,7 +308,9 @@ impl SharedHolders {
     /// The number that tells the next hold with this fence from the others with the same fence.
     fn next_nth(&self, fence: Fence) -> u32 {
         let last = match &self.0 {
-            Kept::Few(few) => few.iter().filter(|shared| shared.hold.fence == fence).map(|shared| shared.nth).max(),
+            Kept::Few(few) => {
+                few.iter().filter(|shared| shared.hold.fence == fence).map(|shared| shared.id().nth).max()
+            }
             Kept::Many(trees) => {
                 let same = HoldId { fence, nth: 0 }..=HoldId { fence, nth: u32::MAX };
                 trees.holds.range(same).next_back().map(|(id, _)| id.nth)
@@ -284,14 +324,14 @@ impl Trees {
     fn insert(&mut self, shared: SharedHold) {
         let id = shared.id();
         self.by_owner.insert(shared.hold.owner.clone(), id);
-        self.note_expiry(id, shared.limit, shared.hold.expires_at);
+        self.note_expiry(id, shared.limit(), shared.hold.expires_at);
         self.holds.insert(id, shared);
     }
 
     fn remove(&mut self, id: HoldId) -> Option<SharedHold> {
         let shared = self.holds.remove(&id)?;
         self.by_owner.remove(shared.hold.owner.as_bytes());
-        self.forget_expiry(id, shared.limit, shared.hold.expires_at);
+        self.forget_expiry(id, shared.limit(), shared.hold.expires_at);
         Some(shared)
     }
 
@@ -301,6 +341,7 @@ impl Trees {
             self.excluded += 1;
         } else if let Some(limit) = limit {
             *self.limits.entry(limit).or_default() += 1;
+            self.extra_units += limit.weight() as usize - 1;
         }
     }
 
@@ -320,10 +361,11 @@ impl Trees {
         } else {
             self.limits.insert(limit, left);
         }
+        self.extra_units = self.extra_units.saturating_sub(limit.weight() as usize - 1);
     }
 
     fn limit(&self, id: HoldId) -> Option<Limit> {
-        self.holds.get(&id).and_then(|shared| shared.limit)
+        self.holds.get(&id).and_then(SharedHold::limit)
     }
 
     fn is_in_force(&self, end: Steady) -> bool {
@@ -353,11 +395,14 @@ impl Trees {
             }
         } else {
             self.excluded = self.holds.len() - fewer;
-            let mut limits = BTreeMap::new();
+            let (mut limits, mut extra_units) = (BTreeMap::new(), 0);
             if !self.limits.is_empty() {
-                running().filter_map(|id| self.limit(id)).for_each(|limit| *limits.entry(limit).or_default() += 1);
+                for limit in running().filter_map(|id| self.limit(id)) {
+                    *limits.entry(limit).or_default() += 1;
+                    extra_units += limit.weight() as usize - 1;
+                }
             }
-            self.limits = limits;
+            (self.limits, self.extra_units) = (limits, extra_units);
         }
         self.excluded_until = Some(now);
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::effect::{Answer, Effect, End, HoldChange};
 use super::fence::FenceClock;
-use super::hold::{Hold, HoldId, Mode, Origin, Session, User};
+use super::hold::{Cooling, Hold, HoldId, Mode, Origin, Session, Terms, User};
 use super::holders::Holders;
 use super::owner::{Owner, OwnerRef};
 use super::queue::{Loss, Ticket, WaitQueue, Waiter};
@@ -39,10 +39,11 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Ends expired holds and serves the queue. Every step begins with it, so that nothing depends on a timer having run.
+    /// Ends expired holds and cooling that is over, and serves the queue. Every step begins with it, so that nothing depends
+    /// on a timer having run.
     pub fn advance(&mut self) {
         // Mostly there is nothing to do, and nothing is called for it.
-        if self.holders.first_expired(self.now.steady).is_some() {
+        if self.holders.first_expiry().is_some_and(|end| end <= self.now.steady) {
             self.end_expired();
         }
         if !self.queue.is_empty() {
@@ -52,10 +53,19 @@ impl Step<'_> {
 
     fn end_expired(&mut self) {
         for _ in 0..ENDED_MAX {
-            let Some(id) = self.holders.first_expired(self.now.steady) else { return };
+            let Some(id) = self.holders.first_expired(self.now.steady) else { break };
             self.end(id, End::Expired);
         }
+        self.end_cooling();
         self.holders.exclude_expired(self.now.steady);
+    }
+
+    /// Frees a lock whose cooling is over.
+    fn end_cooling(&mut self) {
+        if matches!(self.holders, Holders::Cooling(cooling) if cooling.until <= self.now.steady) {
+            *self.holders = Holders::Free;
+            self.effects.push(Effect::Cooled);
+        }
     }
 
     /// The owner's hold, unless its lease has expired.
@@ -167,21 +177,22 @@ impl Step<'_> {
     /// Grants the lock again to the owner that holds it. The fence stays, unless the hold is inherited; the lease ends at the
     /// later of the two moments; the hold is bound to the session of this request.
     pub(super) fn reacquire(&mut self, request: Request<OwnerRef>) -> Option<HoldId> {
-        let Request { owner, mode: _, lease, session, user } = request;
+        let Request { owner, lease, session, user, .. } = request;
         let (id, ..) = self.held_by(owner)?;
         self.queue.settle(id);
         let (now, fences) = (self.now, &mut *self.fences);
         let mut changed = false;
         let id = self.holders.update(id, |hold| {
-            let expires_at = now.steady + lease;
-            if expires_at > hold.expires_at {
-                (hold.expires_at, hold.lease, changed) = (expires_at, lease, true);
+            if hold.cut(lease, now.steady).1 > hold.expires_at {
+                hold.set_lease(lease, now.steady);
+                changed = true;
             }
             // A hold from before this server was a replica is inherited too, though it never left its memory.
-            let is_inherited = hold.origin == Origin::Inherited || fences.is_of_earlier_term(hold.fence);
+            let is_inherited = hold.terms.origin() == Origin::Inherited || fences.is_of_earlier_term(hold.fence);
             if is_inherited || failpoints::is_on(Failpoint::NewFenceWhenReacquired) {
                 // I3: larger fences than the inherited one may have been given and lost.
-                (hold.fence, hold.origin, changed) = (fences.next(now.unix), Origin::Granted, true);
+                (hold.fence, changed) = (fences.next(now.unix), true);
+                hold.terms.set_origin(Origin::Granted);
             }
             hold.user = hold.user.or(user);
         })?;
@@ -253,11 +264,13 @@ impl Step<'_> {
 
     /// Makes a hold. Every grant goes through here, and only here does a new hold get its fence.
     pub(super) fn grant(&mut self, request: Request<Owner>, waited_since: Option<Steady>) -> HoldId {
-        let Request { owner, mode, lease, session, user } = request;
+        let Request { owner, mode, lease, max, delay, session, user } = request;
         self.make_room(owner.borrow(), mode);
-        let (since, origin, fence) = (self.now.steady, Origin::Granted, self.fences.next(self.now.unix));
-        let expires_at = since + if failpoints::is_on(Failpoint::LeaseEndsEarly) { Millis(lease.0 / 2) } else { lease };
-        let hold = Hold { owner, fence, expires_at, lease, since, origin, session, user };
+        let (since, fence) = (self.now.steady, self.fences.next(self.now.unix));
+        let lasts = max.map_or(lease, |max| lease.min(max));
+        let terms = Terms::new(lasts, Origin::Granted).with(max, delay);
+        let expires_at = since + if failpoints::is_on(Failpoint::LeaseEndsEarly) { Millis(lasts.0 / 2) } else { lasts };
+        let hold = Hold { owner, fence, expires_at, since, terms, session, user };
         let id = self.holders.put(mode, hold);
         self.effects.push(Effect::Granted(id, waited_since));
         id
@@ -281,11 +294,28 @@ impl Step<'_> {
         self.holders.in_force() >= self.holders_max
     }
 
-    /// Ends the hold of this id, if there is one.
+    /// Ends the hold of this id, if there is one. The lock is cooling afterwards if the hold has a DELAY and its owner did not
+    /// release it.
     pub(super) fn end(&mut self, id: HoldId, why: End) {
         self.queue.settle(id);
-        if let Some(hold) = self.holders.remove(id) {
-            self.effects.push(Effect::Ended(hold, why));
+        let Some(hold) = self.holders.remove(id) else { return };
+        let (delay, from) = match why {
+            End::Expired => (hold.terms.delay(), hold.expires_at),
+            End::Closed => (hold.terms.delay(), self.now.steady),
+            End::Released | End::Undelivered => (None, self.now.steady),
+        };
+        self.effects.push(Effect::Ended(hold, why));
+        if let Some(delay) = delay.filter(|_| !failpoints::is_on(Failpoint::DelayIgnored)) {
+            self.cool(delay, from);
+        }
+    }
+
+    /// Nobody is granted the lock, which has just become free, for this long after `from`.
+    pub(super) fn cool(&mut self, length: Millis, from: Steady) {
+        let until = from + length;
+        if *self.holders == Holders::Free && until > self.now.steady {
+            *self.holders = Holders::Cooling(Cooling { until, length });
+            self.effects.push(Effect::Cools);
         }
     }
 }

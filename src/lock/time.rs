@@ -13,6 +13,13 @@ pub struct Millis(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Steady(pub i64);
 
+impl Steady {
+    /// The time from this moment to a later one, rounded up; 0 if the other is not later.
+    pub fn until(self, later: Steady) -> Millis {
+        Millis(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0).div_ceil(1000))
+    }
+}
+
 impl Add<Millis> for Steady {
     type Output = Steady;
 

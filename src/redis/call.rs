@@ -49,6 +49,13 @@ pub enum Refusal {
     Text(Cow<'static, str>),
 }
 
+impl Answer {
+    /// 1 if the owner held the lock, else 0.
+    pub fn held(held: bool) -> Answer {
+        Answer::Integer(u64::from(held))
+    }
+}
+
 impl From<errors::BadRequest> for Refusal {
     fn from(bad: errors::BadRequest) -> Refusal {
         match bad {
@@ -137,21 +144,21 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Runs a command that changes a hold and answers 1, or that answers 0 if the owner does not hold.
+    /// Runs a command that changes a hold.
     pub fn change(
         &self,
-        step: impl FnOnce(&mut Engine<BlockedClient>, &mut OpenKey) -> Result<bool, WrongType>,
+        step: impl FnOnce(&mut Engine<BlockedClient>, &mut OpenKey) -> Result<Answered, WrongType>,
     ) -> Answered {
         let mut events = Events::new();
-        let held = state::with_engine(|engine| {
-            let held = step(engine, &mut self.open())?;
+        let answered = state::with_engine(|engine| {
+            let answered = step(engine, &mut self.open())?;
             timer::arm(self.ctx, engine.first_deadline());
             events = engine.take_events();
-            Ok::<_, Refusal>(held)
+            Ok::<_, Refusal>(answered)
         })
         .ok_or(PANICKED)??;
         self.notify(&events);
-        Ok(Answer::Integer(u64::from(held)))
+        answered
     }
 }
 

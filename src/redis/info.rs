@@ -24,7 +24,7 @@ impl OnInfo for Section {
 }
 
 /// The fields, in their order. The server puts `redislock_` before each name.
-fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 26] {
+fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 27] {
     let stats = engine.stats();
     let removals = module().removals.borrow();
     [
@@ -43,6 +43,7 @@ fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 26] {
         (c"extensions", stats.extensions),
         (c"lease_ends", stats.lease_ends),
         (c"session_ends", stats.session_ends),
+        (c"coolings", stats.coolings),
         (c"undelivered_grants", stats.undelivered_grants),
         (c"operator_removals", removals.by_operators()),
         (c"evictions", removals.by_eviction()),

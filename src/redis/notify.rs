@@ -33,5 +33,6 @@ fn name(event: KeyEvent) -> &'static CStr {
         KeyEvent::Expire => c"lock.expire",
         KeyEvent::Session => c"lock.session",
         KeyEvent::Downgrade => c"lock.downgrade",
+        KeyEvent::Cooled => c"lock.cooled",
     }
 }

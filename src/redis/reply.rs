@@ -1,8 +1,8 @@
 //! Replies that are more than one value.
 
 use super::ffi::Ctx;
-use crate::engine::Report;
-use crate::lock::{Fence, Mode};
+use crate::engine::{HeldAs, Report};
+use crate::lock::Fence;
 
 /// What LOCK.ACQUIRE replies to a grant: the fence, or the owner and the fence if the server made the owner.
 pub fn grant(ctx: Ctx, made_owner: Option<&[u8]>, fence: Fence) {
@@ -22,19 +22,21 @@ pub fn check(ctx: Ctx, fence: u64, ttl_ms: u64) {
 
 /// What LOCK.INFO replies about a lock: a map.
 pub fn report(ctx: Ctx, report: &Report) {
-    ctx.reply_map(5);
+    ctx.reply_map(6);
     text(ctx, "mode", mode(report.mode));
     number(ctx, "holders-count", report.holders_count as u64);
     ctx.reply_bytes(b"holders");
     ctx.reply_array(report.holders.len());
     for holder in &report.holders {
-        ctx.reply_map(6);
+        ctx.reply_map(8);
         text(ctx, "owner", holder.owner);
         number(ctx, "fence", holder.fence);
         number(ctx, "ttl", holder.ttl_ms);
         number(ctx, "held", holder.held_ms);
         number(ctx, "limit", holder.limit);
         number(ctx, "session", holder.session);
+        number(ctx, "weight", holder.weight);
+        number(ctx, "max", holder.max_ms);
     }
     number(ctx, "waiters", report.waiters as u64);
     ctx.reply_bytes(b"queue");
@@ -42,15 +44,17 @@ pub fn report(ctx: Ctx, report: &Report) {
     for waiter in &report.queue {
         ctx.reply_map(3);
         text(ctx, "owner", &waiter.owner);
-        text(ctx, "mode", mode(waiter.mode));
+        text(ctx, "mode", mode(waiter.mode.into()));
         number(ctx, "waited", waiter.waited_ms);
     }
+    number(ctx, "cooling", report.cooling_ms);
 }
 
-fn mode(mode: Mode) -> &'static [u8] {
+fn mode(mode: HeldAs) -> &'static [u8] {
     match mode {
-        Mode::Exclusive => b"exclusive",
-        Mode::Shared(_) => b"shared",
+        HeldAs::Exclusive => b"exclusive",
+        HeldAs::Shared => b"shared",
+        HeldAs::Cooling => b"cooling",
     }
 }
 

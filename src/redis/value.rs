@@ -9,7 +9,7 @@ use super::ffi::{clock, internal_names, log, Ctx, Level};
 use super::state::{self, module};
 use super::{key_events, timer, value_type};
 use crate::engine::{EntryId, KeyRef, Stored, Unlinked};
-use crate::lock::{Fence, Mode};
+use crate::lock::{Fence, Holders, Mode};
 use crate::policy::role::trust;
 use crate::wire::{self, ChangeKind, EffectWriter};
 
@@ -72,6 +72,11 @@ impl DataType for LockType {
     }
 
     fn rewrite(io: Io, key: StringRef, stored: &Stored) {
+        if let Holders::Cooling(cooling) = stored.holders {
+            let mut effect = Vec::with_capacity(STORED_ROOM);
+            EffectWriter::begin(&mut effect, clock::now()).cooling(cooling);
+            io.emit_key_bytes(internal_names::APPLY, key, &effect);
+        }
         for (mode, hold) in stored.holders.iter() {
             let mut effect = Vec::with_capacity(STORED_ROOM);
             EffectWriter::begin(&mut effect, clock::now()).held(ChangeKind::Granted, mode, hold);
@@ -107,7 +112,7 @@ impl DataType for LockType {
         for (mode, hold) in stored.holders.iter() {
             let mode: u32 = match mode {
                 Mode::Exclusive => 0,
-                Mode::Shared(limit) => limit.map_or(u32::MAX, |limit| limit.get()),
+                Mode::Shared(limit) => limit.map_or(u32::MAX, |limit| limit.units()),
             };
             digest.add(hold.owner.as_bytes());
             digest.add(&hold.fence.get().to_le_bytes());

@@ -45,6 +45,8 @@ pub enum BadRequest {
     Block,
     /// LIMIT outside its range or no number.
     Limit,
+    /// An option outside its range or no number: its word, what is counted, and the largest number.
+    Range(&'static str, &'static str, u64),
     /// FENCE or RAISE outside its range or no number.
     Number(&'static str),
     /// RAISE beyond what the clock allows now: the largest number allowed.
@@ -76,6 +78,8 @@ pub enum Refused {
     Deadlock(Vec<Link>),
     /// SESSION, and no connection of its own.
     NoSession,
+    /// COOL, and the owner holds the lock shared.
+    CoolShared,
 }
 
 /// One step of a cycle: `waits` waits for `holds`, which holds the lock `key` or waits for it just before.
@@ -104,6 +108,7 @@ impl fmt::Display for Refused {
             Refused::NoSession => {
                 write!(f, "ERR SESSION needs a connection of its own, there is none in scripts and calls from modules")
             }
+            Refused::CoolShared => write!(f, "ERR COOL needs an exclusive hold, and this owner holds the lock shared"),
             Refused::Deadlock(links) => {
                 write!(f, "DEADLOCK waiting would close a cycle: ")?;
                 for (n, Link { waits, key, holds }) in links.iter().take(LINKS_SHOWN).enumerate() {
@@ -143,6 +148,7 @@ impl fmt::Display for BadRequest {
             Ex(max) => write!(f, "ERR EX must be a number of seconds from 1 to {}", max.0 / 1000),
             Block => write!(f, "ERR BLOCK must be a number of milliseconds from 0 (no limit) to {}", i64::MAX),
             Limit => write!(f, "ERR LIMIT must be a number from 1 to {}", crate::lock::Limit::MAX),
+            Range(name, of, max) => write!(f, "ERR {name} must be a number {of}from 1 to {max}"),
             Number(name) => write!(f, "ERR {name} must be a number from 1 to {}", Fence::MAX.get()),
             RaiseTooFar(max) => {
                 write!(f, "ERR RAISE must be at most 60 seconds ahead of this server's clock, now {max}")
@@ -153,7 +159,7 @@ impl fmt::Display for BadRequest {
             Needs(one, other) => write!(f, "ERR {one} needs {other}"),
             Unknown(spelled, known) => {
                 let mut words = Vec::new();
-                known.iter().for_each(|group| group.for_each(|option| words.push(option.word)));
+                known.iter().for_each(|group| group.for_each(&mut |option| words.push(option.word)));
                 write!(f, "ERR unknown option {}, expected one of {}", Quoted(spelled), words.join(", "))
             }
         }

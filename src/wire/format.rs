@@ -1,18 +1,28 @@
-//! The stored form (RDB, DUMP) and the replicated form (replicas, AOF) of a lock, version 1.
+//! The stored form (RDB, DUMP) and the replicated form (replicas, AOF) of a lock, versions 1 and 2.
 //!
 //! ```text
 //! number   unsigned LEB128 of at most 64 bits, in its shortest form
 //! owner    length (number, 1 to 1024) | bytes
-//! hold     0 (byte: exclusive)                       | owner | fence | end | lease | grown
-//!        | 1 (byte: shared) | limit (0: no limit)    | owner | fence | end | lease | grown
-//!          (limit, fence, end, lease and grown are numbers)
-//! stored   version (byte, 1) | count of holds (number) | hold ...
-//! effect   version (byte, 1) | change ...
+//! hold     0 (byte: exclusive)                                  | grant
+//!        | 1 (byte: shared) | limit (0: no limit)               | grant
+//!        | 2 (byte: exclusive, with options) | max | delay      | grant       (version 2)
+//!        | 3 (byte: shared, with options) | limit | weight | max | grant      (version 2)
+//! grant    owner | fence | end | lease | grown
+//!          (limit, weight, max, delay, fence, end, lease and grown are numbers)
+//! cooling  until | length (numbers)
+//! stored   version (byte) | count of holds (number) | hold ...
+//!        | version (byte) | 0 (number) | cooling                              (version 2)
+//! effect   version (byte) | change ...
 //! change   1 (byte: granted) | hold
 //!        | 2 (byte: changed) | hold
 //!        | 3 (byte: freed)
 //!        | 4 (byte: ended) | owner
+//!        | 5 (byte: cooling) | cooling                                        (version 2)
 //! ```
+//!
+//! # Versions
+//! Version 2 has WEIGHT, MAX, DELAY and cooling. What uses none of them is written as version 1, which is what the first
+//! versions of the module wrote and can read.
 //!
 //! # Changes
 //! An effect tells a replica what one step changed, so its length does not depend on the number of holders.
@@ -20,12 +30,15 @@
 //! * *granted* and *changed* carry a hold that the lock has from now on. Either the hold began, or it goes on with
 //!   another end, fence or mode. An exclusive hold replaces all holds, and a shared one replaces that of its owner.
 //! * *ended* names an owner that no longer holds the lock.
-//! * *freed* says that nobody holds the lock. A DEL would say that too, but a DEL in the replication stream is an
+//! * *cooling* says that nobody holds the lock, and that it is cooling.
+//! * *freed* says that nobody holds the lock, and that it is not cooling. A DEL would say that too, but a DEL in the replication stream is an
 //!   operator's: it makes a replica look for the key to which the value may have moved.
 //!
 //! # Times
 //! `end` is the moment at which the lease expires, in unix time in milliseconds. `lease` is the length that was last
-//! given to the lease, in milliseconds. `grown` is how many milliseconds before `end - lease` the hold was granted.
+//! given to the lease, in milliseconds. `grown` is how many milliseconds before `end - lease` the hold was granted. `max`
+//! (0: none) counts from there. `until` is the moment at which cooling is over, in unix time in milliseconds, and `length` how
+//! long it was to last, in milliseconds.
 //!
 //! A form holds what was decided, never a request: the lease goes on where it is read, and does not begin anew. The
 //! reader translates times to its own steady clock at once, and never lets more time be left than `lease`. So a clock
@@ -33,15 +46,21 @@
 
 use super::varint::{put_bytes, put_number, Reader};
 use super::LEASE_MAX_MS;
-use crate::lock::{Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, Owner, OwnerRef, Steady};
+use crate::lock::{Cooling, Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, Owner, OwnerRef, Steady, Terms};
 
-const VERSION: u8 = 1;
-const MODE_EXCLUSIVE: u8 = 0;
-const MODE_SHARED: u8 = 1;
+/// Without WEIGHT, MAX, DELAY and cooling.
+const VERSION_1: u8 = 1;
+/// With them.
+const VERSION_2: u8 = 2;
+const HOLD_EXCLUSIVE: u8 = 0;
+const HOLD_SHARED: u8 = 1;
+const HOLD_EXCLUSIVE_WITH_OPTIONS: u8 = 2;
+const HOLD_SHARED_WITH_OPTIONS: u8 = 3;
 const KIND_GRANTED: u8 = 1;
 const KIND_CHANGED: u8 = 2;
 const KIND_FREED: u8 = 3;
 const KIND_ENDED: u8 = 4;
+const KIND_COOLING: u8 = 5;
 
 /// How far a fence may be ahead of the wall clock in a payload of RESTORE: one hour, in microseconds.
 const PAYLOAD_FENCE_AHEAD_US: u64 = 60 * 60 * 1_000_000;
@@ -66,14 +85,40 @@ pub enum Trust {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt;
 
-/// Appends the stored form of a lock to `out`. The lock must have at least one holder, because a free lock is not
-/// stored.
+/// Appends the stored form of a lock to `out`. The lock must not be free, because a free lock is not stored.
 pub fn encode_lock(holders: &Holders, now: Now, out: &mut Vec<u8>) {
-    out.push(VERSION);
+    let mut version = Version::begin(out);
     put_number(out, holders.len() as u64);
-    for (mode, hold) in holders.iter() {
-        put_hold(out, mode, hold, now);
+    if let Holders::Cooling(cooling) = holders {
+        version.raise(out);
+        put_cooling(out, *cooling, now);
     }
+    for (mode, hold) in holders.iter() {
+        put_hold(out, mode, hold, now, &mut version);
+    }
+}
+
+/// The byte that tells the version of a form. It is written first, and raised when something needs it.
+struct Version {
+    at: usize,
+}
+
+impl Version {
+    fn begin(out: &mut Vec<u8>) -> Version {
+        out.push(VERSION_1);
+        Version { at: out.len() - 1 }
+    }
+
+    fn raise(&mut self, out: &mut [u8]) {
+        if let Some(version) = out.get_mut(self.at) {
+            *version = VERSION_2;
+        }
+    }
+}
+
+/// Reads the version of a form. `None` if it is unknown.
+fn read_version(reader: &mut Reader) -> Option<u8> {
+    reader.byte().filter(|version| (VERSION_1..=VERSION_2).contains(version))
 }
 
 /// Reads a stored form. It may contain expired holds, which the next step of the lock ends.
@@ -82,16 +127,18 @@ pub fn encode_lock(holders: &Holders, now: Now, out: &mut Vec<u8>) {
 /// the lock breaks a limit that applies to bytes of this [`Trust`].
 pub fn decode_lock(bytes: &[u8], now: Now, trust: Trust) -> Result<Holders, Corrupt> {
     let mut reader = Reader::new(bytes);
-    if reader.byte() != Some(VERSION) {
-        return Err(Corrupt);
-    }
+    let version = read_version(&mut reader).ok_or(Corrupt)?;
     let count = reader.number().ok_or(Corrupt)?;
+    if count == 0 && version >= VERSION_2 {
+        let cooling = read_cooling(&mut reader, now, trust).filter(|_| reader.is_done()).ok_or(Corrupt)?;
+        return Ok(Holders::Cooling(cooling));
+    }
     let mut holders = Holders::Free;
     for _ in 0..count {
-        let (mode, hold) = read_hold(&mut reader, now, trust).ok_or(Corrupt)?;
+        let (mode, hold) = read_hold(&mut reader, now, trust, version).ok_or(Corrupt)?;
         // An owner may hold once, and an exclusive hold must be the only one.
         let has_place = match (&holders, mode) {
-            (Holders::Free, _) => true,
+            (Holders::Free | Holders::Cooling(_), _) => true,
             (Holders::Exclusive(_), _) | (Holders::Shared(_), Mode::Exclusive) => false,
             (Holders::Shared(shared), Mode::Shared(_)) => shared.of(hold.owner.borrow()).is_none(),
         };
@@ -123,6 +170,8 @@ pub enum Change {
     Held(ChangeKind, Mode, Hold),
     /// This owner no longer holds the lock. Others may.
     Ended(Owner),
+    /// Nobody holds the lock, and it is cooling.
+    Cooling(Cooling),
     /// Nobody holds the lock.
     Freed,
 }
@@ -131,13 +180,14 @@ pub enum Change {
 pub struct EffectWriter<'a> {
     out: &'a mut Vec<u8>,
     now: Now,
+    version: Version,
 }
 
 impl EffectWriter<'_> {
     /// Begins an effect at the end of `out`. `now` is the time at which it happens.
     pub fn begin(out: &mut Vec<u8>, now: Now) -> EffectWriter<'_> {
-        out.push(VERSION);
-        EffectWriter { out, now }
+        let version = Version::begin(out);
+        EffectWriter { out, now, version }
     }
 
     /// Writes that the lock has this hold now.
@@ -146,13 +196,20 @@ impl EffectWriter<'_> {
             ChangeKind::Granted => KIND_GRANTED,
             ChangeKind::Changed => KIND_CHANGED,
         });
-        put_hold(self.out, mode, hold, self.now);
+        put_hold(self.out, mode, hold, self.now, &mut self.version);
     }
 
     /// Writes that this owner no longer holds the lock, while others do.
     pub fn ended(&mut self, owner: OwnerRef) {
         self.out.push(KIND_ENDED);
         put_bytes(self.out, owner.as_bytes());
+    }
+
+    /// Writes that nobody holds the lock, and that it is cooling.
+    pub fn cooling(&mut self, cooling: Cooling) {
+        self.version.raise(self.out);
+        self.out.push(KIND_COOLING);
+        put_cooling(self.out, cooling, self.now);
     }
 
     /// Writes that nobody holds the lock.
@@ -164,56 +221,77 @@ impl EffectWriter<'_> {
 /// Reads an effect. An error is returned if the bytes are malformed or contain no change.
 pub fn decode_effect(bytes: &[u8], now: Now) -> Result<Vec<Change>, Corrupt> {
     let mut reader = Reader::new(bytes);
-    if reader.byte() != Some(VERSION) || reader.is_done() {
-        return Err(Corrupt);
-    }
+    let version = read_version(&mut reader).filter(|_| !reader.is_done()).ok_or(Corrupt)?;
     let mut changes = Vec::with_capacity(1);
     while !reader.is_done() {
-        changes.push(read_change(&mut reader, now).ok_or(Corrupt)?);
+        changes.push(read_change(&mut reader, now, version).ok_or(Corrupt)?);
     }
     Ok(changes)
 }
 
 /// Reads one change. `None` if the bytes are malformed.
-fn read_change(reader: &mut Reader, now: Now) -> Option<Change> {
+fn read_change(reader: &mut Reader, now: Now, version: u8) -> Option<Change> {
     let held = |reader: &mut Reader, kind| {
-        read_hold(reader, now, Trust::OwnData).map(|(mode, hold)| Change::Held(kind, mode, hold))
+        read_hold(reader, now, Trust::OwnData, version).map(|(mode, hold)| Change::Held(kind, mode, hold))
     };
     match reader.byte()? {
         KIND_GRANTED => held(reader, ChangeKind::Granted),
         KIND_CHANGED => held(reader, ChangeKind::Changed),
         KIND_FREED => Some(Change::Freed),
+        KIND_COOLING if version >= VERSION_2 => read_cooling(reader, now, Trust::OwnData).map(Change::Cooling),
         KIND_ENDED => Some(Change::Ended(OwnerRef::new(reader.bytes()?)?.to_owner())),
         _ => None,
     }
 }
 
 /// Appends a hold.
-fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now) {
-    let end = to_unix_ms(hold.expires_at, now);
-    let begun = end.saturating_sub(hold.lease.0);
+fn put_hold(out: &mut Vec<u8>, mode: Mode, hold: &Hold, now: Now, version: &mut Version) {
+    let (terms, end) = (hold.terms, to_unix_ms(hold.expires_at, now));
+    let begun = end.saturating_sub(terms.lease().0);
+    let (max, delay) = (terms.max().map_or(0, |max| max.0), terms.delay().map_or(0, |delay| delay.0));
     match mode {
-        Mode::Exclusive => out.push(MODE_EXCLUSIVE),
+        Mode::Exclusive if max == 0 && delay == 0 => out.push(HOLD_EXCLUSIVE),
+        Mode::Exclusive => {
+            version.raise(out);
+            out.push(HOLD_EXCLUSIVE_WITH_OPTIONS);
+            put_number(out, max);
+            put_number(out, delay);
+        }
         Mode::Shared(limit) => {
-            out.push(MODE_SHARED);
-            put_number(out, limit.map_or(0, |limit| limit.get().into()));
+            let (units, weight) = limit.map_or((0, 1), |limit| (limit.units(), limit.weight()));
+            let has_options = max != 0 || weight != 1;
+            out.push(if has_options { HOLD_SHARED_WITH_OPTIONS } else { HOLD_SHARED });
+            put_number(out, units.into());
+            if has_options {
+                version.raise(out);
+                put_number(out, weight.into());
+                put_number(out, max);
+            }
         }
     }
     put_bytes(out, hold.owner.as_bytes());
     put_number(out, hold.fence.get());
     put_number(out, end);
-    put_number(out, hold.lease.0);
+    put_number(out, terms.lease().0);
     put_number(out, begun.saturating_sub(to_unix_ms(hold.since, now)));
 }
 
 /// Reads a hold. `None` if the bytes are malformed, or if a time or the fence is too far ahead of the clock.
-fn read_hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)> {
+fn read_hold(reader: &mut Reader, now: Now, trust: Trust, version: u8) -> Option<(Mode, Hold)> {
+    let (mut max, mut delay) = (None, None);
     let mode = match reader.byte()? {
-        MODE_EXCLUSIVE => Mode::Exclusive,
-        MODE_SHARED => match reader.number()? {
-            0 => Mode::Shared(None),
-            limit => Mode::Shared(Some(Limit::new(limit)?)),
-        },
+        HOLD_EXCLUSIVE => Mode::Exclusive,
+        HOLD_SHARED => read_shared(reader.number()?, 1)?,
+        HOLD_EXCLUSIVE_WITH_OPTIONS if version >= VERSION_2 => {
+            max = read_option(reader, Terms::LONGEST)?;
+            delay = read_option(reader, Terms::DELAY_MAX)?;
+            Mode::Exclusive
+        }
+        HOLD_SHARED_WITH_OPTIONS if version >= VERSION_2 => {
+            let mode = read_shared(reader.number()?, reader.number()?)?;
+            max = read_option(reader, Terms::LONGEST)?;
+            mode
+        }
         _ => return None,
     };
     let owner = OwnerRef::new(reader.bytes()?)?.to_owner();
@@ -231,9 +309,44 @@ fn read_hold(reader: &mut Reader, now: Now, trust: Trust) -> Option<(Mode, Hold)
     if ahead_us.is_some_and(|ahead_us| fence.get() > now.unix.0.saturating_add(ahead_us)) {
         return None;
     }
-    let (expires_at, since) = (end.min(now.steady + lease), from_unix_ms(since_ms, now));
-    let hold = Hold { owner, fence, expires_at, lease, since, origin: Origin::Inherited, session: None, user: None };
-    Some((mode, hold))
+    let (expires_at, mut since) = (end.min(now.steady + lease), from_unix_ms(since_ms, now));
+    if max.is_some() {
+        // By a clock that is behind, the grant is still to come. MAX counts from now then.
+        since = since.min(now.steady);
+    }
+    let terms = Terms::new(lease, Origin::Inherited).with(max, delay);
+    Some((mode, Hold { owner, fence, expires_at, since, terms, session: None, user: None }))
+}
+
+/// A shared mode with this limit (0: none) and weight. `None` if they do not fit together.
+fn read_shared(units: u64, weight: u64) -> Option<Mode> {
+    match (units, weight) {
+        (0, 1) => Some(Mode::Shared(None)),
+        (0, _) => None,
+        (units, weight) => Limit::weighted(units, weight).map(|limit| Mode::Shared(Some(limit))),
+    }
+}
+
+/// Reads an option that is a length of time, 0 if the hold does not have it. The outer `None`: it is too long.
+fn read_option(reader: &mut Reader, longest: Millis) -> Option<Option<Millis>> {
+    let length = reader.number().filter(|ms| *ms <= longest.0)?;
+    Some((length > 0).then_some(Millis(length)))
+}
+
+/// Appends cooling.
+fn put_cooling(out: &mut Vec<u8>, cooling: Cooling, now: Now) {
+    put_number(out, to_unix_ms(cooling.until, now));
+    put_number(out, cooling.length.0);
+}
+
+/// Reads cooling. `None` if the bytes are malformed, or if it would last too long.
+fn read_cooling(reader: &mut Reader, now: Now, trust: Trust) -> Option<Cooling> {
+    let until = from_unix_ms(reader.number()?, now);
+    let length = Millis(reader.number().filter(|ms| (1..=Terms::LONGEST.0).contains(ms))?);
+    if trust == Trust::Payload && until > now.steady + Terms::LONGEST {
+        return None;
+    }
+    Some(Cooling { until: until.min(now.steady + length), length })
 }
 
 /// Translates a moment on the steady clock to unix time in milliseconds. It is rounded up, so that no lease is stored
@@ -265,9 +378,8 @@ mod tests {
             owner: OwnerRef::new(owner).unwrap().to_owner(),
             fence: Fence::new(fence).unwrap(),
             expires_at: NOW.steady + Millis(left_ms),
-            lease: Millis(lease_ms),
             since: Steady(1_000_000),
-            origin: Origin::Inherited,
+            terms: Terms::new(Millis(lease_ms), Origin::Inherited),
             session: None,
             user: None,
         }
@@ -284,12 +396,18 @@ mod tests {
         #[test]
         fn a_lock_is_read_as_it_was_written(
             owner in prop::collection::vec(any::<u8>(), 1..1024), fence in 1..1u64 << 53, lease in 1..LEASE_MAX_MS, part in 0.0..1.0f64,
+            max in prop::option::of(1..=LEASE_MAX_MS), delay in prop::option::of(1..=Terms::DELAY_MAX.0), weight in 1..50u64,
         ) {
             let left = (lease as f64 * part) as u64;
             let mut hold = held(&owner, fence, left, lease);
             hold.since = hold.since.min(Steady(hold.expires_at.0 - lease as i64 * 1000));
+            hold.terms = hold.terms.with(max.map(Millis), delay.map(Millis));
             prop_assert_eq!(decode_lock(&stored(hold.clone()), NOW, Trust::OwnData), Ok(Holders::Exclusive(hold.clone())));
-            for mode in [Mode::Exclusive, Mode::Shared(None), Mode::Shared(Limit::new(fence % 1000))] {
+            let limit = |weight| Mode::Shared(Limit::weighted(50 + fence % 1000, weight));
+            for mode in [Mode::Exclusive, Mode::Shared(None), limit(1), limit(weight)] {
+                if mode != Mode::Exclusive {
+                    hold.terms.clear_delay();
+                }
                 let mut effect = Vec::new();
                 let mut writer = EffectWriter::begin(&mut effect, NOW);
                 writer.held(ChangeKind::Granted, mode, &hold);
@@ -328,13 +446,53 @@ mod tests {
     }
 
     #[test]
+    fn a_cooling_lock_is_read_as_it_was_written() {
+        let cooling = Cooling { until: NOW.steady + Millis(7), length: Millis(9) };
+        let bytes = encoded(&Holders::Cooling(cooling));
+        assert_eq!(bytes[0], VERSION_2);
+        assert_eq!(decode_lock(&bytes, NOW, Trust::Payload), Ok(Holders::Cooling(cooling)));
+        let mut effect = Vec::new();
+        EffectWriter::begin(&mut effect, NOW).cooling(cooling);
+        assert_eq!(decode_effect(&effect, NOW), Ok(vec![Change::Cooling(cooling)]));
+        // No more time is left than its length, and a payload may not last longer than a lease.
+        let behind = Now { unix: UnixMicros(NOW.unix.0 - 50_000), ..NOW };
+        let Ok(Holders::Cooling(read)) = decode_lock(&bytes, behind, Trust::OwnData) else { panic!("a sound lock") };
+        assert_eq!(read.until, NOW.steady + Millis(9));
+        let long = Cooling { until: NOW.steady + Terms::LONGEST + Millis(1), length: Terms::LONGEST };
+        let bytes = encoded(&Holders::Cooling(long));
+        assert_eq!(decode_lock(&bytes, NOW, Trust::Payload), Err(Corrupt));
+        assert!(decode_lock(&bytes, NOW, Trust::OwnData).is_ok());
+    }
+
+    /// What the first version of the module wrote, it still reads: nothing is written as version 2 that need not be.
+    #[test]
+    fn what_uses_no_new_option_is_written_as_version_1() {
+        let plain = held(b"a", 7, 10, 10);
+        let with = |max, delay| Hold { terms: plain.terms.with(max, delay), ..plain.clone() };
+        for (holders, version) in [
+            (Holders::Exclusive(plain.clone()), VERSION_1),
+            (shared([(plain.clone(), Limit::new(5)), (held(b"b", 8, 10, 10), None)]), VERSION_1),
+            (shared([(plain.clone(), Limit::weighted(5, 2)), (held(b"b", 8, 10, 10), None)]), VERSION_2),
+            (Holders::Exclusive(with(Some(Millis(5)), None)), VERSION_2),
+            (Holders::Exclusive(with(None, Some(Millis(5)))), VERSION_2),
+            (shared([(held(b"b", 6, 10, 10), None), (with(Some(Millis(5)), None), None)]), VERSION_2),
+        ] {
+            let bytes = encoded(&holders);
+            assert_eq!(bytes[0], version, "{holders:?}");
+            assert_eq!(decode_lock(&bytes, NOW, Trust::Payload).map(|_| ()), Ok(()), "{holders:?}");
+            let as_version_1: Vec<u8> = [&[VERSION_1], &bytes[1..]].concat();
+            assert_eq!(decode_lock(&as_version_1, NOW, Trust::OwnData).is_ok(), version == VERSION_1, "{holders:?}");
+        }
+    }
+
+    #[test]
     fn a_freed_lock_is_read_as_it_was_written_and_an_empty_effect_is_refused() {
         let mut effect = Vec::new();
         EffectWriter::begin(&mut effect, NOW).freed();
         assert_eq!(decode_effect(&effect, NOW), Ok(vec![Change::Freed]));
         effect.push(0);
         assert_eq!(decode_effect(&effect, NOW), Err(Corrupt));
-        assert_eq!(decode_effect(&[VERSION], NOW), Err(Corrupt));
+        assert_eq!(decode_effect(&[VERSION_1], NOW), Err(Corrupt));
     }
 
     /// The holders of a lock with these shared holds.
@@ -369,7 +527,7 @@ mod tests {
         let other = encoded(&shared([(held(b"b", 8, 10, 10), Limit::new(1))]));
         let alone = stored(held(b"c", 9, 10, 10));
         let together = |parts: &[&Vec<u8>]| {
-            let mut bytes = vec![VERSION, parts.len() as u8];
+            let mut bytes = vec![VERSION_1, parts.len() as u8];
             parts.iter().for_each(|part| bytes.extend(&part[2..]));
             bytes
         };
@@ -396,7 +554,7 @@ mod tests {
 
     #[test]
     fn a_huge_count_is_refused_without_allocating() {
-        let mut bytes = vec![VERSION];
+        let mut bytes = vec![VERSION_1];
         put_number(&mut bytes, u64::MAX);
         assert_eq!(decode_lock(&bytes, NOW, Trust::Payload), Err(Corrupt));
     }

@@ -34,6 +34,14 @@ impl OptionRow {
         OptionRow { word, takes: Takes::Nothing, name, summary }
     }
 
+    /// How many arguments it takes.
+    const fn words(&self) -> usize {
+        match self.takes {
+            Takes::Nothing => 1,
+            Takes::Number => 2,
+        }
+    }
+
     /// Whether a client named this option, in upper or lower case.
     #[inline(always)]
     pub fn is(&self, word: &[u8]) -> bool {
@@ -64,22 +72,51 @@ pub enum OptionGroup {
         /// The option that the others need.
         first: OptionRow,
         /// The others.
-        others: &'static [OptionRow],
+        others: &'static [OptionGroup],
     },
 }
 
 impl OptionGroup {
     /// Calls `each` with every option of the group, in order.
-    pub fn for_each(&self, mut each: impl FnMut(&OptionRow)) {
+    pub fn for_each(&self, each: &mut dyn FnMut(&OptionRow)) {
         match self {
             OptionGroup::Single(option) => each(option),
             OptionGroup::OneOf { options, .. } => options.iter().for_each(each),
             OptionGroup::Block { first, others, .. } => {
                 each(first);
-                others.iter().for_each(each);
+                others.iter().for_each(|group| group.for_each(each));
             }
         }
     }
+}
+
+/// The largest number of arguments that a request can have after its key: the owner, and every option with its value.
+pub const fn args_max(groups: &[OptionGroup]) -> usize {
+    1 + words_of_groups(groups)
+}
+
+/// How many arguments the options of these groups take together.
+const fn words_of_groups(groups: &[OptionGroup]) -> usize {
+    let (mut count, mut rest) = (0, groups);
+    while let [group, more @ ..] = rest {
+        count += match group {
+            OptionGroup::Single(option) => option.words(),
+            OptionGroup::OneOf { options, .. } => words_of_options(options),
+            OptionGroup::Block { first, others, .. } => first.words() + words_of_groups(others),
+        };
+        rest = more;
+    }
+    count
+}
+
+/// How many arguments these options take together.
+const fn words_of_options(options: &[OptionRow]) -> usize {
+    let (mut count, mut rest) = (0, options);
+    while let [option, more @ ..] = rest {
+        count += option.words();
+        rest = more;
+    }
+    count
 }
 
 /// `PX milliseconds`
@@ -95,6 +132,27 @@ pub const SHARED: OptionRow =
 /// `LIMIT count`
 pub const LIMIT: OptionRow =
     OptionRow::number("LIMIT", "limit", "Grants the lock only while fewer than this many hold it, 1 to 1000000.");
+/// `WEIGHT units`
+pub const WEIGHT: OptionRow =
+    OptionRow::number("WEIGHT", "weight", "How many of the LIMIT units this owner takes, 1 to LIMIT. Without it, one.");
+/// `MAX milliseconds`
+pub const MAX: OptionRow = OptionRow::number(
+    "MAX",
+    "max",
+    "The hold ends this many milliseconds after its grant at the latest, however often it is extended. 1 to 31536000000.",
+);
+/// `DELAY milliseconds`
+pub const DELAY: OptionRow = OptionRow::number(
+    "DELAY",
+    "delay",
+    "If the hold ends other than by a release, nobody is granted the lock for this many milliseconds. 1 to 3600000.",
+);
+/// `COOL milliseconds`
+pub const COOL: OptionRow = OptionRow::number(
+    "COOL",
+    "cool",
+    "Nobody is granted the lock for this many milliseconds after the release. 1 to 31536000000.",
+);
 /// `SESSION`
 pub const SESSION: OptionRow = OptionRow::flag("SESSION", "session", "The hold also ends when this connection closes.");
 /// `FENCE number`
@@ -116,13 +174,23 @@ pub const ACQUIRE_OPTIONS: &[OptionGroup] = &[
         name: "shared",
         summary: "Holds the lock together with others instead of alone.",
         first: SHARED,
-        others: &[LIMIT],
+        others: &[OptionGroup::Block {
+            name: "units",
+            summary: "Bounds how many hold the lock together.",
+            first: LIMIT,
+            others: &[OptionGroup::Single(WEIGHT)],
+        }],
     },
     OptionGroup::Single(SESSION),
+    OptionGroup::Single(MAX),
+    OptionGroup::Single(DELAY),
 ];
 
 /// The options of LOCK.RELEASE.
-pub const RELEASE_OPTIONS: &[OptionGroup] = &[OptionGroup::Single(FENCE), OptionGroup::Single(DOWNGRADE)];
+pub const RELEASE_OPTIONS: &[OptionGroup] = &[
+    OptionGroup::Single(FENCE),
+    OptionGroup::OneOf { name: "after", summary: "What the lock is after the release.", options: &[DOWNGRADE, COOL] },
+];
 
 /// The options of LOCK.EXTEND.
 pub const EXTEND_OPTIONS: &[OptionGroup] = &[LEASE, OptionGroup::Single(FENCE), OptionGroup::Single(RAISE)];
@@ -136,7 +204,7 @@ mod tests {
         for groups in [ACQUIRE_OPTIONS, RELEASE_OPTIONS, EXTEND_OPTIONS] {
             let mut words = Vec::new();
             groups.iter().for_each(|group| {
-                group.for_each(|option| {
+                group.for_each(&mut |option| {
                     assert!(!words.contains(&option.word), "{} stands twice", option.word);
                     assert!(option.summary.ends_with('.') && !option.name.is_empty(), "{}", option.word);
                     assert_eq!(option.word, option.word.to_ascii_uppercase());

@@ -2,14 +2,15 @@
 
 use super::errors::BadRequest;
 use super::options::{
-    OptionRow, ACQUIRE_OPTIONS, BLOCK, DOWNGRADE, EX, EXTEND_OPTIONS, FENCE, LIMIT, PX, RAISE, RELEASE_OPTIONS,
-    SESSION, SHARED,
+    args_max, OptionRow, ACQUIRE_OPTIONS, BLOCK, COOL, DELAY, DOWNGRADE, EX, EXTEND_OPTIONS, FENCE, LIMIT, MAX, PX,
+    RAISE, RELEASE_OPTIONS, SESSION, SHARED, WEIGHT,
 };
-use crate::lock::{Fence, FenceClock, Limit, Millis, Mode, OwnerRef, UnixMicros};
+use crate::lock::{Fence, FenceClock, Limit, Millis, Mode, OwnerRef, Terms, UnixMicros};
 
-/// No request with each option once has more than nine arguments after the key; what follows the next two need not be read,
-/// because they are a doubled or unknown option and its value.
-pub const ARGS_MAX: usize = 11;
+/// The number of arguments after the key that a command reads. LOCK.ACQUIRE has the most options. What follows each of them
+/// once need not be read: the next argument is a doubled or unknown option already, and its value comes after it.
+pub const ARGS_MAX: usize = args_max(ACQUIRE_OPTIONS) + 2;
+const _: () = assert!(args_max(RELEASE_OPTIONS) + 2 <= ARGS_MAX && args_max(EXTEND_OPTIONS) + 2 <= ARGS_MAX);
 
 /// How long a request may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct Leases {
     pub max: Millis,
 }
 
-/// `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms] [SHARED [LIMIT n]] [SESSION]`
+/// `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms] [SHARED [LIMIT n [WEIGHT w]]] [SESSION] [MAX ms] [DELAY ms]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcquireRequest<'a> {
     /// For whom; `None` for `*`: the server makes one.
@@ -44,9 +45,13 @@ pub struct AcquireRequest<'a> {
     pub mode: Mode,
     /// Whether the hold ends with the connection.
     pub is_session: bool,
+    /// The longest that the hold may last.
+    pub max: Option<Millis>,
+    /// How long the lock is cooling after a hold that was not released.
+    pub delay: Option<Millis>,
 }
 
-/// `LOCK.RELEASE key owner [FENCE n] [DOWNGRADE]`
+/// `LOCK.RELEASE key owner [FENCE n] [DOWNGRADE | COOL ms]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReleaseRequest<'a> {
     /// Whose hold.
@@ -55,6 +60,8 @@ pub struct ReleaseRequest<'a> {
     pub fence: Option<Fence>,
     /// Makes an exclusive hold a shared one instead of ending it.
     pub is_downgrade: bool,
+    /// How long the lock is cooling after the release.
+    pub cool: Option<Millis>,
 }
 
 /// `LOCK.CHECK key owner`
@@ -82,6 +89,7 @@ impl<'a> AcquireRequest<'a> {
     pub fn parse(args: &[&'a [u8]], leases: Leases) -> Result<Self, BadRequest> {
         let (owner, mut options) = split(args)?;
         let (mut lease, mut block, mut shared, mut limit, mut session) = (Lease::default(), None, None, None, None);
+        let (mut weight, mut max, mut delay) = (None, None, None);
         while let Some(name) = options.next() {
             if lease.read(name, &mut options, leases.max)? {
             } else if BLOCK.is(name) {
@@ -94,13 +102,28 @@ impl<'a> AcquireRequest<'a> {
                 limit = Some(number.and_then(Limit::new).ok_or(BadRequest::Limit)?);
             } else if SESSION.is(name) {
                 session = Some(options.flag(&SESSION, &session)?);
+            } else if WEIGHT.is(name) {
+                weight = Some(options.value(&WEIGHT, &weight)?);
+            } else if MAX.is(name) {
+                max = Some(options.length(&MAX, &max, leases.max)?);
+            } else if DELAY.is(name) {
+                delay = Some(options.length(&DELAY, &delay, Terms::DELAY_MAX)?);
             } else {
                 return Err(BadRequest::Unknown(name.into(), ACQUIRE_OPTIONS));
             }
         }
+        let limit = match (limit, weight) {
+            (limit, None) => limit,
+            (None, Some(_)) => return Err(BadRequest::Needs(WEIGHT.word, LIMIT.word)),
+            (Some(limit), Some(weight)) => {
+                let weighted = weight.and_then(|weight| Limit::weighted(limit.units().into(), weight));
+                Some(weighted.ok_or(BadRequest::Range(WEIGHT.word, "", limit.units().into()))?)
+            }
+        };
         let mode = match (shared, limit) {
             (None, None) => Mode::Exclusive,
             (None, Some(_)) => return Err(BadRequest::Needs(LIMIT.word, SHARED.word)),
+            (Some(()), _) if delay.is_some() => return Err(BadRequest::Both(DELAY.word, SHARED.word)),
             (Some(()), limit) => Mode::Shared(limit),
         };
         let patience = match block {
@@ -110,7 +133,7 @@ impl<'a> AcquireRequest<'a> {
         };
         let owner = if owner == b"*" { None } else { Some(named(owner)?) };
         let lease = lease.get().unwrap_or(leases.default);
-        Ok(AcquireRequest { owner, lease, patience, mode, is_session: session.is_some() })
+        Ok(AcquireRequest { owner, lease, patience, mode, is_session: session.is_some(), max, delay })
     }
 }
 
@@ -118,17 +141,22 @@ impl<'a> ReleaseRequest<'a> {
     /// Reads what follows the key.
     pub fn parse(args: &[&'a [u8]]) -> Result<Self, BadRequest> {
         let (owner, mut options) = split(args)?;
-        let (mut fence, mut downgrade) = (None, None);
+        let (mut fence, mut downgrade, mut cool) = (None, None, None);
         while let Some(name) = options.next() {
             if FENCE.is(name) {
                 fence = Some(options.fence(&FENCE, &fence)?);
             } else if DOWNGRADE.is(name) {
                 downgrade = Some(options.flag(&DOWNGRADE, &downgrade)?);
+            } else if COOL.is(name) {
+                cool = Some(options.length(&COOL, &cool, Terms::LONGEST)?);
             } else {
                 return Err(BadRequest::Unknown(name.into(), RELEASE_OPTIONS));
             }
         }
-        Ok(ReleaseRequest { owner: named_not_star(owner)?, fence, is_downgrade: downgrade.is_some() })
+        if downgrade.is_some() && cool.is_some() {
+            return Err(BadRequest::Both(DOWNGRADE.word, COOL.word));
+        }
+        Ok(ReleaseRequest { owner: named_not_star(owner)?, fence, is_downgrade: downgrade.is_some(), cool })
     }
 }
 
@@ -201,6 +229,12 @@ impl<'a> Options<'a, '_> {
     /// An option without a value, which must not have been read `before`.
     fn flag(&mut self, option: &OptionRow, before: &Option<()>) -> Result<(), BadRequest> {
         before.is_none().then_some(()).ok_or(BadRequest::Twice(option.word))
+    }
+
+    /// A length of time from 1 ms to `max`.
+    fn length(&mut self, option: &OptionRow, before: &Option<Millis>, max: Millis) -> Result<Millis, BadRequest> {
+        let number = self.value(option, before)?.filter(|ms| (1..=max.0).contains(ms));
+        number.map(Millis).ok_or(BadRequest::Range(option.word, "of milliseconds ", max.0))
     }
 
     fn fence(&mut self, option: &OptionRow, before: &Option<Fence>) -> Result<Fence, BadRequest> {
@@ -279,13 +313,22 @@ mod tests {
             patience: Patience::For(Millis(9)),
             mode: Mode::Shared(Limit::new(3)),
             is_session: true,
+            max: None,
+            delay: None,
         });
         assert_eq!(acquire("me PX 5000 BLOCK 9 SHARED LIMIT 3 SESSION"), expected);
         assert_eq!(acquire("me session bLoCk 9 LIMIT 3 eX 5 shared"), expected);
         assert_eq!(acquire("me SHARED").map(|request| request.mode), Ok(Mode::Shared(None)));
+        assert_eq!(
+            acquire("me weight 2 shared limit 3 max 7").map(|request| (request.mode, request.max)),
+            Ok((Mode::Shared(Limit::weighted(3, 2)), Some(Millis(7))))
+        );
+        assert_eq!(acquire("me delay 7").map(|request| request.delay), Ok(Some(Millis(7))));
         let args: [&[u8]; 4] = [b"me", b"downgrade", b"FENCE", b"7"];
         let request = ReleaseRequest::parse(&args).unwrap();
-        assert_eq!((request.fence, request.is_downgrade), (Fence::new(7), true));
+        assert_eq!((request.fence, request.is_downgrade, request.cool), (Fence::new(7), true, None));
+        let request = ReleaseRequest::parse(&[b"me", b"cool", b"7"]).unwrap();
+        assert_eq!((request.fence, request.is_downgrade, request.cool), (None, false, Some(Millis(7))));
     }
 
     #[test]
@@ -325,6 +368,15 @@ mod tests {
             ("me SHARED LIMIT 1 LIMIT 1", BadRequest::Twice("LIMIT")),
             ("me SHARED SHARED", BadRequest::Twice("SHARED")),
             ("me SESSION SESSION", BadRequest::Twice("SESSION")),
+            ("me WEIGHT 1", BadRequest::Needs("WEIGHT", "LIMIT")),
+            ("me SHARED WEIGHT 1", BadRequest::Needs("WEIGHT", "LIMIT")),
+            ("me LIMIT 3 WEIGHT 1", BadRequest::Needs("LIMIT", "SHARED")),
+            ("me SHARED LIMIT 3 WEIGHT 4", BadRequest::Range("WEIGHT", "", 3)),
+            ("me SHARED LIMIT 3 WEIGHT 0", BadRequest::Range("WEIGHT", "", 3)),
+            ("me MAX 0", BadRequest::Range("MAX", "of milliseconds ", LEASE_MAX_MS)),
+            ("me MAX 31536000001", BadRequest::Range("MAX", "of milliseconds ", LEASE_MAX_MS)),
+            ("me DELAY 3600001", BadRequest::Range("DELAY", "of milliseconds ", 3_600_000)),
+            ("me SHARED DELAY 1", BadRequest::Both("DELAY", "SHARED")),
             ("", BadRequest::OwnerLength(0)),
         ] {
             assert_eq!(acquire(line), Err(expected), "{line}");
@@ -344,12 +396,13 @@ mod tests {
     /// The last of the arguments that were kept was the option, and it was told to need a value, which it had.
     #[test]
     fn an_option_too_many_is_kept_with_its_value() {
-        let longest = "me PX 1 BLOCK 1 SHARED LIMIT 1 SESSION";
+        let longest = "me PX 1 BLOCK 1 SHARED LIMIT 1 WEIGHT 1 SESSION MAX 1 DELAY 1";
         for (more, expected) in [
-            ("", None),
+            ("", Some(BadRequest::Both("DELAY", "SHARED"))),
             (" EX 1", Some(BadRequest::Both("PX", "EX"))),
             (" EX 0", Some(BadRequest::Ex(LEASES.max))),
             (" PX 1", Some(BadRequest::Twice("PX"))),
+            (" MAX 1", Some(BadRequest::Twice("MAX"))),
         ] {
             let line = [longest, more].concat();
             assert!(line.split(' ').count() <= ARGS_MAX);
@@ -360,8 +413,8 @@ mod tests {
     #[test]
     fn an_unknown_option_is_told_the_known_ones() {
         for (options, known) in [
-            (ACQUIRE_OPTIONS, "PX, EX, BLOCK, SHARED, LIMIT, SESSION"),
-            (RELEASE_OPTIONS, "FENCE, DOWNGRADE"),
+            (ACQUIRE_OPTIONS, "PX, EX, BLOCK, SHARED, LIMIT, WEIGHT, SESSION, MAX, DELAY"),
+            (RELEASE_OPTIONS, "FENCE, DOWNGRADE, COOL"),
             (EXTEND_OPTIONS, "PX, EX, FENCE, RAISE"),
         ] {
             let text = BadRequest::Unknown(b"NX".to_vec(), options).to_string();
@@ -374,7 +427,7 @@ mod tests {
     fn every_option_of_the_table_is_read() {
         let each = |groups: &[OptionGroup], parse: &dyn Fn(&[&[u8]]) -> Option<BadRequest>| {
             groups.iter().for_each(|group| {
-                group.for_each(|option| {
+                group.for_each(&mut |option| {
                     let line: [&[u8]; 3] = [b"me", option.word.as_bytes(), b"1"];
                     let args = if option.takes == Takes::Number { &line[..] } else { &line[..2] };
                     assert!(!matches!(parse(args), Some(BadRequest::Unknown(..))), "{}", option.word);

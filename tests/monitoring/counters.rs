@@ -6,7 +6,7 @@ use std::time::Duration;
 use support::{acquire, exec, poll, release, run, skip, waiter, Client, Server, Value};
 
 /// Every field that counts, or tells how many there are now.
-const COUNTS: [&str; 20] = [
+const COUNTS: [&str; 21] = [
     "locks_held",
     "waiters",
     "grants_at_once",
@@ -22,6 +22,7 @@ const COUNTS: [&str; 20] = [
     "extensions",
     "lease_ends",
     "session_ends",
+    "coolings",
     "undelivered_grants",
     "operator_removals",
     "evictions",

@@ -13,10 +13,10 @@ fn info(server: &Server, key: &str) -> Value {
 #[track_caller]
 fn assert_well_formed(info: &Value) {
     let names = |map: &Value| map.map().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-    assert_eq!(names(info), ["mode", "holders-count", "holders", "waiters", "queue"]);
+    assert_eq!(names(info), ["mode", "holders-count", "holders", "waiters", "queue", "cooling"]);
     let (holders, queue) = (info.get("holders"), info.get("queue"));
     for holder in holders.array() {
-        assert_eq!(names(holder), ["owner", "fence", "ttl", "held", "limit", "session"]);
+        assert_eq!(names(holder), ["owner", "fence", "ttl", "held", "limit", "session", "weight", "max"]);
     }
     for waiter in queue.array() {
         assert_eq!(names(waiter), ["owner", "mode", "waited"]);

@@ -55,8 +55,8 @@ fn info_is_a_map_in_resp3_and_a_flat_array_in_resp2() {
     three.resp3();
     let three = three.cmd(&["LOCK.INFO", "k"]);
     let two = server.cmd(&["LOCK.INFO", "k"]);
-    assert!(matches!(&three, Value::Map(entries) if entries.len() == 5), "{three:?}");
-    assert!(matches!(&two, Value::Array(items) if items.len() == 10), "{two:?}");
+    assert!(matches!(&three, Value::Map(entries) if entries.len() == 6), "{three:?}");
+    assert!(matches!(&two, Value::Array(items) if items.len() == 12), "{two:?}");
     for list in ["holders", "queue"] {
         let (entries_3, entries_2) = (three.get(list), two.get(list));
         assert!(matches!(&entries_3, Value::Array(entries) if matches!(entries[..], [Value::Map(_)])), "{entries_3:?}");

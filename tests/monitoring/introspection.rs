@@ -115,8 +115,9 @@ fn command_docs_tell_what_every_command_does() {
 fn command_docs_list_every_argument() {
     let server = Server::start();
     for (name, arguments) in [
-        ("lock.acquire", "key string [PX integer | EX integer] [BLOCK integer] [SHARED [LIMIT integer]] [SESSION]"),
-        ("lock.release", "key string [FENCE integer] [DOWNGRADE]"),
+        ("lock.acquire", "key string [PX integer | EX integer] [BLOCK integer] [SHARED [LIMIT integer [WEIGHT integer]]] [SESSION] [MAX integer] \
+         [DELAY integer]"),
+        ("lock.release", "key string [FENCE integer] [DOWNGRADE | COOL integer]"),
         ("lock.extend", "key string [PX integer | EX integer] [FENCE integer] [RAISE integer]"),
         ("lock.check", "key string"),
         ("lock.info", "key"),

@@ -5,9 +5,12 @@
 mod check;
 mod check_tracking;
 mod commands;
+mod cooling;
 mod counted;
 mod downgrade;
 mod exclusion;
 mod many_shared_holders;
+mod max_hold;
 mod reacquire;
 mod shared;
+mod weight;

@@ -19,7 +19,7 @@ struct Pair {
 }
 
 /// What a replica must know of a hold.
-type Known = (String, u64, i64, Millis, Mode);
+type Known = (String, u64, i64, [Option<Millis>; 3], Mode);
 
 fn known(world: &World) -> Vec<(String, Vec<Known>)> {
     let now = world.fake.now.steady.0;
@@ -29,7 +29,13 @@ fn known(world: &World) -> Vec<(String, Vec<Known>)> {
     });
     let hold = |(mode, hold): (Mode, &Hold)| {
         let owner = String::from_utf8_lossy(hold.owner.as_bytes()).into_owned();
-        (owner, hold.fence.get(), hold.expires_at.0 - now, hold.lease, mode)
+        (
+            owner,
+            hold.fence.get(),
+            hold.expires_at.0 - now,
+            [Some(hold.terms.lease()), hold.terms.max(), hold.terms.delay()],
+            mode,
+        )
     };
     let sorted = |holders: &Holders| {
         let mut holds: Vec<Known> = holders.iter().map(hold).collect();
@@ -88,7 +94,7 @@ impl Pair {
 #[derive(Clone, Debug)]
 enum Event {
     Acquire(Name, &'static str, How),
-    Release(Name, &'static str, bool),
+    Release(Name, &'static str, After),
     Extend(Name, &'static str, Option<u64>, Option<u64>),
     Leave(u64),
     HangUp(u64),
@@ -106,7 +112,7 @@ fn event() -> impl Strategy<Value = Event> {
     let who = || prop::sample::select(vec!["a", "b", "c", "d", "e"]);
     prop_oneof![
         12 => (name(), who(), how()).prop_map(|(key, who, how)| Event::Acquire(key, who, how)),
-        4 => (name(), who(), prop::bool::weighted(0.3)).prop_map(|(key, who, down)| Event::Release(key, who, down)),
+        4 => (name(), who(), after()).prop_map(|(key, who, after)| Event::Release(key, who, after)),
         3 => (name(), who(), prop::option::of(1..9u64), prop::option::of(0..3u64))
             .prop_map(|(key, who, lease, raise)| Event::Extend(key, who, lease, raise)),
         1 => (1..20u64).prop_map(Event::Leave),
@@ -125,10 +131,7 @@ impl Pair {
         let world = &mut self.primary;
         match *event {
             Event::Acquire(key, who, how) => done(world.send_with(key, who, how)),
-            Event::Release(key, who, is_downgrade) => {
-                let request = ReleaseRequest { owner: owner(who), fence: None, is_downgrade };
-                let _ = world.release_with(key, request);
-            }
+            Event::Release(key, who, after) => done(world.release_with(key, after.request(who))),
             Event::Extend(key, who, lease, above) => {
                 // Often the same number for several holders, so that they share a fence.
                 let raise = above.and_then(|above| Fence::new(self.fence_max / 4 * 4 + 4 * above));
@@ -286,7 +289,9 @@ fn expired_holders_that_made_room_for_one_who_left_at_once_are_gone_everywhere()
         pair.primary.waits(ask(K, "x").block(0));
         pair.primary.waits(ask(K, "y").shared().block(0));
         pair.both(|world| world.pass(5));
-        pair.primary.release_with(K, ReleaseRequest { owner: owner("x"), fence: None, is_downgrade }).unwrap();
+        pair.primary
+            .release_with(K, ReleaseRequest { owner: owner("x"), fence: None, is_downgrade, cool: None })
+            .unwrap();
         assert_eq!(pair.primary.holders(K), if is_downgrade { vec!["x", "y"] } else { vec!["y"] });
         pair.follow();
         pair.primary.settle();

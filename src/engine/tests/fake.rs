@@ -108,11 +108,12 @@ fn spell(effect: &[u8], now: Now) -> String {
             let mode = match mode {
                 Mode::Exclusive => String::new(),
                 Mode::Shared(None) => " shared".into(),
-                Mode::Shared(Some(limit)) => format!(" shared/{}", limit.get()),
+                Mode::Shared(Some(limit)) => format!(" shared/{}", limit.units()),
             };
             format!("{told} {} {}{mode}", hold.owner.as_bytes().escape_ascii(), hold.fence.get())
         }
         Change::Ended(owner) => format!("ended {}", owner.as_bytes().escape_ascii()),
+        Change::Cooling(_) => "cooling".into(),
         Change::Freed => "freed".into(),
     };
     decode_effect(effect, now).unwrap().iter().map(spell).collect::<Vec<_>>().join(", ")

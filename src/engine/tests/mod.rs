@@ -30,12 +30,12 @@ use std::rc::Rc;
 use super::wait_table::Contended;
 use super::*;
 use crate::lock::{
-    Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, OwnerRef, Request, Rights, Session, Steady, Ticket,
-    UnixMicros, User, WaitQueue,
+    Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, OwnerRef, Released, Request, Rights, Session, Steady,
+    Terms, Ticket, UnixMicros, User, WaitQueue,
 };
 use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 use fake::{show, Client, Did, Fake, Value};
-use world::{ask, at, how, owner, Ask, How, Name, World};
+use world::{after, ask, at, how, owner, After, Ask, How, Name, World};
 
 const K: Name = (0, "k");
 const K2: Name = (0, "k2");

@@ -224,7 +224,7 @@ fn an_owner_that_the_server_made_is_named_in_the_answer() {
     world.grant(K, "a", 100);
     let (now, made) = (world.fake.now, owner("made"));
     let (patience, mode) = (Patience::Endless, Mode::Exclusive);
-    let asked = Request { owner: made, mode, lease: Millis(5), session: None, user: None };
+    let asked = Request { owner: made, mode, lease: Millis(5), max: None, delay: None, session: None, user: None };
     let mut seen = world.fake.seen();
     let outcome = world.engine.acquire(at(K), &mut world.fake.open(at(K)).unwrap(), now, asked, patience, &mut seen);
     let Ok(Outcome::Waits(ticket)) = outcome else { panic!("{outcome:?}") };

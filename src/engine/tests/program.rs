@@ -31,7 +31,7 @@ fn event(program: &mut Choices) -> Option<Event> {
     Some(match what {
         0 => return None,
         1 | 2 => Event::Acquire(p.of(&NAMES), p.of(&WHO), how(p)),
-        3 => Event::Release(p.of(&NAMES), p.of(&WHO), p.flag()),
+        3 => Event::Release(p.of(&NAMES), p.of(&WHO), after(p)),
         4 => Event::Extend(p.of(&NAMES), p.of(&WHO), p.between(1, 8), p.flag()),
         5 => Event::Leave(p.between(0, 15)),
         6 => Event::HangUp(p.between(0, 2)),
@@ -55,9 +55,10 @@ fn event(program: &mut Choices) -> Option<Event> {
 }
 
 fn how(program: &mut Choices) -> How {
-    let mode = match program.below(6) {
+    let mode = match program.below(7) {
         0 | 1 => Mode::Exclusive,
         2 => Mode::Shared(None),
+        6 => Mode::Shared(Limit::weighted(3, 2)),
         limit => Mode::Shared(Limit::new(u64::from(limit) - 2)),
     };
     let patience = match program.below(10) {
@@ -66,5 +67,19 @@ fn how(program: &mut Choices) -> How {
         ms => Patience::For(Millis(ms.into())),
     };
     let connection = Some(program.between(0, 3)).filter(|connection| *connection < 3);
-    How { lease: program.between(1, 8), patience, mode, connection }
+    let (max, delay) = (length(program), length(program).filter(|_| mode == Mode::Exclusive));
+    How { lease: program.between(1, 8), patience, mode, max, delay, connection }
+}
+
+fn after(program: &mut Choices) -> After {
+    match program.below(6) {
+        0..3 => After::Free,
+        3 | 4 => After::Downgrade,
+        _ => After::Cool(program.between(1, 8)),
+    }
+}
+
+/// A value of MAX or DELAY. Most requests have none.
+fn length(program: &mut Choices) -> Option<Millis> {
+    Some(program.between(0, 15)).filter(|ms| (1..=8).contains(ms)).map(Millis)
 }

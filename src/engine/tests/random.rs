@@ -9,7 +9,7 @@ use super::*;
 #[derive(Clone, Debug)]
 pub enum Event {
     Acquire(Name, &'static str, How),
-    Release(Name, &'static str, bool),
+    Release(Name, &'static str, After),
     Extend(Name, &'static str, u64, bool),
     Leave(u64),
     HangUp(u64),
@@ -52,7 +52,7 @@ fn event() -> impl Strategy<Value = Event> {
     let scope = prop::sample::select(vec![Scope::All, Scope::Db(0), Scope::Db(1)]);
     prop_oneof![
         20 => (name(), who(), how()).prop_map(|(name, who, how)| Event::Acquire(name, who, how)),
-        8 => (name(), who(), prop::bool::weighted(0.3)).prop_map(|(name, who, down)| Event::Release(name, who, down)),
+        8 => (name(), who(), after()).prop_map(|(name, who, after)| Event::Release(name, who, after)),
         4 => (name(), who(), 1..9u64, any::<bool>()).prop_map(|(name, who, ms, raise)| Event::Extend(name, who, ms, raise)),
         2 => (1..20u64).prop_map(Event::Leave),
         4 => (0..3u64).prop_map(Event::HangUp),
@@ -116,9 +116,7 @@ impl Story {
         match *event {
             Event::Acquire(..) | Event::Release(..) | Event::Extend(..) | Event::Many(..) if !may_command => {}
             Event::Acquire(key, who, how) => self.acquire(key, who, how),
-            Event::Release(key, who, is_downgrade) => {
-                done(world.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade }));
-            }
+            Event::Release(key, who, after) => done(world.release_with(key, after.request(who))),
             Event::Extend(key, who, lease, false) => done(world.extend(key, who, lease)),
             Event::Extend(key, who, lease, true) => {
                 self.fences += lease;
@@ -161,7 +159,7 @@ impl Story {
                 }
             }
             Event::Many(key, how) => {
-                let how = How { patience: Patience::None, mode: Mode::Shared(None), ..how };
+                let how = How { patience: Patience::None, mode: Mode::Shared(None), delay: None, ..how };
                 MANY.iter().for_each(|who| self.acquire(key, who, how));
             }
         }

@@ -6,8 +6,8 @@ use crate::wire::{Change, ChangeKind};
 
 fn hold(who: &str, fence: u64, now: Now, lease: u64) -> Hold {
     let (owner, fence, lease) = (owner(who).to_owner(), Fence::new(fence).unwrap(), Millis(lease));
-    let (since, origin) = (now.steady, Origin::Inherited);
-    Hold { owner, fence, expires_at: since + lease, lease, since, origin, session: None, user: None }
+    let (since, terms) = (now.steady, Terms::new(lease, Origin::Inherited));
+    Hold { owner, fence, expires_at: since + lease, since, terms, session: None, user: None }
 }
 
 fn apply(world: &mut World, key: Name, news: Vec<Change>) {

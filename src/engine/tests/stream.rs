@@ -50,7 +50,7 @@ fn tell(world: &mut World, key: Name, effect: &[u8]) -> u64 {
     assert_comes_back(&news, now);
     let runs = news.iter().filter_map(|news| match news {
         Change::Held(_, mode, hold) => Some((*mode, hold.clone())),
-        Change::Ended(_) | Change::Freed => None,
+        Change::Ended(_) | Change::Cooling(_) | Change::Freed => None,
     });
     let highest = runs.clone().map(|(_, hold)| hold.fence.get()).max().unwrap_or(0);
     runs.for_each(|(_, hold)| assert_inherited(&hold));
@@ -64,6 +64,7 @@ fn tell(world: &mut World, key: Name, effect: &[u8]) -> u64 {
             assert_eq!((held_mode, held), (mode, &hold));
         }
         Change::Ended(owner) => assert!(held.is_none_or(|held| held.of(owner.borrow()).is_none())),
+        Change::Cooling(cooling) => assert_eq!(held, Some(&Holders::Cooling(cooling))),
         Change::Freed => assert!(held.is_none() && !world.fake.data.contains_key(&(key.0, key.1.as_bytes().to_vec()))),
     }
     highest
@@ -78,6 +79,7 @@ fn assert_comes_back(news: &[Change], now: Now) {
             match news {
                 Change::Held(kind, mode, hold) => writer.held(*kind, *mode, hold),
                 Change::Ended(owner) => writer.ended(owner.borrow()),
+                Change::Cooling(cooling) => writer.cooling(*cooling),
                 Change::Freed => writer.freed(),
             }
         }
@@ -88,7 +90,7 @@ fn assert_comes_back(news: &[Change], now: Now) {
     assert_eq!(write(&again), bytes, "equal news have equal bytes");
     let forget_begin = |news: &Change| match news {
         Change::Held(kind, mode, hold) => Change::Held(*kind, *mode, Hold { since: hold.expires_at, ..hold.clone() }),
-        Change::Ended(_) | Change::Freed => news.clone(),
+        Change::Ended(_) | Change::Cooling(_) | Change::Freed => news.clone(),
     };
     let forget_begins = |news: &[Change]| news.iter().map(forget_begin).collect::<Vec<_>>();
     assert_eq!(forget_begins(&again), forget_begins(news));
@@ -147,8 +149,14 @@ pub fn live(holders: Holders) {
         let was_held = held(&world);
         let extend = ExtendRequest { owner, lease: Some(Millis(LEASE_MAX_MS)), fence: None, raise: None };
         assert_eq!(world.extend_with(K, extend), Ok(was_held));
-        assert_eq!(world.release_with(K, ReleaseRequest { owner, fence: None, is_downgrade: true }), Ok(was_held));
-        assert_eq!(world.release_with(K, ReleaseRequest { owner, fence: None, is_downgrade: false }), Ok(was_held));
+        assert_eq!(
+            world.release_with(K, ReleaseRequest { owner, fence: None, is_downgrade: true, cool: None }),
+            Ok(was_held)
+        );
+        assert_eq!(
+            world.release_with(K, ReleaseRequest { owner, fence: None, is_downgrade: false, cool: None }),
+            Ok(was_held)
+        );
         assert!(!held(&world));
         world.rest();
         world.assert_at_rest();
@@ -166,7 +174,7 @@ pub fn live(holders: Holders) {
 /// LOCK.ACQUIRE, shared, for a year. An owner that holds the lock has what it asks for.
 fn ask_for(world: &mut World, owner: OwnerRef, patience: Patience) -> Outcome {
     let (lease, mode) = (Millis(LEASE_MAX_MS), Mode::Shared(None));
-    let asked = Request { owner, mode, lease, session: None, user: None };
+    let asked = Request { owner, mode, lease, max: None, delay: None, session: None, user: None };
     let (now, mut seen) = (world.fake.now, world.fake.seen());
     let mut open = world.fake.open(at(K)).unwrap();
     let outcome = world.engine.acquire(at(K), &mut open, now, asked, patience, &mut seen).unwrap();

@@ -27,13 +27,16 @@ pub struct Ask<'a> {
     lease: u64,
     patience: Patience,
     mode: Mode,
+    max: Option<Millis>,
+    delay: Option<Millis>,
     connection: Option<u64>,
     user: u32,
 }
 
 /// `LOCK.ACQUIRE key who PX 1000` by user 1.
 pub fn ask(key: Name, who: &str) -> Ask<'_> {
-    Ask { key, who, lease: 1000, patience: Patience::None, mode: Mode::Exclusive, connection: None, user: 1 }
+    let (patience, mode) = (Patience::None, Mode::Exclusive);
+    Ask { key, who, lease: 1000, patience, mode, max: None, delay: None, connection: None, user: 1 }
 }
 
 impl Ask<'_> {
@@ -71,7 +74,28 @@ pub struct How {
     pub lease: u64,
     pub patience: Patience,
     pub mode: Mode,
+    pub max: Option<Millis>,
+    pub delay: Option<Millis>,
     pub connection: Option<u64>,
+}
+
+/// What random tests do with a lock that an owner releases.
+#[derive(Clone, Copy, Debug)]
+pub enum After {
+    Free,
+    Downgrade,
+    Cool(u64),
+}
+
+impl After {
+    pub fn request(self, who: &str) -> ReleaseRequest<'_> {
+        let cool = if let After::Cool(ms) = self { Some(Millis(ms)) } else { None };
+        ReleaseRequest { owner: owner(who), fence: None, is_downgrade: matches!(self, After::Downgrade), cool }
+    }
+}
+
+pub fn after() -> impl Strategy<Value = After> {
+    prop_oneof![5 => Just(After::Free), 3 => Just(After::Downgrade), 2 => (1..9u64).prop_map(After::Cool)]
 }
 
 /// Short leases, short waits, all modes, few connections.
@@ -80,17 +104,18 @@ pub fn how() -> impl Strategy<Value = How> {
         2 => Just(Mode::Exclusive),
         3 => Just(Mode::Shared(None)),
         2 => (1..4u64).prop_map(|holders| Mode::Shared(Limit::new(holders))),
+        1 => (1..4u64).prop_map(|units| Mode::Shared(Limit::weighted(units, 1 + units / 2))),
     ];
+    let length = || prop::option::weighted(0.2, (1..9u64).prop_map(Millis));
     let patience = prop_oneof![
         2 => Just(Patience::None),
         2 => (1..9u64).prop_map(|ms| Patience::For(Millis(ms))),
         2 => Just(Patience::Endless),
     ];
-    (1..9u64, patience, mode, prop::option::of(0..3u64)).prop_map(|(lease, patience, mode, connection)| How {
-        lease,
-        patience,
-        mode,
-        connection,
+    let all = (1..9u64, patience, mode, prop::option::of(0..3u64), length(), length());
+    all.prop_map(|(lease, patience, mode, connection, max, delay)| {
+        let delay = delay.filter(|_| mode == Mode::Exclusive);
+        How { lease, patience, mode, max, delay, connection }
     })
 }
 
@@ -170,10 +195,10 @@ impl World {
 
     /// A client that waits is parked, and numbered from 1 in the order of coming.
     pub fn send(&mut self, ask: Ask) -> Result<Outcome, WrongType> {
-        let Ask { key, who, lease, patience, mode, connection, user } = ask;
+        let Ask { key, who, lease, patience, mode, max, delay, connection, user } = ask;
         let session = connection.map(|connection| self.engine.session(connection));
         let user = std::num::NonZeroU32::new(user).map(User);
-        let asked = Request { owner: owner(who), mode, lease: Millis(lease), session, user };
+        let asked = Request { owner: owner(who), mode, lease: Millis(lease), max, delay, session, user };
         // Only requests that wait start a search; showing every lock to all others would take too long.
         let (fence, from) = self.before();
         let mut seen = if patience == Patience::None { Seen::default() } else { self.fake.seen() };
@@ -199,8 +224,8 @@ impl World {
 
     /// LOCK.ACQUIRE as random tests ask.
     pub fn send_with(&mut self, key: Name, who: &str, how: How) -> Result<Outcome, WrongType> {
-        let How { lease, patience, mode, connection } = how;
-        self.send(Ask { patience, mode, connection, ..ask(key, who).lease(lease) })
+        let How { lease, patience, mode, max, delay, connection } = how;
+        self.send(Ask { patience, mode, max, delay, connection, ..ask(key, who).lease(lease) })
     }
 
     /// The client's number.
@@ -220,6 +245,10 @@ impl World {
     }
 
     pub fn release_with(&mut self, key: Name, request: ReleaseRequest) -> Result<bool, WrongType> {
+        self.released(key, request).map(|released| released == Released::Yes)
+    }
+
+    pub fn released(&mut self, key: Name, request: ReleaseRequest) -> Result<Released, WrongType> {
         let (now, (fence, from)) = (self.fake.now, self.before());
         let held = self.engine.release(at(key), &mut self.fake.open(at(key)).unwrap(), now, &request);
         self.publish(key);
@@ -228,11 +257,11 @@ impl World {
     }
 
     pub fn release(&mut self, key: Name, who: &str) -> Result<bool, WrongType> {
-        self.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade: false })
+        self.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade: false, cool: None })
     }
 
     pub fn downgrade(&mut self, key: Name, who: &str) -> Result<bool, WrongType> {
-        self.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade: true })
+        self.release_with(key, ReleaseRequest { owner: owner(who), fence: None, is_downgrade: true, cool: None })
     }
 
     pub fn extend_with(&mut self, key: Name, request: ExtendRequest) -> Result<bool, WrongType> {
@@ -410,9 +439,10 @@ impl World {
         let (since, lease) = (self.fake.now.steady, Millis(lease));
         let mut holders = Holders::Free;
         for ((who, mode), fence) in who.iter().zip(fence..) {
-            let (owner, fence, origin) = (owner(who).to_owner(), Fence::new(fence).unwrap(), Origin::Inherited);
+            let (owner, fence) = (owner(who).to_owner(), Fence::new(fence).unwrap());
             let (expires_at, session, user) = (since + lease, None, None);
-            holders.put(*mode, Hold { owner, fence, expires_at, lease, since, origin, session, user });
+            let terms = Terms::new(lease, Origin::Inherited);
+            holders.put(*mode, Hold { owner, fence, expires_at, since, terms, session, user });
         }
         self.engine.loaded(&holders);
         self.place(key, Value::Lock(Stored { holders, lease: EntryId::NONE }));

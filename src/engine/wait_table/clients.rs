@@ -38,7 +38,7 @@ pub struct Requester {
 pub fn takes_part(mode: Mode) -> bool {
     match mode {
         Mode::Exclusive | Mode::Shared(None) => true,
-        Mode::Shared(Some(limit)) => limit.get() == 1,
+        Mode::Shared(Some(limit)) => limit.units() == 1,
     }
 }
 

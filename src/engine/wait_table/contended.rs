@@ -28,7 +28,7 @@ impl Held {
         match holders {
             Holders::Exclusive(hold) => Some(Held::Exclusive(hold.owner.clone())),
             Holders::Shared(_) => Some(Held::Shared),
-            Holders::Free => None,
+            Holders::Free | Holders::Cooling(_) => None,
         }
     }
 }

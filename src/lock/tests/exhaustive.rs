@@ -80,11 +80,34 @@ fn rights_events(owners: usize) -> Vec<Event> {
     events
 }
 
+/// Events about holds that end by MAX, cooling after a release or an expired hold, and units.
+fn option_events(owners: usize) -> Vec<Event> {
+    let mut events = vec![Leave(0), Undelivered(0), PassTime(SHORT), PassTime(LONG), RunTimer, Remove];
+    for client in [A, B, C].into_iter().take(owners + 1) {
+        events.extend([
+            Try(client, ExclusiveMax(LONG), SHORT, NoSession),
+            Try(client, ExclusiveDelay(SHORT), SHORT, OnConnection(0)),
+            Try(client, SharedWeight(3, 2), LONG, NoSession),
+            Wait(client, ExclusiveDelay(LONG), SHORT, NoSession, 0),
+            Wait(client, SharedWeight(2, 1), SHORT, NoSession, SHORT),
+            Wait(client, SharedMax(SHORT), LONG, NoSession, 0),
+        ]);
+        events.extend([
+            Release(client, FenceOption::NoFence),
+            Cool(client, FenceOption::NoFence, SHORT),
+            Downgrade(client, FenceOption::NoFence),
+            Extend(client, LONG, FenceOption::NoFence, RaiseOption::NoRaise),
+        ]);
+    }
+    events.extend([Close(0), Restore(A, ExclusiveDelay(SHORT), SHORT)]);
+    events
+}
+
 /// How many owners must be known for this event: 1 if it is about A, 2 if it is about B, and so on.
 fn owners_of(event: Event) -> usize {
     match event {
         Try(client, ..) | Wait(client, ..) | Restore(client, ..) => client as usize + 1,
-        Release(client, _) | Downgrade(client, _) | Extend(client, ..) => client as usize + 1,
+        Release(client, _) | Cool(client, ..) | Downgrade(client, _) | Extend(client, ..) => client as usize + 1,
         Leave(_) | Delivered(_) | Undelivered(_) | Close(_) => 0,
         PassTime(_) | SetWallClock(_) | Advance | RunTimer | Remove | Deny(_) | Allow(_) => 0,
     }
@@ -109,7 +132,7 @@ impl<T: PartialEq> Numbering<T> {
 fn mode_number(mode: Mode) -> i64 {
     match mode {
         Mode::Exclusive => -1,
-        Mode::Shared(limit) => limit.map_or(0, |limit| i64::from(limit.get())),
+        Mode::Shared(limit) => limit.map_or(0, |limit| i64::from(limit.units()) + 1000 * i64::from(limit.weight())),
     }
 }
 
@@ -126,19 +149,24 @@ fn fingerprint(harness: &Harness, owners: usize) -> Vec<i64> {
     };
     for (mode, hold) in harness.holders.iter() {
         let client = Client::of(&hold.owner);
-        let (left, origin) = ((hold.expires_at.0 - now).max(0), i64::from(hold.origin == Origin::Granted));
+        let (left, origin) = ((hold.expires_at.0 - now).max(0), i64::from(hold.terms.origin() == Origin::Granted));
         let nth = i64::from(harness.held(client).unwrap().0.nth);
         numbers.extend([
             -1,
             client as i64,
             mode_number(mode),
             left,
-            hold.lease.0 as i64,
+            hold.terms.lease().0 as i64,
+            hold.max_end().map_or(-1, |end| (end.0 - now).max(0)),
+            hold.terms.delay().map_or(0, |delay| delay.0 as i64),
             origin,
             session(hold.session),
             nth,
         ]);
         numbers.extend([fences.of(hold.fence), i64::from(hold.user.is_none())]);
+    }
+    if let Holders::Cooling(cooling) = &harness.holders {
+        numbers.extend([-4, (cooling.until.0 - now).max(0)]);
     }
     for (_, waiter) in harness.queue.iter() {
         let left = waiter.until.map_or(-1, |until| (until.0 - now).max(0));
@@ -148,6 +176,8 @@ fn fingerprint(harness: &Harness, owners: usize) -> Vec<i64> {
             client,
             mode_number(waiter.request.mode),
             waiter.request.lease.0 as i64,
+            waiter.request.max.map_or(-1, |max| max.0 as i64),
+            waiter.request.delay.map_or(0, |delay| delay.0 as i64),
             left,
             session(waiter.request.session),
         ]);
@@ -206,6 +236,8 @@ fn explore(events: EventsFor, length_max: usize) -> usize {
 
 /// The length of the sequences with modes in every test run. Without optimization it is one event shorter.
 const MODES_LENGTH: usize = if cfg!(debug_assertions) { 5 } else { 6 };
+/// The length of the sequences with the other options in every test run.
+const OPTIONS_LENGTH: usize = if cfg!(debug_assertions) { 5 } else { 6 };
 /// The length of the sequences with rights in every test run.
 const RIGHTS_LENGTH: usize = if cfg!(debug_assertions) { 5 } else { 6 };
 /// The length of the sequences with connections in every test run.
@@ -235,6 +267,17 @@ fn every_short_sequence_with_connections_that_close_keeps_the_invariants_and_ans
 #[test]
 fn every_short_sequence_with_rights_that_change_keeps_the_invariants_and_answers_every_waiter_once() {
     explore_far(rights_events, RIGHTS_LENGTH);
+}
+
+#[test]
+fn every_short_sequence_with_units_cooling_and_bounded_holds_keeps_the_invariants_and_answers_every_waiter_once() {
+    explore_far(option_events, OPTIONS_LENGTH);
+}
+
+#[test]
+#[ignore = "takes minutes: run by make nightly"]
+fn every_longer_sequence_with_units_cooling_and_bounded_holds_keeps_the_invariants_and_answers_every_waiter_once() {
+    explore_far(option_events, OPTIONS_LENGTH + 1);
 }
 
 #[test]

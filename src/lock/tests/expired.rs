@@ -72,9 +72,12 @@ impl Lock {
             Input::Acquire(mode, lease, waits) => {
                 self.tickets += 1;
                 let wait = if waits { Wait::Join { ticket: Ticket(self.tickets), until: None } } else { Wait::No };
-                step.acquire(Request { owner, mode, lease: Millis(lease), session: None, user: None }, wait)
+                step.acquire(
+                    Request { owner, mode, lease: Millis(lease), max: None, delay: None, session: None, user: None },
+                    wait,
+                )
             }
-            Input::Release => as_acquired(step.release(owner, None)),
+            Input::Release => as_acquired(step.release(owner, None, None) == Released::Yes),
             Input::Downgrade => as_acquired(step.downgrade(owner, None)),
             Input::Extend(lease) => {
                 as_acquired(step.extend(Extend { owner, lease: Some(Millis(lease)), fence: None, raise: None }))

@@ -12,7 +12,9 @@ pub enum Returned {
     Nothing,
     /// The result of LOCK.ACQUIRE.
     Acquired(Acquired),
-    /// The result of LOCK.RELEASE or LOCK.EXTEND: whether the owner held the lock.
+    /// The result of LOCK.RELEASE.
+    Released(Released),
+    /// The result of LOCK.EXTEND, or of LOCK.RELEASE with DOWNGRADE: whether the owner held the lock.
     Held(bool),
 }
 
@@ -79,8 +81,8 @@ pub fn user(lease: u64) -> Option<User> {
 /// A hold that this process did not grant, with this lease in milliseconds from now on.
 pub fn inherited(client: Client, fence: Fence, lease: u64, now: Now) -> Hold {
     let (expires_at, since) = (now.steady + Millis(lease), now.steady);
-    let (origin, session, user) = (Origin::Inherited, None, None);
-    Hold { owner: client.owner(), fence, expires_at, lease: Millis(lease), since, origin, session, user }
+    let terms = Terms::new(Millis(lease), Origin::Inherited);
+    Hold { owner: client.owner(), fence, expires_at, since, terms, session: None, user: None }
 }
 
 /// Closes the n-th connection and opens another one in its place. No number is used twice.
@@ -202,7 +204,11 @@ impl Harness {
             }
             Event::Release(client, fence_option) => {
                 let fence = self.fence(client, fence_option);
-                Returned::Held(self.rules(effects).release(client.owner().borrow(), fence))
+                Returned::Released(self.rules(effects).release(client.owner().borrow(), fence, None))
+            }
+            Event::Cool(client, fence_option, length) => {
+                let (fence, length) = (self.fence(client, fence_option), Some(Millis(length)));
+                Returned::Released(self.rules(effects).release(client.owner().borrow(), fence, length))
             }
             Event::Downgrade(client, fence_option) => {
                 let fence = self.fence(client, fence_option);
@@ -282,7 +288,8 @@ impl Harness {
         let (client, mode_option, lease, session_option) = asked;
         let (owner, session) = (client.owner(), self.session_of(session_option));
         let (mode, lease, user) = (mode_option.mode(), Millis(lease), user(lease));
-        let asked = Request { owner: owner.borrow(), mode, lease, session, user };
+        let (max, delay) = (mode_option.max(), mode_option.delay());
+        let asked = Request { owner: owner.borrow(), mode, lease, max, delay, session, user };
         Returned::Acquired(self.rules(effects).acquire(asked, wait))
     }
 

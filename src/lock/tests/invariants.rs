@@ -1,4 +1,4 @@
-//! A check of one step from outside: the invariants I1 to I8 of [`crate::lock`], and the rules about sessions.
+//! A check of one step from outside: the invariants I1 to I10 of [`crate::lock`], and the rules about sessions.
 //!
 //! The check knows the event, the effects, and the lock before and after the step. It keeps a [`Record`] of its own.
 
@@ -55,6 +55,8 @@ pub struct Record {
     pub waiting: BTreeMap<Ticket, Pending>,
     /// The holds.
     pub held: BTreeMap<Client, Held>,
+    /// While the lock is cooling: when that is over.
+    cooling: Option<Steady>,
     /// The largest fence seen so far.
     highest: u64,
     /// Whether something outside the rules changed the lock, and the timer has not run since.
@@ -92,12 +94,20 @@ pub fn check(before: &Harness, event: Event, step: &Outcome, after: &mut Harness
     after.record = observer.record;
 }
 
+/// How many units a holder in this mode takes.
+fn units(mode: &Mode) -> u32 {
+    match mode {
+        Mode::Exclusive | Mode::Shared(None) => 1,
+        Mode::Shared(Some(limit)) => limit.weight(),
+    }
+}
+
 /// Whether a request for `asked` may join these holders: I1 spelt out.
 fn may_join(holders: &[Mode], asked: Mode) -> bool {
     let all: Vec<Mode> = holders.iter().copied().chain([asked]).collect();
     let fits = |mode: &Mode| match mode {
         Mode::Exclusive => all.len() == 1,
-        Mode::Shared(limit) => limit.is_none_or(|limit| all.len() <= limit.get() as usize),
+        Mode::Shared(limit) => limit.is_none_or(|limit| all.iter().map(units).sum::<u32>() <= limit.units()),
     };
     all.len() <= HOLDERS_MAX && all.iter().all(fits)
 }
@@ -120,8 +130,9 @@ impl Observer<'_> {
             }
             Event::Close(n) => record.waiting.retain(|_, pending| pending.session != Some(before.sessions[n])),
             Event::Undelivered(n) => self.note_lost_answer(n),
-            Event::Remove => record.held.clear(),
+            Event::Remove => (record.held, record.cooling) = (BTreeMap::new(), None),
             Event::Restore(client, ..) => {
+                record.cooling = None;
                 let (id, mode, _) = after.held(client).unwrap();
                 record.held.retain(|client, _| after.held(*client).is_some());
                 record.held.insert(client, Held { id, mode, session: None, answered: Vec::new() });
@@ -170,7 +181,19 @@ impl Observer<'_> {
                 assert_ne!(*before, held.session, "bound to the session that it was bound to before");
                 self.affected.push(client);
             }
-            Effect::Ended(hold, why) => self.ended(hold, *why),
+            Effect::Ended(hold, why) => {
+                self.ended(hold, *why);
+                let until = self.cools_until(hold, *why).filter(|until| *until > self.now);
+                assert_eq!(until.is_some(), rest.first() == Some(&Effect::Cools), "I9: after {hold:?} ended: {why:?}");
+                self.record.cooling = until;
+            }
+            Effect::Cools => {
+                assert!(self.record.cooling.is_some() && self.record.held.is_empty(), "I9: no reason to cool")
+            }
+            Effect::Cooled => {
+                let until = self.record.cooling.take().expect("I9: the lock was cooling");
+                assert!(until <= self.now, "I9: cooling ended too early");
+            }
             Effect::Expired(_) => panic!("a step ends more holds than a lock can have here"),
             Effect::Answer(ticket, answer) => self.answered(*ticket, *answer),
         }
@@ -239,6 +262,7 @@ impl Observer<'_> {
             }
             (None, _) => panic!("I4: a grant without a request"),
         };
+        assert_eq!(record.cooling, None, "I9: a grant while the lock is cooling");
         let modes: Vec<Mode> = record.held.values().map(|held| held.mode).collect();
         assert!(may_join(&modes, mode), "I1: {mode:?} beside {modes:?}");
         self.record.highest = id.fence.get();
@@ -260,7 +284,7 @@ impl Observer<'_> {
             ) => client,
             (None, event) => panic!("{event:?} changed a hold"),
         };
-        let inherited = self.before.held(client).is_some_and(|(.., hold)| hold.origin == Origin::Inherited);
+        let inherited = self.before.held(client).is_some_and(|(.., hold)| hold.terms.origin() == Origin::Inherited);
         let held = self.record.held.get_mut(&client).expect("a change of a hold that exists");
         let raised = match (change, self.event) {
             (HoldChange::Reacquired, _) => inherited,
@@ -285,6 +309,16 @@ impl Observer<'_> {
         self.affected.push(client);
     }
 
+    /// Until when the lock must be cooling after this hold ended.
+    fn cools_until(&self, hold: &Hold, why: End) -> Option<Steady> {
+        match (why, self.event) {
+            (End::Expired, _) => hold.terms.delay().map(|delay| hold.expires_at + delay),
+            (End::Closed, _) => hold.terms.delay().map(|delay| self.now + delay),
+            (End::Released, Event::Cool(_, _, length)) => Some(self.now + Millis(length)),
+            (End::Released | End::Undelivered, _) => None,
+        }
+    }
+
     /// A hold ended.
     fn ended(&mut self, hold: &Hold, why: End) {
         let client = Client::of(&hold.owner);
@@ -292,7 +326,8 @@ impl Observer<'_> {
         assert_eq!((held.id.fence, held.session), (hold.fence, hold.session));
         match why {
             End::Released => {
-                assert!(matches!(self.event, Event::Release(of, _) if of == client), "released by another owner")
+                let by_owner = matches!(self.event, Event::Release(of, _) | Event::Cool(of, ..) if of == client);
+                assert!(by_owner, "released by another owner")
             }
             End::Expired => assert!(hold.expires_at <= self.now, "ended before its lease expired"),
             End::Undelivered => {
@@ -350,7 +385,7 @@ impl Observer<'_> {
                 )
             }
             Answer::Withdrawn => {
-                assert!(matches!(self.event, Event::Release(client, _) if client == pending.client), "I5")
+                assert!(matches!(self.event, Event::Release(of, _) | Event::Cool(of, ..) if of == pending.client), "I5")
             }
             // The owner's shared hold begins right after this answer, or runs already.
             Answer::MustRelease => assert_eq!(pending.mode, Mode::Exclusive),
@@ -373,6 +408,8 @@ impl Observer<'_> {
                 held.session = before.session_of(session_option);
             }
         }
+        let cooling = if let Holders::Cooling(cooling) = after.holders { Some(cooling.until) } else { None };
+        assert_eq!(self.record.cooling, cooling, "I9: the effects tell of cooling");
         let clients: Vec<_> = after.holders.iter().map(|(_, hold)| Client::of(&hold.owner)).collect();
         let all: Vec<_> = after.holders.iter().map(|(mode, _)| mode).collect();
         assert!(after.holders.are_within_limits(now) && (all.is_empty() || may_join(&all[1..], all[0])), "I1: {all:?}");
@@ -389,7 +426,8 @@ impl Observer<'_> {
                 (expected.id, expected.mode, expected.session),
                 "the effects tell of every change"
             );
-            assert!(hold.expires_at <= now + hold.lease, "more time is left than the lease");
+            assert!(hold.expires_at <= now + hold.terms.lease(), "more time is left than the lease");
+            assert!(hold.max_end().is_none_or(|end| hold.expires_at <= end), "I10: the hold outlasts MAX");
             let sets_its_expiry = matches!(event, Event::Extend(of, ..) | Event::Restore(of, ..) if of == client);
             // A hold that was granted anew in the moment in which the old one ended is another hold.
             let is_new = self.step.effects.iter().any(|effect| matches!(effect, Effect::Granted(new, _) if *new == id));
@@ -422,11 +460,14 @@ impl Observer<'_> {
         assert_eq!(waiting, pending, "I5: the queue (left) must have the requests that were not answered (right)");
         let modes: Vec<Mode> = after.holders.iter().map(|(mode, _)| mode).collect();
         let first = record.waiting.values().next();
-        let unserved = first.is_some_and(|first| first.has_timed_out(now) || may_join(&modes, first.mode));
+        let is_cooling = record.cooling.is_some();
+        let may_enter = |first: &Pending| !is_cooling && may_join(&modes, first.mode);
+        let unserved = first.is_some_and(|first| first.has_timed_out(now) || may_enter(first));
         assert_eq!(after.has_servable_waiter(), unserved, "I2: whether {first:?} need not wait any longer");
         let made_a_step = match event {
             Event::Undelivered(n) => n < before.in_flight.len(),
-            Event::Try(..) | Event::Wait(..) | Event::Release(..) | Event::Extend(..) | Event::Downgrade(..) => true,
+            Event::Try(..) | Event::Wait(..) | Event::Release(..) | Event::Cool(..) => true,
+            Event::Extend(..) | Event::Downgrade(..) => true,
             Event::Close(_) | Event::Advance | Event::RunTimer => true,
             Event::Leave(_) | Event::Delivered(_) | Event::PassTime(_) => false,
             Event::SetWallClock(_) | Event::Remove | Event::Restore(..) | Event::Deny(_) | Event::Allow(_) => false,
@@ -438,6 +479,7 @@ impl Observer<'_> {
                     matches!(answer, Answer::TimedOut | Answer::NoPermission | Answer::Granted(_))
                 }
                 Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) | Effect::Expired(_) => false,
+                Effect::Cools | Effect::Cooled => false,
             });
             assert!(
                 !unserved || served.count() >= SERVED_MAX,
@@ -445,6 +487,7 @@ impl Observer<'_> {
             );
             let expired = after.holders.iter().find(|(_, hold)| hold.is_expired(now));
             assert_eq!(expired, None, "a hold outlived its lease");
+            assert!(record.cooling.is_none_or(|until| until > now), "I9: cooling outlasted its end");
         }
         if !record.changed_externally {
             let own = waiting.iter().find(|(_, client)| after.held(*client).is_some());

@@ -61,7 +61,7 @@ impl Rights for BTreeSet<User> {
     }
 }
 
-/// The mode that a request asks for.
+/// The mode that a request asks for, and the options that change how the hold ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModeOption {
     /// Without SHARED.
@@ -70,14 +70,37 @@ pub enum ModeOption {
     Shared,
     /// SHARED with this LIMIT.
     SharedLimit(u64),
+    /// SHARED with this LIMIT and WEIGHT.
+    SharedWeight(u64, u64),
+    /// Without SHARED, with MAX in milliseconds.
+    ExclusiveMax(u64),
+    /// SHARED with MAX in milliseconds.
+    SharedMax(u64),
+    /// Without SHARED, with DELAY in milliseconds.
+    ExclusiveDelay(u64),
 }
 
 impl ModeOption {
     fn mode(self) -> Mode {
         match self {
-            ModeOption::Exclusive => Mode::Exclusive,
-            ModeOption::Shared => Mode::Shared(None),
+            ModeOption::Exclusive | ModeOption::ExclusiveMax(_) | ModeOption::ExclusiveDelay(_) => Mode::Exclusive,
+            ModeOption::Shared | ModeOption::SharedMax(_) => Mode::Shared(None),
             ModeOption::SharedLimit(limit) => Mode::Shared(Limit::new(limit)),
+            ModeOption::SharedWeight(limit, weight) => Mode::Shared(Limit::weighted(limit, weight)),
+        }
+    }
+
+    fn max(self) -> Option<Millis> {
+        match self {
+            ModeOption::ExclusiveMax(max) | ModeOption::SharedMax(max) => Some(Millis(max)),
+            _ => None,
+        }
+    }
+
+    fn delay(self) -> Option<Millis> {
+        match self {
+            ModeOption::ExclusiveDelay(delay) => Some(Millis(delay)),
+            _ => None,
         }
     }
 }
@@ -127,6 +150,8 @@ pub enum Event {
     Wait(Client, ModeOption, u64, SessionOption, u64),
     /// LOCK.RELEASE.
     Release(Client, FenceOption),
+    /// LOCK.RELEASE with COOL.
+    Cool(Client, FenceOption, u64),
     /// LOCK.RELEASE with DOWNGRADE.
     Downgrade(Client, FenceOption),
     /// LOCK.EXTEND: client, new lease (0: not given), fence, raise.

@@ -47,6 +47,8 @@ impl Holding {
 pub struct Model {
     /// The holds, in the order in which they began.
     pub holding: Vec<Holding>,
+    /// While nobody may be granted the lock: when that is over, and how long it was to last.
+    pub cooling: Option<Cooling>,
     /// The waiters, first come first.
     pub waiting: Vec<(Ticket, Waiter)>,
     /// The largest fence so far.
@@ -66,12 +68,24 @@ fn index_of(holding: &[Holding], client: Client) -> Option<usize> {
     holding.iter().position(|holding| holding.client == client)
 }
 
+/// When the hold ends if its lease were to end then: MAX counts from the grant.
+fn ends_by_lease(hold: &Hold, lease_end: Steady) -> Steady {
+    hold.terms.max().map_or(lease_end, |max| lease_end.min(hold.since + max))
+}
+
+/// Gives the hold a new lease. It is as long as the hold may last.
+fn set_lease(hold: &mut Hold, now: Steady, lease: Millis) {
+    hold.expires_at = ends_by_lease(hold, now + lease);
+    let us = (hold.expires_at.0 - now.0) as u64;
+    hold.terms.set_lease(Millis(us.div_ceil(1000)));
+}
+
 impl Model {
     /// A free lock.
     pub fn new() -> Model {
         let sessions = (1..=CONNECTIONS as u64).map(session).collect();
         let (holding, waiting, effects) = (Vec::new(), Vec::new(), Vec::new());
-        Model { holding, waiting, last_fence: 0, now: START, sessions, denied: Vec::new(), effects }
+        Model { holding, cooling: None, waiting, last_fence: 0, now: START, sessions, denied: Vec::new(), effects }
     }
 
     /// Whether nobody waits, and no answer in flight matters.
@@ -100,7 +114,7 @@ impl Model {
                 self.now.unix.0 += ms * 1000;
             }
             Event::SetWallClock(ms) => self.now.unix.0 = self.now.unix.0.saturating_add_signed(ms * 1000),
-            Event::Remove => self.holding.clear(),
+            Event::Remove => (self.holding, self.cooling) = (Vec::new(), None),
             Event::Deny(lease) => self.denied.extend(user(lease)),
             Event::Allow(lease) => self.denied.retain(|denied| user(lease) != Some(*denied)),
             Event::Restore(client, mode_option, lease_ms) => self.restore(client, mode_option, lease_ms),
@@ -117,9 +131,8 @@ impl Model {
             Event::Advance => self.serve(),
             Event::RunTimer => self.run_timer(),
             Event::Try(..) | Event::Wait(..) => return Returned::Acquired(self.acquire(event, ticket)),
-            Event::Release(..) | Event::Downgrade(..) | Event::Extend(..) => {
-                return Returned::Held(self.request(event))
-            }
+            Event::Release(..) | Event::Cool(..) => return Returned::Released(self.request(event)),
+            Event::Downgrade(..) | Event::Extend(..) => return Returned::Held(self.request(event) == Released::Yes),
         }
         Returned::Nothing
     }
@@ -131,6 +144,10 @@ impl Model {
             self.holding.iter().filter(|h| h.hold.expires_at <= now).min_by_key(|h| (h.hold.expires_at, h.id))
         {
             self.end(expired.client, End::Expired);
+        }
+        if self.cooling.is_some_and(|cooling| cooling.until <= now) {
+            self.cooling = None;
+            self.effects.push(Effect::Cooled);
         }
         for _ in 0..SERVED_MAX {
             let Some((ticket, first)) = self.waiting.first().cloned() else { return };
@@ -172,7 +189,8 @@ impl Model {
         }
         let lease = served.iter().map(|(_, waiter)| waiter.request.lease).max().unwrap();
         let session = served.last().unwrap().1.request.session;
-        let id = self.grant(client, first.request.mode, lease, session, first.request.user, Some(first.since));
+        let request = Request { lease, session, ..first.request.clone() };
+        let id = self.grant(client, request, Some(first.since));
         let sent =
             served.iter().map(|(t, w)| SentAnswer { ticket: *t, session: w.request.session, has_arrived: false });
         self.holding.last_mut().unwrap().sent = sent.collect();
@@ -210,32 +228,28 @@ impl Model {
         theirs
     }
 
-    /// Whether a request for this mode may join the holders. It may if the lock is free, or if all are shared and the
-    /// holders are fewer than the smallest limit among them and the request.
+    /// Whether a request for this mode may join the holders. It may if the lock is free, or if all are shared and take,
+    /// together with the request, no more units than the smallest limit among them all.
     fn may_join(&self, asked: Mode) -> bool {
-        let mut modes = self.holding.iter().map(|holding| holding.mode).chain([asked]);
+        let modes = || self.holding.iter().map(|holding| holding.mode).chain([asked]);
         if self.holding.is_empty() {
-            return true;
+            return self.cooling.is_none();
         }
-        modes.all(|mode| match mode {
+        let units: u32 =
+            modes().map(|mode| if let Mode::Shared(Some(limit)) = mode { limit.weight() } else { 1 }).sum();
+        modes().all(|mode| match mode {
             Mode::Exclusive => false,
-            Mode::Shared(limit) => limit.is_none_or(|limit| self.holding.len() < limit.get() as usize),
+            Mode::Shared(limit) => limit.is_none_or(|limit| units <= limit.units()),
         })
     }
 
     /// Makes a hold.
-    fn grant(
-        &mut self,
-        client: Client,
-        mode: Mode,
-        lease: Millis,
-        session: Option<Session>,
-        user: Option<User>,
-        waited_since: Option<Steady>,
-    ) -> HoldId {
+    fn grant<O>(&mut self, client: Client, request: Request<O>, waited_since: Option<Steady>) -> HoldId {
+        let Request { mode, lease, max, delay, session, user, .. } = request;
         let (fence, since, origin) = (self.next_fence(), self.now.steady, Origin::Granted);
-        let hold =
-            Hold { owner: client.owner(), fence, expires_at: since + lease, lease, since, origin, session, user };
+        let lease = lease.min(max.unwrap_or(lease));
+        let terms = Terms::new(lease, origin).with(max, delay);
+        let hold = Hold { owner: client.owner(), fence, expires_at: since + lease, since, terms, session, user };
         let id = HoldId { fence, nth: 0 };
         self.holding.push(Holding { client, id, mode, hold, sent: Vec::new() });
         self.effects.push(Effect::Granted(id, waited_since));
@@ -265,6 +279,8 @@ impl Model {
             SessionOption::NoSession => None,
             SessionOption::OnConnection(n) => Some(self.sessions[n]),
         };
+        let (max, delay) = (mode_option.max(), mode_option.delay());
+        let request = Request { owner: client.owner().into(), mode, lease, max, delay, session, user };
         if let Some(n) = index_of(&self.holding, client) {
             if mode == Mode::Exclusive && self.holding[n].mode != Mode::Exclusive {
                 return Acquired::MustRelease;
@@ -275,13 +291,12 @@ impl Model {
             if self.holding.len() >= HOLDERS_MAX {
                 return Acquired::Full;
             }
-            return Acquired::Granted(self.grant(client, mode, lease, session, user, None).fence);
+            return Acquired::Granted(self.grant(client, request, None).fence);
         }
         let Some(timeout) = timeout else { return Acquired::Refused };
         let since = self.now.steady;
         let until = (timeout > 0).then(|| since + Millis(timeout));
-        let waiter =
-            Waiter { request: Request { owner: client.owner().into(), mode, lease, session, user }, since, until };
+        let waiter = Waiter { request, since, until };
         self.waiting.push((ticket.unwrap(), waiter));
         Acquired::Waits
     }
@@ -289,16 +304,18 @@ impl Model {
     /// Grants the lock again to the owner of the n-th hold. The fence stays, unless the hold is inherited. The lease
     /// ends at the later of the two moments. The hold is bound to the session of this request.
     fn reacquire(&mut self, n: usize, lease: Millis, session: Option<Session>, user: Option<User>) -> HoldId {
-        let (expires_at, mut changed) = (self.now.steady + lease, false);
-        if self.holding[n].hold.origin == Origin::Inherited {
+        let (now, mut changed) = (self.now.steady, false);
+        if self.holding[n].hold.terms.origin() == Origin::Inherited {
             let fence = self.next_fence();
-            (self.holding[n].hold.fence, self.holding[n].hold.origin, changed) = (fence, Origin::Granted, true);
+            self.holding[n].hold.terms.set_origin(Origin::Granted);
+            (self.holding[n].hold.fence, changed) = (fence, true);
             self.holding[n].id = HoldId { fence, nth: 0 };
         }
         let Holding { id, hold, sent, .. } = &mut self.holding[n];
         sent.clear();
-        if expires_at > hold.expires_at {
-            (hold.expires_at, hold.lease, changed) = (expires_at, lease, true);
+        if ends_by_lease(hold, now + lease) > hold.expires_at {
+            set_lease(hold, now, lease);
+            changed = true;
         }
         if hold.user.is_none() {
             hold.user = user;
@@ -319,7 +336,21 @@ impl Model {
     /// Ends this client's hold, if it has one.
     fn end(&mut self, client: Client, why: End) {
         if let Some(n) = index_of(&self.holding, client) {
-            self.effects.push(Effect::Ended(self.holding.remove(n).hold, why));
+            let hold = self.holding.remove(n).hold;
+            let (delay, end) = (hold.terms.delay(), hold.expires_at);
+            self.effects.push(Effect::Ended(hold, why));
+            match why {
+                End::Expired => self.cool(delay, end),
+                End::Closed => self.cool(delay, self.now.steady),
+                End::Released | End::Undelivered => {}
+            }
         }
+    }
+
+    /// Nobody may be granted the lock for this long from `from` on.
+    fn cool(&mut self, length: Option<Millis>, from: Steady) {
+        let Some(length) = length.filter(|length| from + *length > self.now.steady) else { return };
+        self.cooling = Some(Cooling { until: from + length, length });
+        self.effects.push(Effect::Cools);
     }
 }

@@ -19,7 +19,7 @@ pub fn run(bytes: &[u8]) {
 
 /// The next event. Past the end of the bytes every choice is the first one.
 fn event(program: &mut Choices) -> Event {
-    let kind = program.below(18);
+    let kind = program.below(19);
     let p = program;
     match kind {
         0 | 1 => Event::Try(p.of(&Client::ALL), mode_option(p), p.between(1, 5), session_option(p)),
@@ -47,16 +47,24 @@ fn event(program: &mut Choices) -> Event {
         14 => Event::RunTimer,
         15 => Event::Deny(p.between(1, 5)),
         16 => Event::Allow(p.between(1, 5)),
+        17 => Event::Cool(p.of(&Client::ALL), fence_option(p), p.between(1, 5)),
         _ if p.flag() => Event::Restore(p.of(&Client::ALL), mode_option(p), p.between(1, 5)),
         _ => Event::Remove,
     }
 }
 
 fn mode_option(program: &mut Choices) -> ModeOption {
-    match program.below(5) {
+    match program.below(9) {
         0 => ModeOption::Exclusive,
         1 => ModeOption::Shared,
-        limit => ModeOption::SharedLimit(u64::from(limit) - 1),
+        limit @ 2..=4 => ModeOption::SharedLimit(u64::from(limit) - 1),
+        5 => {
+            let limit = program.between(1, 3);
+            ModeOption::SharedWeight(limit, program.between(1, 3).min(limit))
+        }
+        6 => ModeOption::ExclusiveMax(program.between(1, 7)),
+        7 => ModeOption::SharedMax(program.between(1, 7)),
+        _ => ModeOption::ExclusiveDelay(program.between(1, 7)),
     }
 }
 

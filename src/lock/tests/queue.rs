@@ -5,7 +5,9 @@ use super::*;
 /// A waiter for an exclusive hold.
 fn waiter(client: Client, until: Option<Steady>) -> Waiter {
     let (mode, lease, since) = (Mode::Exclusive, Millis(5), harness::START.steady);
-    Waiter { request: Request { owner: client.owner().into(), mode, lease, session: None, user: None }, since, until }
+    let owner = client.owner().into();
+    let request = Request { owner, mode, lease, max: None, delay: None, session: None, user: None };
+    Waiter { request, since, until }
 }
 
 /// A queue in which these clients wait with the tickets 1, 2 and so on. The waits of B have a limit of 3 ms.

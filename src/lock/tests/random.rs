@@ -19,7 +19,15 @@ fn client() -> impl Strategy<Value = Client> {
 }
 
 fn mode_option() -> impl Strategy<Value = ModeOption> {
-    prop_oneof![3 => Just(Exclusive), 3 => Just(Shared), 3 => (1..4u64).prop_map(SharedLimit)]
+    prop_oneof![
+        3 => Just(Exclusive),
+        3 => Just(Shared),
+        3 => (1..4u64).prop_map(SharedLimit),
+        2 => (1..4u64, 1..4u64).prop_map(|(one, other)| SharedWeight(one.max(other), one.min(other))),
+        1 => (1..8u64).prop_map(ExclusiveMax),
+        1 => (1..8u64).prop_map(SharedMax),
+        1 => (1..8u64).prop_map(ExclusiveDelay),
+    ]
 }
 
 fn session_option() -> impl Strategy<Value = SessionOption> {
@@ -47,6 +55,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         6 => (acquire(), 1..6u64)
             .prop_map(|((client, mode, lease, session), timeout)| Wait(client, mode, lease, session, timeout)),
         4 => (client(), fence_option()).prop_map(|(client, fence)| Release(client, fence)),
+        2 => (client(), fence_option(), 1..6u64).prop_map(|(client, fence, length)| Cool(client, fence, length)),
         3 => (client(), fence_option()).prop_map(|(client, fence)| Downgrade(client, fence)),
         5 => (client(), 0..6u64, fence_option(), raise_option())
             .prop_map(|(client, lease, fence, raise)| Extend(client, lease, fence, raise)),

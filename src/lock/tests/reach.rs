@@ -16,6 +16,10 @@ use super::*;
 enum HoldState {
     /// Nobody holds it.
     Free,
+    /// Nobody holds it, and it is cooling.
+    Cooling,
+    /// Nobody holds it, and its cooling is over.
+    Cooled,
     /// One owner holds it alone.
     Exclusive,
     /// One owner holds it alone, by a hold that this process did not grant.
@@ -37,8 +41,10 @@ enum HoldState {
 }
 
 /// Every [`HoldState`].
-const HOLD_STATES: [HoldState; 10] = [
+const HOLD_STATES: [HoldState; 12] = [
     HoldState::Free,
+    HoldState::Cooling,
+    HoldState::Cooled,
     HoldState::Exclusive,
     HoldState::ExclusiveInherited,
     HoldState::ExclusiveExpired,
@@ -93,9 +99,13 @@ const QUEUE_STATES: [QueueState; 10] = [
 fn hold_state(harness: &Harness) -> HoldState {
     let all: Vec<(Mode, &Hold)> = harness.holders.iter().collect();
     let expired = all.iter().any(|(_, hold)| hold.is_expired(harness.now.steady));
-    let inherited = all.iter().any(|(_, hold)| hold.origin == Origin::Inherited);
+    let inherited = all.iter().any(|(_, hold)| hold.terms.origin() == Origin::Inherited);
     match all[..] {
-        [] => HoldState::Free,
+        [] => match harness.holders {
+            Holders::Cooling(cooling) if cooling.until <= harness.now.steady => HoldState::Cooled,
+            Holders::Cooling(_) => HoldState::Cooling,
+            _ => HoldState::Free,
+        },
         [(Mode::Exclusive, _)] if expired => HoldState::ExclusiveExpired,
         [(Mode::Exclusive, _)] if inherited => HoldState::ExclusiveInherited,
         [(Mode::Exclusive, _)] => HoldState::Exclusive,
@@ -133,14 +143,23 @@ fn queue_state(harness: &Harness) -> QueueState {
 fn request(harness: &Harness, event: Event) -> Option<(&'static str, bool)> {
     let (name, client) = match event {
         Try(client, ModeOption::Exclusive, ..) => ("try", Some(client)),
+        Try(client, ModeOption::ExclusiveMax(_) | ModeOption::ExclusiveDelay(_), ..) => {
+            ("try max or delay", Some(client))
+        }
         Try(client, ..) => ("try shared", Some(client)),
         Wait(client, ModeOption::Exclusive, ..) => ("wait", Some(client)),
-        Wait(client, ModeOption::Shared, ..) => ("wait shared", Some(client)),
+        Wait(client, ModeOption::ExclusiveMax(_) | ModeOption::ExclusiveDelay(_), ..) => {
+            ("wait max or delay", Some(client))
+        }
+        Wait(client, ModeOption::Shared | ModeOption::SharedMax(_), ..) => ("wait shared", Some(client)),
         Wait(client, ModeOption::SharedLimit(_), ..) => ("wait shared limit", Some(client)),
+        Wait(client, ModeOption::SharedWeight(..), ..) => ("wait shared weight", Some(client)),
         Release(client, FenceOption::Wrong)
+        | Cool(client, FenceOption::Wrong, _)
         | Downgrade(client, FenceOption::Wrong)
         | Extend(client, _, FenceOption::Wrong, _) => ("wrong fence", Some(client)),
         Release(client, _) => ("release", Some(client)),
+        Cool(client, ..) => ("cool", Some(client)),
         Downgrade(client, _) => ("downgrade", Some(client)),
         Extend(client, .., RaiseOption::RaiseAbove | RaiseOption::RaiseToLargest) => ("raise", Some(client)),
         Extend(client, ..) => ("extend", Some(client)),
@@ -171,20 +190,21 @@ fn request(harness: &Harness, event: Event) -> Option<(&'static str, bool)> {
 fn can_happen(hold_state: HoldState, queue_state: QueueState, (name, by_holder): (&str, bool)) -> bool {
     let is_empty = queue_state == QueueState::Empty || queue_state == QueueState::EmptyInFlight;
     let state_exists = match hold_state {
-        HoldState::Free => {
+        HoldState::Free | HoldState::Cooling | HoldState::Cooled => {
             !matches!(queue_state, QueueState::EmptyInFlight | QueueState::InFlight | QueueState::HolderWaits)
         }
         // No answer ever told a client of an inherited hold.
         HoldState::ExclusiveInherited => !matches!(queue_state, QueueState::EmptyInFlight | QueueState::InFlight),
         _ => true,
     };
+    let is_unheld = matches!(hold_state, HoldState::Free | HoldState::Cooling | HoldState::Cooled);
     let inherited_without_session = hold_state == HoldState::ExclusiveInherited && name == "close";
     let is_about_answer = name == "delivered" || name == "undelivered";
     let has_answers = queue_state == QueueState::EmptyInFlight || queue_state == QueueState::InFlight;
     // An answer can also be in flight with a hold that has ended. Then it makes no difference whether it arrives.
     state_exists
         && (has_answers || !is_about_answer)
-        && !(by_holder && (hold_state == HoldState::Free || inherited_without_session))
+        && !(by_holder && (is_unheld || inherited_without_session))
         && !(name == "leave" && is_empty)
 }
 
@@ -195,6 +215,8 @@ fn is_rare(hold_state: HoldState, queue_state: QueueState) -> bool {
         (HoldState::OneShared | HoldState::SeveralShared, QueueState::FirstShared | QueueState::FirstSharedLimit) => {
             true
         }
+        // The timer has not run yet, and cooling is short.
+        (HoldState::Cooled | HoldState::Cooling, queue_state) if queue_state != QueueState::Empty => true,
         // The timer has not run yet.
         (
             HoldState::Exclusive | HoldState::ExclusiveExpired | HoldState::SharedExpired | HoldState::Free,
@@ -218,7 +240,7 @@ fn random_sequences_reach_every_kind_of_state_and_request() {
     let mut runner = TestRunner::deterministic();
     // To generate an event takes longer than to apply it, so many sequences are made of few events.
     let events: Vec<Event> = (0..5_000).map(|_| event().new_tree(&mut runner).unwrap().current()).collect();
-    for n in 1..=20_000 {
+    for n in 1..=30_000 {
         let mut harness = Harness::new();
         for _ in 0..60 {
             let event = events[runner.rng().next_u32() as usize % events.len()];
@@ -245,7 +267,7 @@ fn random_sequences_reach_every_kind_of_state_and_request() {
     assert!(missed.is_empty(), "{} combinations of state and request were never reached: {missed:?}", missed.len());
     assert_eq!(
         requests.len(),
-        18 + 12,
+        22 + 16,
         "every kind of request, those of clients both from a holder and from others: {requests:?}"
     );
 }

@@ -59,7 +59,7 @@ fn apply(shared: &mut SharedHolders, plain: &mut PlainList, operation: &Operatio
         Operation::Remove(n) if n < plain.len() => {
             let (id, hold, limit) = plain.remove(n);
             let removed = shared.remove(id).unwrap();
-            assert_eq!((removed.id(), removed.hold, removed.limit), (id, hold, limit));
+            assert_eq!((removed.id(), removed.limit(), removed.hold), (id, limit, hold));
         }
         Operation::Update(n, number, lease) if n < plain.len() => {
             let (before, mut hold, limit) = plain.remove(n);
@@ -87,7 +87,7 @@ fn apply(shared: &mut SharedHolders, plain: &mut PlainList, operation: &Operatio
 
 /// Panics unless both give the same answer to every question.
 fn compare(shared: &SharedHolders, plain: &PlainList) {
-    let all: Vec<_> = shared.iter().map(|shared| (shared.id(), shared.hold.clone(), shared.limit)).collect();
+    let all: Vec<_> = shared.iter().map(|shared| (shared.id(), shared.hold.clone(), shared.limit())).collect();
     assert_eq!(&all, plain);
     assert_eq!(shared.len(), plain.len());
     let in_force = || plain.iter().filter(|(_, hold, _)| shared.is_in_force(hold.expires_at));
@@ -149,7 +149,7 @@ proptest! {
 #[test]
 fn a_limit_is_one_to_a_million() {
     assert_eq!([0, 1_000_001, u64::MAX].map(Limit::new), [None; 3]);
-    assert_eq!([1, 1_000_000].map(|limit| Limit::new(limit).map(Limit::get)), [Some(1), Some(1_000_000)]);
+    assert_eq!([1, 1_000_000].map(|limit| Limit::new(limit).map(Limit::units)), [Some(1), Some(1_000_000)]);
 }
 
 #[test]

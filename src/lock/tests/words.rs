@@ -8,6 +8,8 @@
 //!           A:20s#10      the hold is shared
 //!           A:20s2#10     the hold is shared with LIMIT 2
 //!           A:20s#10.1    the fence was raised to 10, which another hold had already
+//!           A:20s3w2#10   the hold is shared with LIMIT 3 and WEIGHT 2
+//!           A:20m30d5#10  the hold has MAX 30, counted from now, and DELAY 5
 //!           A:5/20#10     5 ms are left of a lease of 20 ms
 //!           A:20#10!      the hold is inherited
 //!           A:20#10@1     the hold is bound to session 1
@@ -19,22 +21,23 @@
 //!
 //!           ~10:1@1+,2    answers with the hold of fence 10 were sent to the tickets 1 (on session 1) and 2;
 //!                         the one with a + has arrived
+//!           cooling:5/20  nobody holds the lock, and 5 of 20 ms of cooling are left
 //!           max2          at most two owners may hold the lock (100 if it is not given)
 //!
 //! request   try B 7s2 @1        ask for the lock without waiting: owner, lease and mode, session
 //!           wait B 7 <3         ask for the lock and wait up to 3 ms
-//!           release A #10       with a fence; `downgrade A #10` likewise
+//!           release A #10 *5    with a fence, and COOL 5; `downgrade A #10` likewise
 //!           extend A 7 #10 >500 set the lease to 7 ms if the fence is 10, and raise the fence to 500
 //!           close A @1          end A's hold if it is bound to session 1, which has closed
 //!           delivered 10 1      the answer with hold 10 to ticket 1 has arrived; `undelivered 10 1`: it is lost
 //!           advance             a step without a request; `reconcile`: a step after a change from outside
 //!
 //! reply     of try and wait: a fence, `null` (refused), `waits`, `release first`, or `full`
-//!           of release, downgrade and extend: 1 or 0
+//!           of release, downgrade and extend: 1 or 0; of release with COOL also `shared`
 //!           of close: `later` if an answer is still in flight on that session, else `-`; of all others: `-`
 //!
 //! effects   granted 101, granted 101 after 2 (to a waiter that waited for 2 ms), reacquired 10, extended 10,
-//!           downgraded 10, rebound 10 from @1, ended A#10 expired, 1: 101 (ticket 1 is answered with that hold),
+//!           downgraded 10, rebound 10 from @1, ended A#10 expired, cools, cooled, 1: 101 (ticket 1 is answered with that hold),
 //!           1: timeout, 1: withdrawn, 1: no permission, 1: release first
 //! ```
 //! The fence clock stands at 100, or at the largest fence of a hold if that is larger. So the next fence is 101 or
@@ -92,13 +95,29 @@ fn cut(word: &str, mark: char) -> (&str, Option<&str>) {
     word.split_once(mark).map_or((word, None), |(rest, behind)| (rest, Some(behind)))
 }
 
-/// Reads a lease and a mode: `7` (exclusive), `7s` (shared) or `7s2` (shared with LIMIT 2).
-fn lease_and_mode(word: &str) -> (&str, Mode) {
-    match cut(word, 's') {
+/// The options MAX and DELAY.
+#[derive(Clone, Copy)]
+struct Options {
+    max: Option<Millis>,
+    delay: Option<Millis>,
+}
+
+/// Reads a lease, a mode, MAX and DELAY: `7` (exclusive), `7s` (shared), `7s3w2` (shared with LIMIT 3 and WEIGHT 2), `7m20d5`
+/// (exclusive with MAX 20 and DELAY 5).
+fn lease_and_mode(word: &str) -> (&str, Mode, Options) {
+    let (word, delay) = cut(word, 'd');
+    let (word, max) = cut(word, 'm');
+    let length = |digits: &str| Millis(number(digits));
+    let options = Options { max: max.map(length), delay: delay.map(length) };
+    let (lease, mode) = match cut(word, 's') {
         (lease, None) => (lease, Mode::Exclusive),
         (lease, Some("")) => (lease, Mode::Shared(None)),
-        (lease, Some(limit)) => (lease, Mode::Shared(Limit::new(number(limit)))),
-    }
+        (lease, Some(limit)) => {
+            let (units, weight) = cut(limit, 'w');
+            (lease, Mode::Shared(Limit::weighted(number(units), weight.map_or(1, number))))
+        }
+    };
+    (lease, mode, options)
 }
 
 /// Reads a state.
@@ -107,7 +126,11 @@ pub fn lock(text: &str) -> Lock {
     let mut lock = Lock { holders, queue, fences, holders_max: 100 };
     lock.fences.observe(fence("100"));
     for word in text.split_whitespace().filter(|word| *word != "free") {
-        if let Some(holders_max) = word.strip_prefix("max") {
+        if let Some(times) = word.strip_prefix("cooling:") {
+            let (left, length) = times.split_once('/').unwrap_or((times, times));
+            let until = NOW.steady + Millis(number(left));
+            lock.holders = Holders::Cooling(Cooling { until, length: Millis(number(length)) });
+        } else if let Some(holders_max) = word.strip_prefix("max") {
             lock.holders_max = holders_max.parse().unwrap();
         } else if let Some(answers) = word.strip_prefix('~') {
             read_in_flight(&mut lock.queue, answers);
@@ -144,13 +167,15 @@ fn read_hold(holders: &mut Holders, word: &str) -> HoldId {
     let (name, rest) = word.split_once(':').unwrap();
     let (times, name_of_hold) = rest.split_once('#').unwrap();
     let (name_of_hold, on) = cut(name_of_hold, '@');
-    let (times, mode) = lease_and_mode(times);
+    let (times, mode, options) = lease_and_mode(times);
     let (left, lease) = times.split_once('/').unwrap_or((times, times));
     let id = hold_id(name_of_hold.trim_end_matches('!'));
     let mut hold = inherited(client(name), id.fence, number(left), NOW);
-    (hold.lease, hold.session) = (Millis(number(lease)), on.map(|on| session(number(on))));
+    hold.terms.set_lease(Millis(number(lease)));
+    hold.session = on.map(|on| session(number(on)));
+    hold.terms = hold.terms.with(options.max, options.delay);
     if !name_of_hold.ends_with('!') {
-        hold.origin = Origin::Granted;
+        hold.terms.set_origin(Origin::Granted);
     }
     // A second hold with the same fence whose first one has ended: add the first one and remove it.
     let other = (id.nth == 1 && !holders.iter().any(|(_, hold)| hold.fence == id.fence))
@@ -164,11 +189,15 @@ fn read_hold(holders: &mut Holders, word: &str) -> HoldId {
 fn read_waiter(client: Client, ticket: u64, word: &str) -> Waiter {
     let (word, on) = cut(word, '@');
     let (word, left) = cut(word, '<');
-    let (lease, mode) = lease_and_mode(word);
+    let (lease, mode, Options { max, delay }) = lease_and_mode(word);
     let since = Steady(NOW.steady.0 - if ticket == NEW { 0 } else { ticket as i64 * 1000 });
     let until = left.map(|left| NOW.steady + Millis(number(left)));
     let (lease, session) = (Millis(number(lease)), on.map(|on| session(number(on))));
-    Waiter { request: Request { owner: client.owner().into(), mode, lease, session, user: None }, since, until }
+    Waiter {
+        request: Request { owner: client.owner().into(), mode, lease, max, delay, session, user: None },
+        since,
+        until,
+    }
 }
 
 /// Applies a request. Returns its reply and its effects as they are written in the table.
@@ -199,7 +228,7 @@ fn make_step(step: &mut Step, words: &[&str]) -> String {
     let session = option('@').map(session);
     let plain =
         words.get(2).filter(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(|word| lease_and_mode(word));
-    let lease = plain.map(|(lease, _)| Millis(number(lease)));
+    let lease = plain.map(|(lease, ..)| Millis(number(lease)));
     let name = words.get(1).filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()));
     let owner = name.map(|name| client(name).owner());
     let owner = owner.as_ref().map(Owner::borrow);
@@ -207,8 +236,9 @@ fn make_step(step: &mut Step, words: &[&str]) -> String {
         "try" | "wait" => {
             let until = option('<').map(|ms| NOW.steady + Millis(ms));
             let wait = if words[0] == "try" { Wait::No } else { Wait::Join { ticket: Ticket(NEW), until } };
-            let (mode, lease) = (plain.unwrap().1, lease.unwrap());
-            match step.acquire(Request { owner: owner.unwrap(), mode, lease, session, user: None }, wait) {
+            let (_, mode, Options { max, delay }) = plain.unwrap();
+            let (owner, lease) = (owner.unwrap(), lease.unwrap());
+            match step.acquire(Request { owner, mode, lease, max, delay, session, user: None }, wait) {
                 Acquired::Granted(fence) => fence.get().to_string(),
                 Acquired::Refused => "null".to_string(),
                 Acquired::Waits => "waits".to_string(),
@@ -216,7 +246,11 @@ fn make_step(step: &mut Step, words: &[&str]) -> String {
                 Acquired::Full => "full".to_string(),
             }
         }
-        "release" => u8::from(step.release(owner.unwrap(), fence_option)).to_string(),
+        "release" => match step.release(owner.unwrap(), fence_option, option('*').map(Millis)) {
+            Released::Yes => "1".to_string(),
+            Released::NotHeld => "0".to_string(),
+            Released::IsShared => "shared".to_string(),
+        },
         "downgrade" => u8::from(step.downgrade(owner.unwrap(), fence_option)).to_string(),
         "extend" => {
             u8::from(step.extend(Extend { owner: owner.unwrap(), lease, fence: fence_option, raise })).to_string()
@@ -256,6 +290,8 @@ fn write_effect(effect: &Effect) -> String {
             format!("ended {:?}#{} {why}", Client::of(&hold.owner), hold.fence.get())
         }
         Effect::Expired(_) => "expired".to_owned(),
+        Effect::Cools => "cools".to_owned(),
+        Effect::Cooled => "cooled".to_owned(),
         Effect::Answer(Ticket(ticket), answer) => match answer {
             Answer::Granted(id) => format!("{ticket}: {}", name(id)),
             Answer::TimedOut => format!("{ticket}: timeout"),

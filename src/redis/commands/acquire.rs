@@ -1,4 +1,4 @@
-//! `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms] [SHARED [LIMIT n]] [SESSION]`
+//! `LOCK.ACQUIRE key owner [PX ms | EX s] [BLOCK ms] [SHARED [LIMIT n [WEIGHT w]]] [SESSION] [MAX ms] [DELAY ms]`
 
 use rand::rngs::SysRng;
 use rand::TryRng;
@@ -53,7 +53,8 @@ impl Handler for Acquire {
             patience => patience,
         };
         let (session, user) = (session(call, &request)?, caller::user(call.ctx));
-        let asked = Request { owner, mode: request.mode, lease: request.lease, session, user };
+        let AcquireRequest { mode, lease, max, delay, .. } = request;
+        let asked = Request { owner, mode, lease, max, delay, session, user };
         let now = clock::now();
         let mut events = Events::new();
         let outcome = state::with_engine(|engine| {

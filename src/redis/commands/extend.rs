@@ -1,6 +1,6 @@
 //! `LOCK.EXTEND key owner [PX ms | EX s] [FENCE n] [RAISE n]`
 
-use super::super::call::{Answered, Call, Handler};
+use super::super::call::{Answer, Answered, Call, Handler};
 use super::super::ffi::clock;
 use super::super::ffi::command::{entry, Arg, ArgKind, Audience, CommandRow, KeyUse};
 use crate::wire::{ExtendRequest, EXTEND_OPTIONS};
@@ -28,6 +28,6 @@ impl Handler for Extend {
         let now = clock::now();
         let request = ExtendRequest::parse(call.args, call.leases()?, now.unix)?;
         call.check_role()?;
-        call.change(|engine, key| engine.extend(call.at, key, now, &request))
+        call.change(|engine, key| engine.extend(call.at, key, now, &request).map(|held| Ok(Answer::held(held))))
     }
 }

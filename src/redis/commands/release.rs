@@ -1,8 +1,10 @@
-//! `LOCK.RELEASE key owner [FENCE n] [DOWNGRADE]`
+//! `LOCK.RELEASE key owner [FENCE n] [DOWNGRADE | COOL ms]`
 
-use super::super::call::{Answered, Call, Handler};
+use super::super::call::{Answer, Answered, Call, Handler};
 use super::super::ffi::clock;
 use super::super::ffi::command::{entry, Arg, ArgKind, Audience, CommandRow, KeyUse};
+use crate::lock::Released;
+use crate::wire::errors::Refused;
 use crate::wire::{ReleaseRequest, RELEASE_OPTIONS};
 
 pub const ROW: CommandRow = CommandRow {
@@ -27,6 +29,12 @@ impl Handler for Release {
     fn handle(call: &Call) -> Answered {
         let request = ReleaseRequest::parse(call.args)?;
         call.check_role()?;
-        call.change(|engine, key| engine.release(call.at, key, clock::now(), &request))
+        call.change(|engine, key| {
+            Ok(match engine.release(call.at, key, clock::now(), &request)? {
+                Released::Yes => Ok(Answer::held(true)),
+                Released::NotHeld => Ok(Answer::held(false)),
+                Released::IsShared => Err(Refused::CoolShared.into()),
+            })
+        })
     }
 }

@@ -240,7 +240,7 @@ impl Docs {
             OptionGroup::Block { name, summary, first, others } => {
                 let kind = raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK;
                 let mut parts = vec![self.option(first)];
-                parts.extend(others.iter().map(|option| optional(self.option(option))));
+                parts.extend(others.iter().map(|group| optional(self.group(group))));
                 (name, kind, summary, parts)
             }
         };

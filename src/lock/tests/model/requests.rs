@@ -4,14 +4,15 @@ use super::super::harness::inherited;
 use super::*;
 
 impl Model {
-    /// LOCK.RELEASE or LOCK.EXTEND. True if the owner holds the lock, with the fence of the request if it has one.
-    pub(super) fn request(&mut self, event: Event) -> bool {
+    /// LOCK.RELEASE or LOCK.EXTEND. Yes if the owner holds the lock, with the fence of the request if it has one.
+    pub(super) fn request(&mut self, event: Event) -> Released {
         // The fences that the request names are those before the step.
         let fences = || self.holding.iter().map(|holding| holding.id.fence);
         let (first, last) = (fences().min(), fences().max());
         let above_all = self.last_fence.max(self.now.unix.0) + 1_000;
         let (client, fence_option) = match event {
             Event::Release(client, fence_option)
+            | Event::Cool(client, fence_option, _)
             | Event::Downgrade(client, fence_option)
             | Event::Extend(client, _, fence_option, _) => (client, fence_option),
             _ => unreachable!(),
@@ -27,9 +28,11 @@ impl Model {
         let held = index_of(&self.holding, client);
         let matching = held.filter(|n| fence.is_none_or(|fence| fence == self.holding[*n].id.fence));
         match (event, matching) {
-            (Event::Release(..), None) if fence.is_some() => return false,
-            (Event::Release(..), _) => self.release(client),
-            (_, None) => return false,
+            (Event::Release(..) | Event::Cool(..), None) if fence.is_some() => return Released::NotHeld,
+            (Event::Release(..), _) => self.release(client, None),
+            (Event::Cool(..), Some(n)) if self.holding[n].mode != Mode::Exclusive => return Released::IsShared,
+            (Event::Cool(_, _, length), n) => self.release(client, n.map(|_| Millis(length))),
+            (_, None) => return Released::NotHeld,
             (Event::Downgrade(..), Some(n)) => self.downgrade(n),
             (Event::Extend(_, lease, _, raise_option), Some(n)) => {
                 let raise = match raise_option {
@@ -42,23 +45,29 @@ impl Model {
             }
             _ => unreachable!(),
         }
-        matching.is_some()
+        if matching.is_some() {
+            Released::Yes
+        } else {
+            Released::NotHeld
+        }
     }
 
-    /// Withdraws the client's requests and ends its hold.
-    fn release(&mut self, client: Client) {
+    /// Withdraws the client's requests and ends its hold. With COOL the lock is cooling afterwards.
+    fn release(&mut self, client: Client, cool: Option<Millis>) {
         for (ticket, _) in self.take_all_of(client) {
             self.effects.push(Effect::Answer(ticket, Answer::Withdrawn));
         }
         self.end(client, End::Released);
+        self.cool(cool, self.now.steady);
         self.serve();
     }
 
     /// Makes the n-th hold shared.
     fn downgrade(&mut self, n: usize) {
-        let Holding { id, mode, sent, .. } = &mut self.holding[n];
+        let Holding { id, mode, sent, hold, .. } = &mut self.holding[n];
         sent.clear();
         if *mode == Mode::Exclusive {
+            hold.terms = Terms::new(hold.terms.lease(), hold.terms.origin()).with(hold.terms.max(), None);
             *mode = Mode::Shared(None);
             self.effects.push(Effect::Changed(*id, HoldChange::Downgraded));
             self.serve();
@@ -78,10 +87,8 @@ impl Model {
         let Holding { id, hold, sent, .. } = &mut self.holding[n];
         // The reply tells the owner that it holds the lock.
         sent.clear();
-        if lease > 0 {
-            hold.lease = Millis(lease);
-        }
-        hold.expires_at = self.now.steady + hold.lease;
+        let lease = if lease > 0 { Millis(lease) } else { hold.terms.lease() };
+        set_lease(hold, self.now.steady, lease);
         self.effects.push(Effect::Changed(*id, HoldChange::Extended));
     }
 
@@ -91,6 +98,7 @@ impl Model {
         if !(self.may_join(mode_option.mode()) && self.holding.len() < HOLDERS_MAX) {
             self.holding.clear();
         }
+        self.cooling = None;
         self.holding.retain(|holding| holding.client != client);
         let fence = Fence::new(self.last_fence).unwrap();
         let (id, hold) = (HoldId { fence, nth: 0 }, inherited(client, fence, lease, self.now));
