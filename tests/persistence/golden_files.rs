@@ -16,7 +16,7 @@ use std::thread;
 use support::{args, parse_value, until, Server, ServerBuilder};
 
 /// The version of the stored form that this build writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// 365 days, in milliseconds: the longest lease.
 const LEASE_MS: i64 = 31_536_000_000;
 /// The last command of the recorded stream.
@@ -29,10 +29,10 @@ fn folder(version: u32) -> PathBuf {
 /// Locks of every kind.
 fn fill(server: &Server) {
     let mut client = server.client();
-    let mut acquire = |key: &[u8], owner: &[u8], options: &str| {
+    let acquire = |key: &[u8], owner: &[u8], options: &str| {
         let mut command = args!["LOCK.ACQUIRE", key, owner, "PX", LEASE_MS].to_vec();
         command.extend(options.split_whitespace().map(|word| word.as_bytes().to_vec()));
-        client.cmd(&command).int()
+        server.cmd(&command).int()
     };
     acquire(b"plain", b"a", "");
     acquire(b"long", &[b'x'; 1024], "");
@@ -55,6 +55,18 @@ fn fill(server: &Server) {
     client.cmd(&["LOCK.RELEASE", "freed", "a"]);
     client.cmd(&["LOCK.RELEASE", "crowd", "r7"]);
     client.cmd(&["DEL", "left"]);
+    for (key, owner, options) in [
+        ("max", "a", "MAX 31536000000"),
+        ("delay", "a", "DELAY 3600000"),
+        ("both", "a", "DELAY 1 MAX 31536000000"),
+        ("units", "heavy", "SHARED LIMIT 1000000 WEIGHT 999990"),
+        ("units", "light", "SHARED LIMIT 1000000"),
+        ("units", "bounded", "SHARED LIMIT 1000000 WEIGHT 2 MAX 31536000000"),
+        ("cooling", "a", ""),
+    ] {
+        acquire(key.as_bytes(), owner.as_bytes(), options);
+    }
+    client.cmd(&args!["LOCK.RELEASE", "cooling", "a", "COOL", LEASE_MS]);
     client.select(1);
     client.cmd(&args!["LOCK.ACQUIRE", "other", "a", "PX", LEASE_MS]);
 }
@@ -69,11 +81,23 @@ fn locks(server: &Server) -> String {
         for key in found.array()[1].array() {
             let info = client.cmd(&args!["LOCK.INFO", key.bytes()]);
             let mode = info.get("mode").text();
+            if mode == "cooling" {
+                lines.push(format!("{db} {} {mode}\n", key.bytes().escape_ascii()));
+                let left = info.get("cooling").int();
+                assert!(left <= LEASE_MS && left > LEASE_MS - 3_600_000, "{key:?}: {left} ms left");
+            }
             for holder in info.get("holders").array() {
                 let (owner, limit) =
                     (holder.get("owner").bytes().escape_ascii().to_string(), holder.get("limit").int());
                 let (fence, key) = (holder.get("fence").int(), key.bytes().escape_ascii());
-                lines.push(format!("{db} {key} {mode} {owner} {fence} {limit}\n"));
+                let mut options = String::new();
+                if holder.get("weight") != 1 {
+                    options += &format!(" weight {}", holder.get("weight").int());
+                }
+                if holder.get("max") != 0 {
+                    options += " max";
+                }
+                lines.push(format!("{db} {key} {mode} {owner} {fence} {limit}{options}\n"));
                 let left = holder.get("ttl").int();
                 assert!(left <= LEASE_MS && left > LEASE_MS - 3_600_000, "{key}: {left} ms left");
             }
