@@ -95,7 +95,10 @@ fn each_event_of_a_lock_is_in_the_table() {
     ] {
         session.cmd(&command.split(' ').collect::<Vec<_>>());
     }
+    let mut waiting = support::waiter(&server, "k", "c");
     session.close();
+    waiting.read().int();
+    support::release(&mut waiting, "k", "c");
     let mut seen = BTreeSet::new();
     while !seen.contains("lock.session") {
         let channel = listener.read().array()[2].text();

@@ -2,9 +2,9 @@
 
 use super::deadlock::Search;
 use super::names::KeyRef;
-use super::server::{Key, Keyspace, Waiting, WrongType};
+use super::server::{Key, KeyEvent, Keyspace, Waiting, WrongType};
 use super::state::Engine;
-use crate::lock::{Acquired, Extend, Fence, Now, OwnerRef, Released, Request, Ticket, Wait};
+use crate::lock::{Acquired, Extend, Fence, Now, OwnerRef, Released, Request, Ticket, Wait, WaitQueue};
 use crate::wire::errors::Refused;
 use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 
@@ -87,6 +87,10 @@ impl<W: Waiting> Engine<W> {
     /// must name it in the answer.
     pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, is_made: bool) {
         self.waits.park(ticket, client, at, is_made);
+        let is_only = |queue: &WaitQueue| queue.len() == 1 && queue.get(ticket).is_some();
+        if self.waits.queue(at).is_some_and(is_only) {
+            self.events.push(KeyEvent::Contended);
+        }
     }
 
     /// The client behind a ticket that [`Engine::acquire`] returned cannot be blocked. It does not wait.

@@ -3,7 +3,7 @@
 use super::names::KeyRef;
 use super::server::Waiting;
 use super::state::Engine;
-use crate::lock::{Hold, Holders, Mode, Now, OwnerRef, Steady};
+use crate::lock::{Hold, Holders, Mode, Now, OwnerRef, Steady, WaitQueue};
 
 /// The number of holders that LOCK.INFO names.
 const HOLDERS_SHOWN: usize = 100;
@@ -77,6 +77,8 @@ pub struct WaiterReport {
     pub mode: Mode,
     /// The time since it joined the queue, in milliseconds.
     pub waited_ms: u64,
+    /// The id of the client that waits, as CLIENT LIST shows it.
+    pub client: u64,
 }
 
 /// LOCK.CHECK: the fence and the milliseconds that are left, if the owner holds the lock. `key_ttl_ms` is what is left of a TTL
@@ -105,12 +107,6 @@ impl<W: Waiting> Engine<W> {
             _ => (running().next()?.0.into(), 0),
         };
         let queue = self.waits.queue(at);
-        let first = queue.into_iter().flat_map(|queue| queue.iter()).take(QUEUE_SHOWN);
-        let first = first.map(|(_, waiter)| WaiterReport {
-            owner: waiter.request.owner.as_bytes().to_vec(),
-            mode: waiter.request.mode,
-            waited_ms: ms_between(waiter.since, now.steady),
-        });
         Some(Report {
             mode,
             cooling_ms,
@@ -120,8 +116,24 @@ impl<W: Waiting> Engine<W> {
                 .map(|(mode, hold)| self.report_holder(mode, hold, key_ttl_ms, now))
                 .collect(),
             waiters: queue.map_or(0, |queue| queue.len()),
-            queue: first.collect(),
+            queue: queue.map_or_else(Vec::new, |queue| self.report_queue(queue, QUEUE_SHOWN, now)),
         })
+    }
+
+    /// The first waiters of a queue.
+    pub(super) fn report_queue(&self, queue: &WaitQueue, shown: usize, now: Now) -> Vec<WaiterReport> {
+        let first = queue.iter().take(shown).map(|(ticket, waiter)| WaiterReport {
+            owner: waiter.request.owner.as_bytes().to_vec(),
+            mode: waiter.request.mode,
+            waited_ms: ms_between(waiter.since, now.steady),
+            client: self.waits.clients().number(ticket).unwrap_or(0),
+        });
+        first.collect()
+    }
+
+    /// The number of clients that wait for this lock.
+    pub fn waiters_for(&self, at: KeyRef) -> usize {
+        self.waits.queue(at).map_or(0, WaitQueue::len)
     }
 
     fn report_holder<'a>(&self, mode: Mode, hold: &'a Hold, key_ttl_ms: Option<u64>, now: Now) -> HolderReport<'a> {

@@ -76,6 +76,8 @@ pub enum KeyEvent {
     Downgrade,
     /// Cooling is over.
     Cooled,
+    /// A client waits, and none did before.
+    Contended,
 }
 
 /// The locks of the server, for the search for deadlocks.
@@ -109,6 +111,8 @@ pub trait Waiting {
     type Id: Copy + Ord;
     /// The id of this client.
     fn id(&self) -> Self::Id;
+    /// The client's number among all clients of the server, as CLIENT LIST shows it.
+    fn number(&self) -> u64;
     /// Answers the client, which waited for this key. `src/redis` reports back whether the answer could be delivered.
     fn answer(self, key: (i32, Rc<[u8]>), reply: Reply);
     /// Frees the client without an answer: it is gone, or the server has answered it.

@@ -115,7 +115,10 @@ fn spell(request: &Request, leases: Leases) -> Vec<Vec<u8>> {
             assert!(asked.raise.is_none_or(|raise| raise.get() <= FenceClock::raise_max(NOW.unix)));
             put(&mut args, "RAISE", asked.raise.map(Fence::get));
         }
-        Request::Check(asked) => args.push(named(asked.owner)),
+        Request::Check(asked) => {
+            args.push(named(asked.owner));
+            put_flag(&mut args, "WAITERS", asked.counts_waiters);
+        }
     }
     args
 }

@@ -11,7 +11,9 @@ use crate::wire::errors::{self, Refused};
 /// Blocks the client of a command, which must not reply after that. `None` if the server neither blocked the client nor
 /// replied to it, so the command must reply.
 pub fn block(ctx: Ctx) -> Option<BlockedClient> {
-    Blocked::block::<Waiter>(ctx, module().capabilities.get().client_unblock()).map(BlockedClient::new)
+    let number = ctx.client();
+    let blocked = Blocked::block::<Waiter>(ctx, module().capabilities.get().client_unblock())?;
+    Some(BlockedClient::new(blocked, number))
 }
 
 struct Waiter;

@@ -34,6 +34,8 @@ pub enum Answer {
         fence: u64,
         /// How many milliseconds are left of its lease.
         ttl_ms: u64,
+        /// How many clients wait, if that was asked for.
+        waiters: Option<usize>,
     },
     /// OK.
     Ok,
@@ -195,7 +197,7 @@ fn answer(ctx: Ctx, answered: Answered) {
         Ok(Answer::Integer(number)) => ctx.reply_integer(number),
         Ok(Answer::Null) => ctx.reply_null(),
         Ok(Answer::Granted { made_owner, fence }) => reply::grant(ctx, Some(made_owner.as_bytes()), fence),
-        Ok(Answer::Checked { fence, ttl_ms }) => reply::check(ctx, fence, ttl_ms),
+        Ok(Answer::Checked { fence, ttl_ms, waiters }) => reply::check(ctx, fence, ttl_ms, waiters),
         Ok(Answer::Ok) => ctx.reply_ok(),
         Ok(Answer::Nothing) => {}
         Err(Refusal::Arity) => ctx.reply_wrong_arity(),

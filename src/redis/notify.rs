@@ -34,5 +34,6 @@ fn name(event: KeyEvent) -> &'static CStr {
         KeyEvent::Session => c"lock.session",
         KeyEvent::Downgrade => c"lock.downgrade",
         KeyEvent::Cooled => c"lock.cooled",
+        KeyEvent::Contended => c"lock.contended",
     }
 }

@@ -13,11 +13,15 @@ pub fn grant(ctx: Ctx, made_owner: Option<&[u8]>, fence: Fence) {
     ctx.reply_integer(fence.get());
 }
 
-/// What LOCK.CHECK replies about a hold: its fence, and how many milliseconds are left of its lease.
-pub fn check(ctx: Ctx, fence: u64, ttl_ms: u64) {
-    ctx.reply_array(2);
+/// What LOCK.CHECK replies about a hold: its fence, how many milliseconds are left of its lease, and how many clients wait if
+/// that was asked for.
+pub fn check(ctx: Ctx, fence: u64, ttl_ms: u64, waiters: Option<usize>) {
+    ctx.reply_array(2 + usize::from(waiters.is_some()));
     ctx.reply_integer(fence);
     ctx.reply_integer(ttl_ms);
+    if let Some(waiters) = waiters {
+        ctx.reply_integer(waiters as u64);
+    }
 }
 
 /// What LOCK.INFO replies about a lock: a map.
@@ -42,10 +46,11 @@ pub fn report(ctx: Ctx, report: &Report) {
     ctx.reply_bytes(b"queue");
     ctx.reply_array(report.queue.len());
     for waiter in &report.queue {
-        ctx.reply_map(3);
+        ctx.reply_map(4);
         text(ctx, "owner", &waiter.owner);
         text(ctx, "mode", mode(waiter.mode.into()));
         number(ctx, "waited", waiter.waited_ms);
+        number(ctx, "client", waiter.client);
     }
     number(ctx, "cooling", report.cooling_ms);
 }

@@ -8,7 +8,11 @@ use crate::lock::{HoldId, Ticket};
 
 /// A client that waits.
 #[derive(Debug)]
-pub struct BlockedClient(Blocked<PendingReply>);
+pub struct BlockedClient {
+    blocked: Blocked<PendingReply>,
+    /// Its id as CLIENT LIST shows it.
+    number: u64,
+}
 
 /// An answer on its way to a client.
 #[derive(Debug)]
@@ -33,9 +37,9 @@ pub struct SentGrant {
 }
 
 impl BlockedClient {
-    /// Wraps a client that was blocked.
-    pub fn new(client: Blocked<PendingReply>) -> BlockedClient {
-        BlockedClient(client)
+    /// Wraps a client that was blocked, with its id as CLIENT LIST shows it.
+    pub fn new(blocked: Blocked<PendingReply>, number: u64) -> BlockedClient {
+        BlockedClient { blocked, number }
     }
 }
 
@@ -43,14 +47,18 @@ impl Waiting for BlockedClient {
     type Id = usize;
 
     fn id(&self) -> usize {
-        self.0.id()
+        self.blocked.id()
+    }
+
+    fn number(&self) -> u64 {
+        self.number
     }
 
     fn answer(self, key: (i32, Rc<[u8]>), reply: Reply) {
-        self.0.answer(PendingReply { key, reply, is_sent: false });
+        self.blocked.answer(PendingReply { key, reply, is_sent: false });
     }
 
     fn abandon(self) {
-        self.0.abandon();
+        self.blocked.abandon();
     }
 }

@@ -15,7 +15,7 @@ mod varint;
 
 pub use format::{decode_effect, decode_lock, encode_lock, Change, ChangeKind, EffectWriter, Trust};
 pub use key_slot::key_slot;
-pub use options::{OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, EXTEND_OPTIONS, RELEASE_OPTIONS};
+pub use options::{OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, CHECK_OPTIONS, EXTEND_OPTIONS, RELEASE_OPTIONS};
 pub use request::{AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX};
 pub use slot_set::{OwnSlots, SlotSet};
 

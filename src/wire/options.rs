@@ -163,6 +163,10 @@ pub const DOWNGRADE: OptionRow =
 /// `RAISE number`
 pub const RAISE: OptionRow = OptionRow::number("RAISE", "raise", "Raises the fence to this number if it is larger.");
 
+/// `WAITERS`
+pub const WAITERS: OptionRow =
+    OptionRow::flag("WAITERS", "waiters", "Also returns how many clients wait for the lock.");
+
 const LEASE: OptionGroup =
     OptionGroup::OneOf { name: "lease", summary: "How long the hold lasts unless it is extended.", options: &[PX, EX] };
 
@@ -195,13 +199,16 @@ pub const RELEASE_OPTIONS: &[OptionGroup] = &[
 /// The options of LOCK.EXTEND.
 pub const EXTEND_OPTIONS: &[OptionGroup] = &[LEASE, OptionGroup::Single(FENCE), OptionGroup::Single(RAISE)];
 
+/// The options of LOCK.CHECK.
+pub const CHECK_OPTIONS: &[OptionGroup] = &[OptionGroup::Single(WAITERS)];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_command_has_an_option_twice_and_every_option_is_told_of() {
-        for groups in [ACQUIRE_OPTIONS, RELEASE_OPTIONS, EXTEND_OPTIONS] {
+        for groups in [ACQUIRE_OPTIONS, RELEASE_OPTIONS, EXTEND_OPTIONS, CHECK_OPTIONS] {
             let mut words = Vec::new();
             groups.iter().for_each(|group| {
                 group.for_each(&mut |option| {

@@ -2,8 +2,8 @@
 
 use super::errors::BadRequest;
 use super::options::{
-    args_max, OptionRow, ACQUIRE_OPTIONS, BLOCK, COOL, DELAY, DOWNGRADE, EX, EXTEND_OPTIONS, FENCE, LIMIT, MAX, PX,
-    RAISE, RELEASE_OPTIONS, SESSION, SHARED, WEIGHT,
+    args_max, OptionRow, ACQUIRE_OPTIONS, BLOCK, CHECK_OPTIONS, COOL, DELAY, DOWNGRADE, EX, EXTEND_OPTIONS, FENCE,
+    LIMIT, MAX, PX, RAISE, RELEASE_OPTIONS, SESSION, SHARED, WAITERS, WEIGHT,
 };
 use crate::lock::{Fence, FenceClock, Limit, Millis, Mode, OwnerRef, Terms, UnixMicros};
 
@@ -64,11 +64,13 @@ pub struct ReleaseRequest<'a> {
     pub cool: Option<Millis>,
 }
 
-/// `LOCK.CHECK key owner`
+/// `LOCK.CHECK key owner [WAITERS]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckRequest<'a> {
     /// Whose hold.
     pub owner: OwnerRef<'a>,
+    /// Whether to tell how many clients wait.
+    pub counts_waiters: bool,
 }
 
 /// `LOCK.EXTEND key owner [PX ms | EX s] [FENCE n] [RAISE n]`
@@ -163,10 +165,16 @@ impl<'a> ReleaseRequest<'a> {
 impl<'a> CheckRequest<'a> {
     /// Reads what follows the key.
     pub fn parse(args: &[&'a [u8]]) -> Result<Self, BadRequest> {
-        match args {
-            [owner] => Ok(CheckRequest { owner: named_not_star(owner)? }),
-            _ => Err(BadRequest::Arity),
+        let (owner, mut options) = split(args)?;
+        let mut waiters = None;
+        while let Some(name) = options.next() {
+            if WAITERS.is(name) {
+                waiters = Some(options.flag(&WAITERS, &waiters)?);
+            } else {
+                return Err(BadRequest::Unknown(name.into(), CHECK_OPTIONS));
+            }
         }
+        Ok(CheckRequest { owner: named_not_star(owner)?, counts_waiters: waiters.is_some() })
     }
 }
 
@@ -332,6 +340,16 @@ mod tests {
     }
 
     #[test]
+    fn a_check_counts_waiters_when_it_is_asked_to() {
+        let counts = |args: &[&[u8]]| CheckRequest::parse(args).map(|request| request.counts_waiters);
+        assert_eq!(counts(&[b"me"]), Ok(false));
+        assert_eq!(counts(&[b"me", b"waiters"]), Ok(true));
+        assert_eq!(counts(&[b"me", b"WAITERS", b"Waiters"]), Err(BadRequest::Twice("WAITERS")));
+        assert_eq!(counts(&[b"*", b"WAITERS"]), Err(BadRequest::OwnerStar));
+        assert_eq!(counts(&[]), Err(BadRequest::Arity));
+    }
+
+    #[test]
     fn what_is_left_out_has_its_default() {
         let request = acquire("*").unwrap();
         assert_eq!((request.owner, request.lease, request.patience), (None, Millis(30_000), Patience::None));
@@ -416,6 +434,7 @@ mod tests {
             (ACQUIRE_OPTIONS, "PX, EX, BLOCK, SHARED, LIMIT, WEIGHT, SESSION, MAX, DELAY"),
             (RELEASE_OPTIONS, "FENCE, DOWNGRADE, COOL"),
             (EXTEND_OPTIONS, "PX, EX, FENCE, RAISE"),
+            (CHECK_OPTIONS, "WAITERS"),
         ] {
             let text = BadRequest::Unknown(b"NX".to_vec(), options).to_string();
             assert_eq!(text, format!("ERR unknown option 'NX', expected one of {known}"));
@@ -436,6 +455,7 @@ mod tests {
         };
         each(ACQUIRE_OPTIONS, &|args| AcquireRequest::parse(args, LEASES).err());
         each(RELEASE_OPTIONS, &|args| ReleaseRequest::parse(args).err());
+        each(CHECK_OPTIONS, &|args| CheckRequest::parse(args).err());
         each(EXTEND_OPTIONS, &|args| ExtendRequest::parse(args, LEASES, UnixMicros(0)).err());
     }
 

@@ -111,7 +111,7 @@ fn hand_off_publishes_the_release_before_the_grant() {
     acquire(&mut a, "k", "a");
     let mut b = waiter(&server, "k", "b");
     let mut c = waiter(&server, "k", "c");
-    events.expect(&server, &["lock.acquire k"]);
+    events.expect(&server, &["lock.acquire k", "lock.contended k"]);
     release(&mut a, "k", "a");
     b.read().int();
     events.expect(&server, &["lock.release k", "lock.acquire k"]);
@@ -130,7 +130,7 @@ fn hand_off_in_another_database_is_published_there() {
     let mut b = server.client();
     b.select(5);
     b.cmd(&["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]).int();
-    events.expect(&server, &["lock.acquire k @5", "lock.expire k @5", "lock.acquire k @5"]);
+    events.expect(&server, &["lock.acquire k @5", "lock.contended k @5", "lock.expire k @5", "lock.acquire k @5"]);
     server.assert_clean();
 }
 
@@ -141,7 +141,8 @@ fn lease_end_publishes_expire_and_then_the_next_grant() {
     a.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "30"]).int();
     let mut b = server.client();
     b.cmd(&["LOCK.ACQUIRE", "k", "b", "PX", "30", "BLOCK", "0"]).int();
-    events.expect(&server, &["lock.acquire k", "lock.expire k", "lock.acquire k", "lock.expire k"]);
+    let expected = ["lock.acquire k", "lock.contended k", "lock.expire k", "lock.acquire k", "lock.expire k"];
+    events.expect(&server, &expected);
     server.assert_no_keys();
     server.assert_clean();
 }
@@ -172,7 +173,7 @@ fn session_end_publishes_session_and_then_the_next_grant() {
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "PX", "600000", "BLOCK", "0", "SESSION"]);
     a.close();
     b.read().int();
-    events.expect(&server, &["lock.acquire k", "lock.session k", "lock.acquire k"]);
+    events.expect(&server, &["lock.acquire k", "lock.contended k", "lock.session k", "lock.acquire k"]);
     b.reset();
     events.expect(&server, &["lock.session k"]);
     server.assert_no_keys();
@@ -192,7 +193,7 @@ fn downgrade_is_published_and_then_the_grants_that_it_allows() {
             client
         })
         .collect();
-    events.expect(&server, &["lock.acquire k"]);
+    events.expect(&server, &["lock.acquire k", "lock.contended k"]);
     assert_eq!(a.cmd(&["LOCK.RELEASE", "k", "a", "DOWNGRADE"]), 1);
     for client in &mut shared {
         client.read().int();
@@ -219,7 +220,7 @@ fn grant_nobody_could_be_told_of_is_published_with_its_release() {
     let id = b.id();
     server.send_to_wait(&mut b, &["LOCK.ACQUIRE", "k", "b", "BLOCK", "0"]);
     let mut c = waiter(&server, "k", "c");
-    events.expect(&server, &["lock.acquire k"]);
+    events.expect(&server, &["lock.acquire k", "lock.contended k"]);
     exec(&mut a, &["LOCK.RELEASE k a", &format!("CLIENT KILL ID {id}")]);
     c.read().int();
     events.expect(&server, &["lock.release k", "lock.acquire k", "lock.release k", "lock.acquire k"]);
@@ -234,14 +235,14 @@ fn grant_after_a_removed_key_comes_behind_redis_own_event() {
     let mut a = server.client();
     acquire(&mut a, "k", "a");
     let mut b = waiter(&server, "k", "b");
-    events.expect(&server, &["lock.acquire k"]);
+    events.expect(&server, &["lock.acquire k", "lock.contended k"]);
     assert_eq!(a.cmd(&["DEL", "k"]), 1);
     b.read().int();
     events.expect(&server, &["del k", "lock.acquire k"]);
     let mut c = waiter(&server, "k", "c");
     assert_eq!(a.cmd(&["PEXPIRE", "k", "30"]), 1);
     c.read().int();
-    events.expect(&server, &["expire k", "expired k", "lock.acquire k"]);
+    events.expect(&server, &["lock.contended k", "expire k", "expired k", "lock.acquire k"]);
     release(&mut c, "k", "c");
     events.expect(&server, &["lock.release k"]);
     server.assert_no_keys();
@@ -260,7 +261,6 @@ fn refusals_waits_questions_and_repeated_requests_publish_nothing() {
         ("LOCK.ACQUIRE k b", true),
         ("LOCK.ACQUIRE k b SHARED", true),
         ("LOCK.ACQUIRE s b SHARED LIMIT 5", true),
-        ("LOCK.ACQUIRE k b BLOCK 20", true),
         ("LOCK.ACQUIRE k a", false),
         ("LOCK.ACQUIRE k a PX 900000 BLOCK 0 SHARED", false),
         ("LOCK.ACQUIRE k a SESSION", false),
@@ -268,6 +268,7 @@ fn refusals_waits_questions_and_repeated_requests_publish_nothing() {
         ("LOCK.ACQUIRE s a SHARED", false),
         ("LOCK.CHECK k a", false),
         ("LOCK.CHECK k b", true),
+        ("LOCK.CHECK k a WAITERS", false),
         ("LOCK.INFO k", false),
         ("LOCK.INFO free", true),
     ] {
@@ -283,10 +284,63 @@ fn refusals_waits_questions_and_repeated_requests_publish_nothing() {
         assert!(b.cmd(&request.split(' ').collect::<Vec<_>>()).is_err(), "{request}");
         events.expect(&server, &[]);
     }
+    // That somebody waits is told, and what becomes of the wait is not.
+    assert!(b.cmd(&["LOCK.ACQUIRE", "k", "b", "BLOCK", "20"]).is_nil());
+    events.expect(&server, &["lock.contended k"]);
     let mut w = waiter(&server, "k", "w");
     assert_eq!(b.cmd(&["LOCK.RELEASE", "k", "w"]), 0);
     assert!(w.read().is_nil(), "withdrawn");
+    events.expect(&server, &["lock.contended k"]);
+    server.assert_clean();
+}
+
+/// The holder need hear only once that others want the lock.
+#[test]
+fn the_first_waiter_of_a_queue_is_published_and_the_others_are_not() {
+    let (server, mut events) = listened_to();
+    let mut a = server.client();
+    acquire(&mut a, "k", "a");
+    let mut b = waiter(&server, "k", "b");
+    let c = waiter(&server, "k", "c");
+    events.expect(&server, &["lock.acquire k", "lock.contended k"]);
+    // One is left: the queue was not empty.
+    c.close();
+    server.until_blocked(1);
+    let mut d = waiter(&server, "k", "d");
     events.expect(&server, &[]);
+    release(&mut a, "k", "a");
+    b.read().int();
+    events.expect(&server, &["lock.release k", "lock.acquire k"]);
+    release(&mut b, "k", "b");
+    d.read().int();
+    events.expect(&server, &["lock.release k", "lock.acquire k"]);
+    let mut e = waiter(&server, "k", "e");
+    events.expect(&server, &["lock.contended k"]);
+    release(&mut d, "k", "d");
+    e.read().int();
+    release(&mut e, "k", "e");
+    server.assert_no_keys();
+    server.assert_clean();
+}
+
+/// A transaction and a script cannot wait, and a request that would close a cycle does not.
+#[test]
+fn requests_that_do_not_wait_after_all_publish_no_contention() {
+    let (server, mut events) = listened_to();
+    let (mut a, mut b) = (server.client(), server.client());
+    acquire(&mut a, "one", "a");
+    acquire(&mut a, "two", "b");
+    events.expect(&server, &["lock.acquire one", "lock.acquire two"]);
+    assert!(exec(&mut b, &["LOCK.ACQUIRE one b BLOCK 0"])[0].is_nil());
+    let script = "return redis.call('LOCK.ACQUIRE', KEYS[1], 'b', 'BLOCK', '0')";
+    assert!(b.cmd(&["EVAL", script, "1", "one"]).is_nil());
+    events.expect(&server, &[]);
+    let mut w = waiter(&server, "two", "a");
+    events.expect(&server, &["lock.contended two"]);
+    assert!(b.cmd(&["LOCK.ACQUIRE", "one", "b", "BLOCK", "0"]).err_text().starts_with("DEADLOCK "));
+    events.expect(&server, &[]);
+    release(&mut a, "two", "b");
+    w.read().int();
     server.assert_clean();
 }
 
@@ -299,7 +353,7 @@ fn two_waits_of_one_owner_are_one_grant() {
     let (mut first, mut second) = (waiter(&server, "k", "b"), waiter(&server, "k", "b"));
     release(&mut a, "k", "a");
     assert_eq!(first.read(), second.read());
-    events.expect(&server, &["lock.acquire k", "lock.release k", "lock.acquire k"]);
+    events.expect(&server, &["lock.acquire k", "lock.contended k", "lock.release k", "lock.acquire k"]);
     server.assert_clean();
 }
 
@@ -394,6 +448,6 @@ fn renamed_lock_publishes_only_the_grant_at_its_old_name() {
     assert_eq!(a.cmd(&["RENAME", "k", "k2"]), "OK");
     w.read().int();
     release(&mut a, "k2", "a");
-    events.expect(&server, &["lock.acquire k", "lock.acquire k", "lock.release k2"]);
+    events.expect(&server, &["lock.acquire k", "lock.contended k", "lock.acquire k", "lock.release k2"]);
     server.assert_clean();
 }

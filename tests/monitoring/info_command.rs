@@ -19,7 +19,7 @@ fn assert_well_formed(info: &Value) {
         assert_eq!(names(holder), ["owner", "fence", "ttl", "held", "limit", "session", "weight", "max"]);
     }
     for waiter in queue.array() {
-        assert_eq!(names(waiter), ["owner", "mode", "waited"]);
+        assert_eq!(names(waiter), ["owner", "mode", "waited", "client"]);
     }
     let shown = |list: &Value| i64::try_from(list.array().len()).unwrap();
     assert_eq!(shown(&holders), info.get("holders-count").int().min(100));
@@ -193,6 +193,13 @@ fn info_shows_the_ten_waiters_at_the_head_in_their_order() {
     let found = info(&server, "k");
     assert_eq!((found.get("holders-count"), found.get("waiters")), (Value::Int(1), Value::Int(15)));
     assert_eq!(texts(&found, "queue", "owner"), expected(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
+    // CLIENT LIST shows the same ids: those of the connections that wait, in the order in which they came.
+    let clients = numbers(&found, "queue", "client");
+    assert!(clients.is_sorted_by(|one, next| one < next), "{clients:?}");
+    for client in clients {
+        let listed = server.cmd(&args!["CLIENT", "LIST", "ID", client]).text();
+        assert!(listed.contains(&format!("id={client} ")) && listed.contains("cmd=lock.acquire"), "{listed}");
+    }
     let modes = texts(&found, "queue", "mode");
     assert_eq!(modes[..4], ["exclusive", "shared", "exclusive", "exclusive"]);
     let waited = numbers(&found, "queue", "waited");

@@ -34,7 +34,7 @@ fn command_info_tells_arity_flags_and_where_the_key_stands() {
         ("LOCK.ACQUIRE", -3, &["write", "denyoom", "blocking", "fast", "module"][..]),
         ("LOCK.RELEASE", -3, &["write", "fast", "module"]),
         ("LOCK.EXTEND", -3, &["write", "fast", "module"]),
-        ("LOCK.CHECK", 3, &["readonly", "fast", "module"]),
+        ("LOCK.CHECK", -3, &["readonly", "fast", "module"]),
         ("LOCK.INFO", 2, &["readonly", "module"]),
     ] {
         let info = command_info(&server, name);
@@ -119,7 +119,7 @@ fn command_docs_list_every_argument() {
          [DELAY integer]"),
         ("lock.release", "key string [FENCE integer] [DOWNGRADE | COOL integer]"),
         ("lock.extend", "key string [PX integer | EX integer] [FENCE integer] [RAISE integer]"),
-        ("lock.check", "key string"),
+        ("lock.check", "key string [WAITERS]"),
         ("lock.info", "key"),
     ] {
         let docs = server.cmd(&["COMMAND", "DOCS", name]).get(name).get("arguments");
@@ -141,7 +141,7 @@ fn command_getkeys_finds_the_key_and_what_is_done_to_it() {
         &["LOCK.EXTEND", "the key", "me", "EX", "5", "FENCE", "1", "RAISE", "2"],
         &["LOCK.ACQUIRE", "the key", "me", "SESSION", "LIMIT", "3", "SHARED"],
         &["LOCK.RELEASE", "the key", "me", "DOWNGRADE"],
-        &["LOCK.CHECK", "the key", "me"],
+        &["LOCK.CHECK", "the key", "me", "WAITERS"],
         &["lock.info", "the key"],
     ];
     for request in requests {

@@ -114,9 +114,16 @@ fn check_answers_bad_requests_with_errors() {
     for key in ["text", "list"] {
         assert!(server.cmd(&["LOCK.CHECK", key, "a"]).err_text().starts_with("WRONGTYPE "));
     }
-    for command in [&["LOCK.CHECK"][..], &["LOCK.CHECK", "k"], &["LOCK.CHECK", "k", "a", "b"]] {
+    for command in [&["LOCK.CHECK"][..], &["LOCK.CHECK", "k"]] {
         let answer = server.cmd(command);
         assert!(answer.err_text().starts_with("ERR wrong number of arguments"), "{command:?}: {answer:?}");
+    }
+    for (option, expected) in [
+        (&["b"][..], "ERR unknown option 'b', expected one of WAITERS"),
+        (&["WAITERS", "waiters"], "ERR WAITERS is given twice"),
+    ] {
+        let answer = server.cmd(&[&["LOCK.CHECK", "k", "a"], option].concat());
+        assert_eq!(answer.err_text(), expected, "{option:?}");
     }
     // Found before the key is opened.
     let long = "o".repeat(1025);
@@ -268,4 +275,44 @@ fn watch_check_and_exec_write_nothing_after_the_hold_has_gone_on_to_another() {
     }
     server.assert_no_keys();
     server.assert_clean();
+}
+
+/// A polite holder sees that others want the lock.
+#[test]
+fn check_counts_the_waiters_for_its_holder() {
+    let (server, mut a, fence) = held();
+    let count = |client: &mut Client, owner: &str| {
+        let answer = client.cmd(&["LOCK.CHECK", "k", owner, "WAITERS"]);
+        let [found, _, waiters] = answer.array() else { panic!("three numbers expected: {answer:?}") };
+        (found.int(), waiters.int())
+    };
+    assert_eq!(count(&mut a, "a"), (fence, 0));
+    let mut w = waiter(&server, "k", "w");
+    let other = waiter(&server, "k", "other");
+    assert_eq!(count(&mut a, "a"), (fence, 2));
+    assert_eq!(a.cmd(&["LOCK.CHECK", "k", "w", "WAITERS"]), Value::NullBulk, "it waits and does not hold");
+    let inside = exec(&mut a, &["LOCK.CHECK k a waiters"]);
+    assert_eq!(inside[0].array()[2], 2);
+    other.close();
+    until("one has left", || count(&mut a, "a").1 == 1);
+    release(&mut a, "k", "a");
+    let granted = w.read().int();
+    assert_eq!(count(&mut w, "w"), (granted, 0));
+    release(&mut w, "k", "w");
+    server.assert_no_keys();
+    server.assert_clean();
+}
+
+#[test]
+fn a_replica_checks_holds_and_counts_no_waiters() {
+    let (primary, mut a, fence) = held();
+    let replica = Server::builder().replica_of(&primary).start();
+    let mut w = waiter(&primary, "k", "w");
+    until_synced(&primary, &replica);
+    let answer = replica.cmd(&["LOCK.CHECK", "k", "a", "WAITERS"]);
+    assert_eq!((&answer.array()[0], &answer.array()[2]), (&Value::Int(fence), &Value::Int(0)));
+    release(&mut a, "k", "a");
+    w.read().int();
+    release(&mut w, "k", "w");
+    assert_both_clean(&primary, &replica);
 }

@@ -324,6 +324,10 @@ impl Waiting for Client {
         self.id
     }
 
+    fn number(&self) -> u64 {
+        1000 + self.id
+    }
+
     fn answer(self, _: (i32, Rc<[u8]>), reply: Reply) {
         self.log.borrow_mut().push(Did::Answered(self.id, reply));
     }

@@ -25,7 +25,7 @@ fn a_release_is_recorded_and_replicated_before_the_waiter_is_answered() {
     let granted = replicated(&format!("granted a {first}"));
     assert_eq!(world.did(), [granted, signalled(), published(KeyEvent::Acquire)]);
     let client = world.wait(K, "b", 100, Patience::Endless);
-    assert_eq!(world.did(), [], "joining the queue is told to nobody");
+    assert_eq!(world.did(), [published(KeyEvent::Contended)], "joining the queue changes nothing");
     assert_eq!(world.release(K, "a"), Ok(true));
     let fence = first + 1;
     let done = world.did();
@@ -115,6 +115,7 @@ fn changes_are_only_counted_if_nobody_listens() {
     world.grant(K, "a", 50);
     assert_eq!(world.did(), [cleared()], "nothing changed, and there is nobody to be told");
     let client = world.wait(K, "b", 5, Patience::Endless);
+    assert_eq!(world.did(), [published(KeyEvent::Contended)]);
     world.release(K, "a").unwrap();
     let done = world.did();
     assert_eq!(done[..3], [cleared(), counted(), signalled()]);

@@ -205,12 +205,12 @@ impl World {
         let now = self.fake.now;
         let mut open = self.fake.open(at(key)).unwrap().reflected_in(&seen);
         let outcome = self.engine.acquire(at(key), &mut open, now, asked, patience, &mut seen)?;
-        self.publish(key);
         self.looks += seen.looks.get();
         if let Outcome::Waits(ticket) = outcome {
             self.clients += 1;
             self.engine.park(ticket, Client { id: self.clients, log: self.fake.log.clone() }, at(key), false);
         }
+        self.publish(key);
         self.after(fence, from);
         Ok(outcome)
     }

@@ -129,6 +129,11 @@ impl<W: Waiting> ParkedClients<W> {
         self.tickets.get(&client).copied()
     }
 
+    /// The number of the client behind the request with this ticket, as CLIENT LIST shows it.
+    pub fn number(&self, ticket: Ticket) -> Option<u64> {
+        self.parked.get(&ticket).map(|parked| parked.client.number())
+    }
+
     /// The lock that the request with this ticket waits for.
     pub fn key(&self, ticket: Ticket) -> Option<KeyId> {
         self.parked.get(&ticket).map(|parked| KeyRef { db: parked.key.0, name: &parked.key.1 }.to_id())
