@@ -101,9 +101,9 @@ impl Pairs {
     /// The words of a command, as they are in this run.
     fn command(&self, text: &str) -> Vec<String> {
         let mut words: Vec<String> = Vec::new();
-        for word in text.split_whitespace() {
+        for word in split(text) {
             let known = if words.last().is_some_and(|before| before == "ID") { &self.ids } else { &self.words };
-            words.push(known.get(word).map_or(word, String::as_str).trim_matches('"').to_owned());
+            words.push(known.get(&word).unwrap_or(&word).trim_matches('"').to_owned());
         }
         words
     }
@@ -152,6 +152,16 @@ impl Pairs {
         let given: Vec<&String> = self.words.iter().filter(|(name, _)| is_fence(name)).map(|(_, now)| now).collect();
         given.windows(2).all(|pair| pair[0] < pair[1])
     }
+}
+
+/// The words of a line. Spaces between double quotes belong to a word.
+fn split(line: &str) -> Vec<String> {
+    let mut is_quoted = false;
+    let is_gap = |c: char| {
+        is_quoted ^= c == '"';
+        c == ' ' && !is_quoted
+    };
+    line.split(is_gap).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 fn paired(pairs: &mut BTreeMap<String, String>, written: &str, now: &str) -> bool {

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use super::entries::EntryId;
 use super::names::{KeyId, KeyRef};
 use super::server::Server;
 use crate::lock::{HoldId, Millis, Owner, Session, SharedHolders, Steady, Ticket};
@@ -34,6 +35,8 @@ pub enum Task {
     Reconcile(KeyId),
     /// End the holds that have expired, and serve the queue.
     Advance(KeyId),
+    /// The same, because the lock's deadline, this entry, was due and was handed out.
+    Expire(KeyId, EntryId),
 }
 
 impl Task {
@@ -44,7 +47,8 @@ impl Task {
             | Task::RevokeRelocated(key, _)
             | Task::Close(key, ..)
             | Task::Reconcile(key)
-            | Task::Advance(key) => key,
+            | Task::Advance(key)
+            | Task::Expire(key, _) => key,
         }
     }
 
@@ -52,9 +56,11 @@ impl Task {
     /// where they wait.
     fn value_key(&mut self) -> Option<&mut KeyId> {
         match self {
-            Task::RevokeRelocated(key, _) | Task::Close(key, ..) | Task::Reconcile(key) | Task::Advance(key) => {
-                Some(key)
-            }
+            Task::RevokeRelocated(key, _)
+            | Task::Close(key, ..)
+            | Task::Reconcile(key)
+            | Task::Advance(key)
+            | Task::Expire(key, _) => Some(key),
             Task::Revoke(..) => None,
         }
     }
@@ -63,7 +69,9 @@ impl Task {
     fn is_close(&self) -> bool {
         match self {
             Task::Close(..) => true,
-            Task::Revoke(..) | Task::RevokeRelocated(..) | Task::Reconcile(_) | Task::Advance(_) => false,
+            Task::Revoke(..) | Task::RevokeRelocated(..) | Task::Reconcile(_) | Task::Advance(_) | Task::Expire(..) => {
+                false
+            }
         }
     }
 }

@@ -10,6 +10,12 @@ use super::chunks::Chunks;
 use super::entries::{Entries, EntryId, Generation};
 use crate::lock::Steady;
 
+/// The moment of an entry that was [handed out](Deadlines::hand_out_due): the end of time, which no deadline reaches.
+const HANDED_OUT: Steady = Steady(i64::MAX);
+
+/// A walk passes so many places for each entry that it may show. A free place costs it next to nothing.
+const PLACES_PER_ENTRY: usize = 64;
+
 /// An element of the heap: a moment, and the index of its entry.
 #[derive(Clone, Copy, Debug)]
 struct Due {
@@ -47,9 +53,9 @@ impl<T: Default> Deadlines<T> {
         self.heap.len()
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline; `None` if there is none that was not handed out.
     pub fn first(&self) -> Option<Steady> {
-        self.heap.get(0).map(Due::at)
+        self.heap.get(0).map(Due::at).filter(|at| *at < HANDED_OUT)
     }
 
     /// Adds a deadline. Beyond 2^32 - 1 entries it is dropped, and the result is [`EntryId::NONE`].
@@ -106,6 +112,34 @@ impl<T: Default> Deadlines<T> {
         }
         let (id, _) = self.entries.used(earliest.index)?;
         self.remove(id)
+    }
+
+    /// Hands out the earliest entry if it is due: its id, and what it is about. It keeps its place in the table, but has no
+    /// moment any more until it is [reset](Deadlines::reset).
+    pub fn hand_out_due(&mut self, now: Steady) -> Option<(EntryId, &T)> {
+        let earliest = *self.heap.get(0)?;
+        if earliest.at() > now || earliest.at() == HANDED_OUT {
+            return None;
+        }
+        self.settle(0, Due::new(HANDED_OUT, earliest.index));
+        self.entries.used(earliest.index)
+    }
+
+    /// Shows what the next `count` entries from this place on are about. Returns the place to go on from; `None` at the end.
+    /// It stops earlier after many free places, so that its work is bounded. An entry keeps its place until it is removed.
+    pub fn walk(&self, from: u32, count: usize, mut each: impl FnMut(&T)) -> Option<u32> {
+        let (mut place, mut shown) = (from, 0);
+        for _ in 0..count.saturating_mul(PLACES_PER_ENTRY) {
+            if shown == count || place >= self.entries.end() {
+                break;
+            }
+            if let Some((_, about)) = self.entries.used(place) {
+                each(about);
+                shown += 1;
+            }
+            place = self.entries.next_place(place);
+        }
+        (place < self.entries.end()).then_some(place)
     }
 
     /// What each entry is about, in no particular order.
@@ -278,6 +312,7 @@ mod tests {
         Reset(prop::sample::Index, i64),
         Remove(prop::sample::Index),
         TakeDue(i64),
+        HandOutDue(i64),
         RetainOdd,
     }
 
@@ -287,6 +322,7 @@ mod tests {
             2 => (any::<prop::sample::Index>(), 0..50i64).prop_map(|(which, at)| Step::Reset(which, at)),
             2 => any::<prop::sample::Index>().prop_map(Step::Remove),
             2 => (0..50i64).prop_map(Step::TakeDue),
+            2 => (0..50i64).prop_map(Step::HandOutDue),
             1 => Just(Step::RetainOdd),
         ]
     }
@@ -320,6 +356,15 @@ mod tests {
                         let due = model.values().min().filter(|at| **at <= now).copied();
                         prop_assert_eq!(taken.and_then(|name| model.remove(&name)), due);
                     }
+                    Step::HandOutDue(now) => {
+                        let handed = deadlines.hand_out_due(Steady(now)).map(|(id, name)| (id, *name));
+                        let due = model.values().min().filter(|at| **at <= now).copied();
+                        prop_assert_eq!(handed.map(|(_, name)| model[&name]), due);
+                        if let Some((id, name)) = handed {
+                            prop_assert_eq!(entries[&name], id, "it keeps its place");
+                            model.insert(name, i64::MAX);
+                        }
+                    }
                     // Zero is what free entries are about, and is not kept: they must not be counted.
                     Step::RetainOdd => {
                         let before = model.len();
@@ -328,7 +373,15 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(deadlines.len(), model.len());
-                prop_assert_eq!(deadlines.first(), model.values().min().map(|at| Steady(*at)));
+                let first = model.values().min().filter(|at| **at < i64::MAX);
+                prop_assert_eq!(deadlines.first(), first.map(|at| Steady(*at)));
+                let mut walked = Vec::new();
+                let mut next = Some(0);
+                while let Some(from) = next {
+                    next = deadlines.walk(from, 3, |name| walked.push(*name));
+                }
+                walked.sort_unstable();
+                prop_assert!(walked.iter().eq(model.keys()), "a walk passes every entry once");
                 let mut names: Vec<u64> = deadlines.iter_mut().map(|name| *name).collect();
                 names.sort_unstable();
                 prop_assert!(names.iter().eq(model.keys()));

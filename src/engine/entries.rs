@@ -189,6 +189,24 @@ impl<T: Default> Entries<T> {
         (self.chunks.len() * CHUNK) as u32
     }
 
+    /// The place after the last one that was ever used, since the table was empty.
+    pub fn end(&self) -> u32 {
+        let in_last = self.chunks.last().map_or(0, |chunk| chunk.entries.len());
+        (self.chunks.len().saturating_sub(1) * CHUNK + in_last) as u32
+    }
+
+    /// The place after this one; the first place of the next chunk if the rest of this chunk was never used, or all of it is
+    /// free.
+    pub fn next_place(&self, index: u32) -> u32 {
+        let (number, place) = split(index);
+        let chunk = self.chunks.get(number as usize).filter(|chunk| chunk.used > 0);
+        if chunk.is_some_and(|chunk| place + 1 < chunk.entries.len()) {
+            index.saturating_add(1)
+        } else {
+            number.saturating_add(1).saturating_mul(CHUNK as u32)
+        }
+    }
+
     /// What each entry is about, in no particular order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         let entries = self.chunks.iter_mut().flat_map(|chunk| &mut chunk.entries);

@@ -15,6 +15,8 @@ pub struct Inbox {
     pub unlinked: Vec<(KeyId, EntryId)>,
     /// Keys that something put a value into. The next tick looks at them.
     pub changed: Vec<KeyId>,
+    /// LOCK.LIST has put the deadlines of the locks at the first keys of `changed` in place: at so many keys.
+    placed: usize,
     /// Names of keys that something put a value into, in a database that the server does not tell. The next tick looks at
     /// these names in all databases.
     pub unplaced: Vec<Box<[u8]>>,
@@ -32,6 +34,7 @@ impl Inbox {
         Inbox {
             unlinked: Vec::new(),
             changed: Vec::new(),
+            placed: 0,
             unplaced: Vec::new(),
             undelivered: Vec::new(),
             closed: Vec::new(),
@@ -47,6 +50,23 @@ impl Inbox {
             && self.undelivered.is_empty()
             && self.closed.is_empty()
             && !self.announce_fence
+    }
+
+    /// Takes the key out of `changed` that came last.
+    pub fn take_changed(&mut self) -> Option<KeyId> {
+        let key = self.changed.pop();
+        self.placed = self.placed.min(self.changed.len());
+        key
+    }
+
+    /// The next key in `changed` whose lock has no deadline yet that [`Inbox::placed`] told of.
+    pub fn next_to_place(&self) -> Option<&KeyId> {
+        self.changed.get(self.placed)
+    }
+
+    /// The deadline of the lock at [`Inbox::next_to_place`], if there is a lock, is in place.
+    pub fn placed(&mut self) {
+        self.placed += 1;
     }
 
     /// Every key that a note names.

@@ -22,7 +22,8 @@
 //! debug assertions check after each step what concerns its key.
 //!
 //! * **E1** A lock that is not noted has exactly one deadline, under its own name, at the end of its next lease. A free lock
-//!   has no key. When nothing is noted, no other deadline exists.
+//!   has no key. When nothing is noted, no other deadline exists. A deadline keeps its place in the table as long as its lock
+//!   stays in its key, also while a step that it asked for is on the agenda. LOCK.LIST relies on that.
 //! * **E2** Each request in a queue has one parked client, and each parked client has one request, in the queue of the lock that
 //!   it waits for. (Between [`Engine::acquire`] and [`Engine::park`] the request with the last ticket has none yet.)
 //! * **E3** A queue exists only while somebody waits in it or an answer is in flight.
@@ -51,6 +52,7 @@ mod external;
 mod inbox;
 #[cfg(debug_assertions)]
 mod invariants;
+mod listing;
 mod names;
 mod queue_check;
 mod record;
@@ -76,8 +78,9 @@ pub use entries::EntryId;
 pub use events::Events;
 pub use external::Unlinked;
 pub use inbox::Inbox;
+pub use listing::{ContendedLock, Listed, Page, Readable};
 pub use names::{KeyId, KeyRef, Scope};
-pub use report::{check, HeldAs, Report};
+pub use report::{check, HeldAs, Report, WaiterReport};
 pub use server::{Found, Key, KeyEvent, Keyspace, Reply, Server, ServerState, Stored, Waiting, WriteCheck, WrongType};
 pub use settings::SETTINGS;
 pub use state::Engine;

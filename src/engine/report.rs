@@ -99,17 +99,15 @@ impl<W: Waiting> Engine<W> {
         now: Now,
     ) -> Option<Report<'a>> {
         let running = || holders.iter().filter(|(_, hold)| !hold.is_expired(now.steady));
-        let (mode, cooling_ms) = match holders {
-            Holders::Cooling(cooling) if cooling.until > now.steady => {
-                let lease_ms = us_between(now.steady, cooling.until).div_ceil(1000);
-                (HeldAs::Cooling, key_ttl_ms.map_or(lease_ms, |ttl_ms| ttl_ms.clamp(1, lease_ms)))
-            }
-            _ => (running().next()?.0.into(), 0),
+        let cooling_ms = cooling_ms(holders, key_ttl_ms, now);
+        let mode = match cooling_ms {
+            Some(_) => HeldAs::Cooling,
+            None => running().next()?.0.into(),
         };
         let queue = self.waits.queue(at);
         Some(Report {
             mode,
-            cooling_ms,
+            cooling_ms: cooling_ms.unwrap_or(0),
             holders_count: holders.count_running(now.steady),
             holders: running()
                 .take(HOLDERS_SHOWN)
@@ -154,13 +152,21 @@ impl<W: Waiting> Engine<W> {
     }
 }
 
-/// Rounded up: a hold that runs has at least 1 ms left.
-fn ttl_ms(hold: &Hold, key_ttl_ms: Option<u64>, now: Now) -> u64 {
+/// What is left of a lock's cooling, or of the key's TTL if that ends first; `None` if the lock is not cooling.
+pub(super) fn cooling_ms(holders: &Holders, key_ttl_ms: Option<u64>, now: Now) -> Option<u64> {
+    let Holders::Cooling(cooling) = holders else { return None };
+    let left_ms = us_between(now.steady, cooling.until).div_ceil(1000);
+    (left_ms > 0).then(|| key_ttl_ms.map_or(left_ms, |ttl_ms| ttl_ms.clamp(1, left_ms)))
+}
+
+/// What is left of a hold in milliseconds, or of the key's TTL if that ends first. Rounded up: a hold that runs has at least 1 ms left.
+pub(super) fn ttl_ms(hold: &Hold, key_ttl_ms: Option<u64>, now: Now) -> u64 {
     let lease_ms = us_between(now.steady, hold.expires_at).div_ceil(1000);
     key_ttl_ms.map_or(lease_ms, |ttl_ms| ttl_ms.clamp(1, lease_ms))
 }
 
-fn ms_between(from: Steady, to: Steady) -> u64 {
+/// The time between two moments in milliseconds.
+pub(super) fn ms_between(from: Steady, to: Steady) -> u64 {
     us_between(from, to) / 1000
 }
 

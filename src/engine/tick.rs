@@ -3,6 +3,7 @@
 use std::mem;
 
 use super::agenda::{Budget, Task};
+use super::entries::EntryId;
 use super::inbox::Inbox;
 use super::names::{KeyId, KeyRef};
 use super::server::{Found, Key, Server, ServerState, Waiting, WriteCheck, WrongType};
@@ -116,11 +117,17 @@ impl<W: Waiting> Engine<W> {
             }
             WriteCheck::Foreign => {
                 self.check_queue_first(task.key());
-                if !self.is_done_by_looking(server, &task) && self.matters(server, task.key()) {
-                    self.agenda.retry_later(task);
+                if !self.is_done_by_looking(server, &task) {
+                    if self.matters(server, task.key()) {
+                        self.place_deadline(server, &task);
+                        self.agenda.retry_later(task);
+                    } else if let Task::Expire(_, lease) = task {
+                        self.leases.remove(lease);
+                    }
                 }
             }
             WriteCheck::Halted => {
+                self.place_deadline(server, &task);
                 self.agenda.retry_later(task);
                 return false;
             }
@@ -143,9 +150,20 @@ impl<W: Waiting> Engine<W> {
                 self.delivered(at, *hold, *ticket);
                 true
             }
-            Task::Reconcile(_) | Task::Revoke(..) | Task::RevokeRelocated(..) | Task::Close(..) | Task::Advance(_) => {
-                false
-            }
+            Task::Reconcile(_)
+            | Task::Revoke(..)
+            | Task::RevokeRelocated(..)
+            | Task::Close(..)
+            | Task::Advance(_)
+            | Task::Expire(..) => false,
+        }
+    }
+
+    /// A lock that came to this key is listed from now on, even if the server takes no writes for long.
+    fn place_deadline<S: Server>(&mut self, server: &mut S, task: &Task) {
+        let Task::Reconcile(key) = task else { return };
+        if let Some(mut open) = server.open(key.borrow()) {
+            self.index(key.borrow(), &mut open);
         }
     }
 
@@ -166,11 +184,11 @@ impl<W: Waiting> Engine<W> {
         self.next_closed(inbox).or_else(|| self.agenda.next_ready()).or_else(|| self.next_lease(server))
     }
 
-    /// The next lock one of whose leases has ended.
+    /// The next lock one of whose leases has ended. Its deadline keeps its place in the table, where LOCK.LIST finds the lock.
     fn next_lease<S: Server>(&mut self, server: &S) -> Option<Task> {
         let now = server.now().steady;
         let due = if failpoints::is_on(Failpoint::LeaseEndsLate) { Steady(now.0 - 500_000) } else { now };
-        self.leases.take_due(due).map(Task::Advance)
+        self.leases.hand_out_due(due).map(|(lease, key)| Task::Expire(key.clone(), lease))
     }
 
     /// The next hold that ends because its connection has closed.
@@ -195,14 +213,19 @@ impl<W: Waiting> Engine<W> {
             self.agenda.budget.charge_steps(1);
             inbox.changed.extend(locks_named(server, &name));
         }
-        inbox.changed.pop()
+        inbox.take_changed()
     }
 
     /// Does a task. [`Progress::Halted`] if it must be tried again.
     fn perform<S: Server>(&mut self, server: &mut S, task: &Task) -> Progress {
         let at = task.key().borrow();
         let now = server.now();
-        let Some(mut key) = server.open(at) else { return Progress::Done };
+        let Some(mut key) = server.open(at) else {
+            if let Task::Expire(_, lease) = task {
+                self.leases.remove(*lease);
+            }
+            return Progress::Done;
+        };
         let mut is_missing = false;
         let is_done = self.step(at, &mut key, now, |step| {
             match task {
@@ -210,7 +233,7 @@ impl<W: Waiting> Engine<W> {
                 Task::RevokeRelocated(_, hold) => step.revoke(*hold),
                 Task::Close(_, owner, session) => return step.close(owner.borrow(), *session),
                 Task::Reconcile(_) => step.reconcile(),
-                Task::Advance(_) => step.advance(),
+                Task::Advance(_) | Task::Expire(..) => step.advance(),
             }
             true
         });
@@ -229,9 +252,17 @@ impl<W: Waiting> Engine<W> {
                     self.agenda.push(Task::RevokeRelocated(place, *hold));
                 }
             }
+            Task::Expire(_, lease) => self.drop_stray(*lease, &mut key),
             Task::RevokeRelocated(..) | Task::Close(..) | Task::Advance(_) => {}
         }
         progress
+    }
+
+    /// A deadline that was handed out is this lock's, or nobody's: the lock may have left without a word, with its slot.
+    fn drop_stray<K: Key>(&mut self, lease: EntryId, key: &mut K) {
+        if key.stored().is_none_or(|stored| stored.lease != lease) {
+            self.leases.remove(lease);
+        }
     }
 
     /// Counts and reports some of the holds that had expired and made room. False if there are none. Nobody waits for that and
@@ -267,6 +298,15 @@ impl<W: Waiting> Engine<W> {
             match task {
                 Task::Revoke(key, hold, ticket) => inbox.undelivered.push((key, hold, ticket)),
                 Task::Reconcile(key) | Task::Advance(key) => inbox.changed.push(key),
+                Task::Expire(key, lease) => match server.open(key.borrow()) {
+                    Some(mut open) => {
+                        self.index(key.borrow(), &mut open);
+                        self.drop_stray(lease, &mut open);
+                    }
+                    None => {
+                        self.leases.remove(lease);
+                    }
+                },
                 // The hold is the primary's now.
                 Task::RevokeRelocated(..) => {}
                 // The lease alone ends it now.
@@ -298,7 +338,7 @@ impl<W: Waiting> Engine<W> {
 }
 
 /// The locks of this name, in all databases.
-fn locks_named<S: Server>(server: &mut S, name: &[u8]) -> Vec<KeyId> {
+pub(super) fn locks_named<S: Server>(server: &mut S, name: &[u8]) -> Vec<KeyId> {
     let found = (0..).map_while(|db| server.open(KeyRef { db, name }).map(|open| (db, open.found())));
     let locks = found.filter(|(_, found)| *found == Found::Lock);
     locks.map(|(db, _)| KeyRef { db, name }.to_id()).collect()

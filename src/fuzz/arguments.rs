@@ -1,13 +1,15 @@
 //! The target `arguments`: a command and its arguments, as any client may send them.
 //!
 //! The bytes are lines, and every line but the first is an argument. The first letter of the first line chooses the
-//! command. A stands for LOCK.ACQUIRE, R for LOCK.RELEASE, E for LOCK.EXTEND, and any other byte for LOCK.CHECK.
+//! command. A stands for LOCK.ACQUIRE, R for LOCK.RELEASE, E for LOCK.EXTEND, L for LOCK.LIST, T for LOCK.TOP, and any
+//! other byte for LOCK.CHECK.
 
 use super::NOW;
 use crate::lock::{Fence, FenceClock, Millis, Mode, OwnerRef, Terms};
 use crate::wire::errors::BadRequest;
 use crate::wire::{
-    AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX, LEASE_MAX_MS,
+    AcquireRequest, CheckRequest, ExtendRequest, Leases, ListRequest, Order, Patience, ReleaseRequest, TopRequest,
+    ARGS_MAX, LEASE_MAX_MS,
 };
 
 /// The default settings, and the strictest that are possible.
@@ -25,6 +27,8 @@ enum Request<'a> {
     Release(ReleaseRequest<'a>),
     Extend(ExtendRequest<'a>),
     Check(CheckRequest<'a>),
+    List(ListRequest<'a>),
+    Top(TopRequest),
 }
 
 /// The arguments of a command.
@@ -46,7 +50,9 @@ pub fn parse(bytes: &[u8]) {
                 assert_eq!(read(&shortest), parsed, "the shortest way to write it means something else");
                 let capitals: Vec<Vec<u8>> = args.iter().skip(1).map(|arg| arg.to_ascii_uppercase()).collect();
                 let capitals: Args = args.iter().take(1).copied().chain(capitals.iter().map(Vec::as_slice)).collect();
-                assert_eq!(read(&capitals), parsed, "it means something else in capital letters");
+                // A pattern and the owner that LOCK.LIST is asked for are not the same in capital letters.
+                let is_same = command == b'L' || read(&capitals) == parsed;
+                assert!(is_same, "it means something else in capital letters: {parsed:?}");
                 assert!(args.len() <= ARGS_MAX, "a request has more than {ARGS_MAX} arguments");
             }
             Err(bad) => {
@@ -71,6 +77,11 @@ fn read<'a>(command: u8, args: &[&'a [u8]], leases: Leases) -> Result<Request<'a
         b'A' => AcquireRequest::parse(args, leases).map(Request::Acquire),
         b'R' => ReleaseRequest::parse(args).map(Request::Release),
         b'E' => ExtendRequest::parse(args, leases, NOW.unix).map(Request::Extend),
+        b'L' => {
+            let (cursor, args) = args.split_first().ok_or(BadRequest::Arity)?;
+            ListRequest::parse(cursor, args).map(Request::List)
+        }
+        b'T' => TopRequest::parse(args).map(Request::Top),
         _ => CheckRequest::parse(args).map(Request::Check),
     }
 }
@@ -118,6 +129,25 @@ fn spell(request: &Request, leases: Leases) -> Vec<Vec<u8>> {
         Request::Check(asked) => {
             args.push(named(asked.owner));
             put_flag(&mut args, "WAITERS", asked.counts_waiters);
+        }
+        Request::List(asked) => {
+            // The place 0 has two cursors.
+            args.push(if asked.from == 0 { "0".into() } else { (u64::from(asked.from) + 1).to_string().into() });
+            put(&mut args, "COUNT", Some(asked.count as u64));
+            if let Some(pattern) = asked.pattern {
+                args.extend([b"MATCH".to_vec(), pattern.as_bytes().to_vec()]);
+            }
+            if let Some(owner) = asked.owner {
+                args.extend([b"OWNER".to_vec(), named(owner)]);
+            }
+        }
+        Request::Top(asked) => {
+            put(&mut args, "COUNT", Some(asked.count as u64));
+            let order: &[u8] = match asked.order {
+                Order::Waiters => b"WAITERS",
+                Order::Waited => b"WAITED",
+            };
+            args.extend([b"BY".to_vec(), order.to_vec()]);
         }
     }
     args

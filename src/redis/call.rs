@@ -106,6 +106,8 @@ pub struct Call<'a> {
     pub at: KeyRef<'a>,
     /// The arguments after the key. If there are more than any command reads, the rest is left out.
     pub args: &'a [&'a [u8]],
+    /// The arguments of a command without a key, or as many of them as any command reads.
+    pub words: &'a [&'a [u8]],
     /// Whether it runs inside another command of this module: that command sent an event, and on the event another module
     /// called this command.
     pub is_nested: bool,
@@ -175,14 +177,15 @@ fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) 
     let is_nested = module().command.is_set();
     let run = || {
         let key = argv.get(1).copied().unwrap_or(StringRef::NONE);
-        let mut args: [&[u8]; ARGS_MAX] = [&[]; ARGS_MAX];
+        let mut words: [&[u8]; ARGS_MAX + 1] = [&[]; ARGS_MAX + 1];
         let mut count = 0;
-        for (slot, arg) in args.iter_mut().zip(argv.iter().skip(2)) {
-            *slot = arg.bytes();
+        for (slot, word) in words.iter_mut().zip(argv.iter().skip(1)) {
+            *slot = word.bytes();
             count += 1;
         }
-        let args = args.get(..count).unwrap_or_default();
-        answer(ctx, handle(&Call { ctx, key, at: KeyRef { db: ctx.db(), name: key.bytes() }, args, is_nested }));
+        let words = words.get(..count).unwrap_or_default();
+        let args = words.get(1..).unwrap_or_default();
+        answer(ctx, handle(&Call { ctx, key, at: KeyRef { db: ctx.db(), name: key.bytes() }, args, words, is_nested }));
         true
     };
     let is_answered = module().command.during(|| guard(what, false, run));

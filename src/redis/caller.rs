@@ -5,6 +5,7 @@
 //! and Valkey 9.1 by an assertion.
 
 use super::call::Call;
+use super::ffi::acl::Reader;
 use super::ffi::{Ctx, Flags};
 use super::state::module;
 use super::users;
@@ -28,6 +29,15 @@ pub fn user(ctx: Ctx) -> Option<User> {
     let user = ctx.with_user_of(client, users::number)?;
     module().last_client.set(client);
     Some(user)
+}
+
+/// Whose rights to read keys count for a command. Scripts run with those of their caller. A call from a module has the rights
+/// of the user for whom the module runs it, or all rights.
+pub fn reader(ctx: Ctx) -> Reader {
+    if module().other_modules.get() == OtherModules::Present && !ctx.has_user() {
+        return Reader::UNBOUNDED;
+    }
+    ctx.with_user(|name| Some(Reader::named(name))).unwrap_or(Reader::UNBOUNDED)
 }
 
 /// Whether the client of a command that must wait may be blocked, if the flags of the command allow it.

@@ -1,12 +1,13 @@
 //! Open keys, as the engine sees them.
 
+use super::ffi::acl::Reader;
 use super::ffi::internal_names;
 use super::ffi::keys::{Content, TypedKey};
 use super::ffi::strings::{ServerString, StringRef};
 use super::ffi::Ctx;
 use super::state::module;
 use super::{users, value_type};
-use crate::engine::{Found, Key, KeyRef, Keyspace, Stored};
+use crate::engine::{Found, Key, KeyRef, Keyspace, Readable, Stored};
 use crate::lock::{Holders, Rights, User};
 
 /// A key open for writing, until it is dropped. Opening it signals no change; the server is told of real changes only.
@@ -157,6 +158,28 @@ pub fn read_key<R>(ctx: Ctx, at: KeyRef, read: impl FnOnce(&ReadKey) -> R) -> Op
     let result = read(&ReadKey::open(ctx, name.as_ref()));
     ctx.select_db(selected);
     Some(result)
+}
+
+/// The keys of the selected database, as far as somebody may read them.
+pub struct ReadableKeys {
+    /// The command's context.
+    pub ctx: Ctx,
+    /// Who reads.
+    pub reader: Reader,
+}
+
+impl Readable for ReadableKeys {
+    fn may_read(&mut self, name: &[u8]) -> bool {
+        self.reader.may_read(ServerString::new(name).as_ref())
+    }
+
+    fn with_lock(&mut self, name: &[u8], look: &mut dyn FnMut(&Stored, Option<u64>)) {
+        let name = ServerString::new(name);
+        let key = ReadKey::open(self.ctx, name.as_ref());
+        if let Some(stored) = key.stored() {
+            look(stored, key.ttl_ms());
+        }
+    }
 }
 
 /// The locks that the client of a command could see.

@@ -1,7 +1,7 @@
 //! Replies that are more than one value.
 
 use super::ffi::Ctx;
-use crate::engine::{HeldAs, Report};
+use crate::engine::{ContendedLock, HeldAs, Listed, Page, Report, WaiterReport};
 use crate::lock::Fence;
 
 /// What LOCK.ACQUIRE replies to a grant: the fence, or the owner and the fence if the server made the owner.
@@ -43,16 +43,56 @@ pub fn report(ctx: Ctx, report: &Report) {
         number(ctx, "max", holder.max_ms);
     }
     number(ctx, "waiters", report.waiters as u64);
+    waiting(ctx, &report.queue);
+    number(ctx, "cooling", report.cooling_ms);
+}
+
+/// What LOCK.LIST replies: the next cursor, and the locks of this page.
+pub fn page(ctx: Ctx, page: &Page) {
+    ctx.reply_array(2);
+    // As SCAN replies its cursor.
+    ctx.reply_bytes(page.next.to_string().as_bytes());
+    ctx.reply_array(page.locks.len());
+    for lock in &page.locks {
+        ctx.reply_map(8);
+        listed(ctx, lock);
+    }
+}
+
+/// What LOCK.TOP replies: the most contended locks.
+pub fn top(ctx: Ctx, locks: &[ContendedLock]) {
+    ctx.reply_array(locks.len());
+    for ContendedLock { lock, waited_ms, queue } in locks {
+        ctx.reply_map(10);
+        listed(ctx, lock);
+        number(ctx, "waited", *waited_ms);
+        waiting(ctx, queue);
+    }
+}
+
+/// The eight entries that LOCK.LIST and LOCK.TOP show of a lock.
+fn listed(ctx: Ctx, lock: &Listed) {
+    text(ctx, "key", &lock.key);
+    text(ctx, "mode", lock.mode.map_or(b"free", mode));
+    text(ctx, "owner", &lock.owner);
+    number(ctx, "holders-count", lock.holders_count as u64);
+    number(ctx, "fence", lock.fence);
+    number(ctx, "ttl", lock.ttl_ms);
+    number(ctx, "held", lock.held_ms);
+    number(ctx, "waiters", lock.waiters as u64);
+}
+
+/// The entry `queue`: the first waiters.
+fn waiting(ctx: Ctx, queue: &[WaiterReport]) {
     ctx.reply_bytes(b"queue");
-    ctx.reply_array(report.queue.len());
-    for waiter in &report.queue {
+    ctx.reply_array(queue.len());
+    for waiter in queue {
         ctx.reply_map(4);
         text(ctx, "owner", &waiter.owner);
         text(ctx, "mode", mode(waiter.mode.into()));
         number(ctx, "waited", waiter.waited_ms);
         number(ctx, "client", waiter.client);
     }
-    number(ctx, "cooling", report.cooling_ms);
 }
 
 fn mode(mode: HeldAs) -> &'static [u8] {

@@ -161,6 +161,18 @@ pub fn take_inbox() -> Inbox {
     with_inbox(mem::take).unwrap_or_default()
 }
 
+/// Puts back what is left of the notes that were [taken](take_inbox), before those that came meanwhile. True if some came.
+pub fn put_back_inbox(mut left: Inbox) -> bool {
+    let put_back = |notes: &mut Inbox| {
+        let came = !notes.is_empty();
+        left.append(mem::take(notes));
+        // The memory that many notes took is given back.
+        *notes = if left.is_empty() { Inbox::new() } else { left };
+        came
+    };
+    with_inbox(put_back).unwrap_or(true)
+}
+
 /// Leaves a note that something put a value into this key.
 pub fn note_changed(key: KeyId) {
     with_inbox(|inbox| inbox.changed.push(key));

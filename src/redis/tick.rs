@@ -4,7 +4,7 @@ use super::ffi::guard::guard;
 use super::ffi::{clock, Ctx};
 use super::server::TimerServer;
 use super::{delivery, notify, removals, state, timer};
-use crate::engine::{Engine, Inbox};
+use crate::engine::Engine;
 use crate::lock::Millis;
 
 /// How long the timer rests after a panic, in milliseconds.
@@ -40,21 +40,11 @@ fn tick(ctx: Ctx) -> bool {
     };
     let (next, events) = state::with_engine(run).unwrap_or_default();
     // Keys that the tick opened may have left new notes. They follow those that were taken.
-    let came = state::with_inbox(|notes| {
-        let came = !notes.is_empty();
-        put_back(notes, inbox);
-        came
-    });
+    let came = state::put_back_inbox(inbox);
     timer::arm(ctx, next);
     timer::arm(ctx, delivery::unsubscribe_if_idle());
     notify::notify_of_tick(ctx, events);
-    came.unwrap_or(true)
-}
-
-fn put_back(notes: &mut Inbox, mut left: Inbox) {
-    left.append(std::mem::take(notes));
-    // The memory that many notes took is given back.
-    *notes = if left.is_empty() { Inbox::new() } else { left };
+    came
 }
 
 /// Panics if LOCK.__FAILPOINT asked for it.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::options::OptionGroup;
+use super::glob::PATTERN_LEN_MAX;
+use super::options::{OptionGroup, COUNT_MAX};
 use crate::lock::{Fence, Millis, OWNER_LEN_MAX};
 
 /// The key holds a value of another type. In the words of Redis.
@@ -51,6 +52,14 @@ pub enum BadRequest {
     Number(&'static str),
     /// RAISE beyond what the clock allows now: the largest number allowed.
     RaiseTooFar(u64),
+    /// The cursor is no number, or larger than any that was given.
+    Cursor,
+    /// COUNT outside its range or no number.
+    Count,
+    /// MATCH with a pattern that is empty or too long: its length in bytes.
+    Pattern(usize),
+    /// BY without a known order.
+    Order,
     /// The option ends the command but needs a value.
     NoValue(&'static str),
     /// The option stands twice.
@@ -153,6 +162,10 @@ impl fmt::Display for BadRequest {
             RaiseTooFar(max) => {
                 write!(f, "ERR RAISE must be at most 60 seconds ahead of this server's clock, now {max}")
             }
+            Cursor => write!(f, "ERR cursor must be 0 or the number that the last call returned, at most {}", u32::MAX),
+            Count => write!(f, "ERR COUNT must be a number from 1 to {COUNT_MAX}"),
+            Pattern(len) => write!(f, "ERR MATCH must be a pattern of 1 to {PATTERN_LEN_MAX} bytes, not {len}"),
+            Order => write!(f, "ERR BY must be WAITERS or WAITED"),
             NoValue(name) => write!(f, "ERR {name} needs a value"),
             Twice(name) => write!(f, "ERR {name} is given twice"),
             Both(one, other) => write!(f, "ERR {one} and {other} exclude each other"),

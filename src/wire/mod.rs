@@ -7,7 +7,9 @@
 
 pub mod errors;
 mod format;
+mod glob;
 mod key_slot;
+mod listing;
 mod options;
 mod request;
 mod slot_set;
@@ -15,7 +17,11 @@ mod varint;
 
 pub use format::{decode_effect, decode_lock, encode_lock, Change, ChangeKind, EffectWriter, Trust};
 pub use key_slot::key_slot;
-pub use options::{OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, CHECK_OPTIONS, EXTEND_OPTIONS, RELEASE_OPTIONS};
+pub use listing::{ListRequest, Order, TopRequest};
+pub use options::{
+    OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, CHECK_OPTIONS, EXTEND_OPTIONS, LIST_OPTIONS, RELEASE_OPTIONS,
+    TOP_OPTIONS,
+};
 pub use request::{AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX};
 pub use slot_set::{OwnSlots, SlotSet};
 

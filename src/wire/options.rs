@@ -10,6 +10,10 @@ pub enum Takes {
     Nothing,
     /// One number.
     Number,
+    /// Any bytes.
+    Text,
+    /// One of these words.
+    OneOf(&'static [OptionRow]),
 }
 
 /// One option.
@@ -30,6 +34,10 @@ impl OptionRow {
         OptionRow { word, takes: Takes::Number, name, summary }
     }
 
+    const fn text(word: &'static str, name: &'static str, summary: &'static str) -> OptionRow {
+        OptionRow { word, takes: Takes::Text, name, summary }
+    }
+
     const fn flag(word: &'static str, name: &'static str, summary: &'static str) -> OptionRow {
         OptionRow { word, takes: Takes::Nothing, name, summary }
     }
@@ -38,7 +46,7 @@ impl OptionRow {
     const fn words(&self) -> usize {
         match self.takes {
             Takes::Nothing => 1,
-            Takes::Number => 2,
+            Takes::Number | Takes::Text | Takes::OneOf(_) => 2,
         }
     }
 
@@ -164,8 +172,26 @@ pub const DOWNGRADE: OptionRow =
 pub const RAISE: OptionRow = OptionRow::number("RAISE", "raise", "Raises the fence to this number if it is larger.");
 
 /// `WAITERS`
-pub const WAITERS: OptionRow =
-    OptionRow::flag("WAITERS", "waiters", "Also returns how many clients wait for the lock.");
+pub const WAITERS: OptionRow = OptionRow::flag("WAITERS", "waiters", "How many clients wait for the lock.");
+
+/// The largest COUNT.
+pub const COUNT_MAX: usize = 1000;
+/// `COUNT number`
+pub const COUNT: OptionRow = OptionRow::number("COUNT", "count", "How much one call tells, 1 to 1000. Default: 10.");
+/// `MATCH pattern`
+pub const MATCH: OptionRow =
+    OptionRow::text("MATCH", "pattern", "Only locks whose key matches this pattern, as in SCAN.");
+/// `OWNER owner`
+pub const OWNER: OptionRow = OptionRow::text("OWNER", "owner", "Only the holds of this owner.");
+/// `WAITED`, behind BY.
+pub const WAITED: OptionRow = OptionRow::flag("WAITED", "waited", "Those whose first waiter has waited longest.");
+/// `BY WAITERS | WAITED`
+pub const BY: OptionRow = OptionRow {
+    word: "BY",
+    takes: Takes::OneOf(&[WAITERS, WAITED]),
+    name: "order",
+    summary: "Which locks come first: those with the most waiters, or with the longest wait.",
+};
 
 const LEASE: OptionGroup =
     OptionGroup::OneOf { name: "lease", summary: "How long the hold lasts unless it is extended.", options: &[PX, EX] };
@@ -202,13 +228,20 @@ pub const EXTEND_OPTIONS: &[OptionGroup] = &[LEASE, OptionGroup::Single(FENCE), 
 /// The options of LOCK.CHECK.
 pub const CHECK_OPTIONS: &[OptionGroup] = &[OptionGroup::Single(WAITERS)];
 
+/// The options of LOCK.LIST.
+pub const LIST_OPTIONS: &[OptionGroup] =
+    &[OptionGroup::Single(COUNT), OptionGroup::Single(MATCH), OptionGroup::Single(OWNER)];
+
+/// The options of LOCK.TOP.
+pub const TOP_OPTIONS: &[OptionGroup] = &[OptionGroup::Single(COUNT), OptionGroup::Single(BY)];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_command_has_an_option_twice_and_every_option_is_told_of() {
-        for groups in [ACQUIRE_OPTIONS, RELEASE_OPTIONS, EXTEND_OPTIONS, CHECK_OPTIONS] {
+        for groups in [ACQUIRE_OPTIONS, RELEASE_OPTIONS, EXTEND_OPTIONS, CHECK_OPTIONS, LIST_OPTIONS, TOP_OPTIONS] {
             let mut words = Vec::new();
             groups.iter().for_each(|group| {
                 group.for_each(&mut |option| {

@@ -204,34 +204,46 @@ impl<'a> ExtendRequest<'a> {
 /// The owner, and the options behind it.
 fn split<'a, 'b>(args: &'b [&'a [u8]]) -> Result<(&'a [u8], Options<'a, 'b>), BadRequest> {
     let (owner, options) = args.split_first().ok_or(BadRequest::Arity)?;
-    Ok((owner, Options(options.iter())))
+    Ok((owner, Options::new(options)))
 }
 
 fn named(owner: &[u8]) -> Result<OwnerRef<'_>, BadRequest> {
     OwnerRef::new(owner).ok_or(BadRequest::OwnerLength(owner.len()))
 }
 
-fn named_not_star(owner: &[u8]) -> Result<OwnerRef<'_>, BadRequest> {
+/// An owner that the client must name.
+pub(super) fn named_not_star(owner: &[u8]) -> Result<OwnerRef<'_>, BadRequest> {
     if owner == b"*" {
         return Err(BadRequest::OwnerStar);
     }
     named(owner)
 }
 
-/// The words after the owner.
-struct Options<'a, 'b>(std::slice::Iter<'b, &'a [u8]>);
+/// The words of the options.
+pub(super) struct Options<'a, 'b>(std::slice::Iter<'b, &'a [u8]>);
 
-impl<'a> Options<'a, '_> {
-    fn next(&mut self) -> Option<&'a [u8]> {
+impl<'a, 'b> Options<'a, 'b> {
+    /// All of these words.
+    pub fn new(words: &'b [&'a [u8]]) -> Options<'a, 'b> {
+        Options(words.iter())
+    }
+
+    /// The next word.
+    pub fn next(&mut self) -> Option<&'a [u8]> {
         self.0.next().copied()
     }
 
     /// The value of an option that must not have been read `before`; the inner `None` means that it is no number.
-    fn value<T>(&mut self, option: &OptionRow, before: &Option<T>) -> Result<Option<u64>, BadRequest> {
+    pub fn value<T>(&mut self, option: &OptionRow, before: &Option<T>) -> Result<Option<u64>, BadRequest> {
+        self.text(option, before).map(number)
+    }
+
+    /// The value of an option that must not have been read `before`: any bytes.
+    pub fn text<T>(&mut self, option: &OptionRow, before: &Option<T>) -> Result<&'a [u8], BadRequest> {
         if before.is_some() {
             return Err(BadRequest::Twice(option.word));
         }
-        Ok(number(self.next().ok_or(BadRequest::NoValue(option.word))?))
+        self.next().ok_or(BadRequest::NoValue(option.word))
     }
 
     /// An option without a value, which must not have been read `before`.
@@ -283,7 +295,7 @@ impl Lease {
 }
 
 /// A number in plain decimal digits, as Redis reads them: no sign, no space, no leading zero.
-fn number(digits: &[u8]) -> Option<u64> {
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     let leading_zero = digits.len() > 1 && digits.first() == Some(&b'0');
     if digits.is_empty() || leading_zero {
         return None;

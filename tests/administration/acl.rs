@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use support::{acquire, aof_commands, digest, release, run, skip, until, Client, Server, Value};
 
 /// The commands for everybody.
-const COMMANDS: [&str; 5] = ["lock.acquire", "lock.release", "lock.extend", "lock.check", "lock.info"];
+const COMMANDS: [&str; 7] =
+    ["lock.acquire", "lock.release", "lock.extend", "lock.check", "lock.info", "lock.list", "lock.top"];
 
 /// A connection of a new user with these rules, and no others.
 #[track_caller]
@@ -195,7 +196,7 @@ fn commands_are_in_the_servers_own_categories() {
         category(&server, name).into_iter().filter(|command| COMMANDS.contains(&command.as_str())).collect()
     };
     assert_eq!(lock_commands("write"), set(&["lock.acquire", "lock.release", "lock.extend"]));
-    assert_eq!(lock_commands("read"), set(&["lock.check", "lock.info"]));
+    assert_eq!(lock_commands("read"), set(&["lock.check", "lock.info", "lock.list", "lock.top"]));
     assert_eq!(lock_commands("blocking"), set(&["lock.acquire"]));
     assert!(lock_commands("fast").is_superset(&set(&["lock.acquire", "lock.release", "lock.extend", "lock.check"])));
     for none in ["dangerous", "admin", "string", "keyspace", "connection", "transaction", "scripting"] {

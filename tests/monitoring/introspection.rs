@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use support::{acquire, args, digest, release, Client, Server, Value};
 
-/// The commands for everybody.
+/// The commands for everybody that have a key.
 const COMMANDS: [&str; 5] = ["lock.acquire", "lock.release", "lock.extend", "lock.check", "lock.info"];
 
 /// Those of them that change nothing.
 const READ_ONLY: [&str; 2] = ["lock.check", "lock.info"];
+
+/// The commands for everybody that have none.
+const KEYLESS: [&str; 2] = ["lock.list", "lock.top"];
 
 /// The strings of an array, as a set.
 #[track_caller]
@@ -43,6 +46,19 @@ fn command_info_tells_arity_flags_and_where_the_key_stands() {
         assert_eq!(words(&info[2]), set(flags), "{name}: flags");
         let (first, last, step) = (&info[3], &info[4], &info[5]);
         assert_eq!((first.int(), last.int(), step.int()), (1, 1, 1), "{name}: first key, last key, step");
+    }
+    server.assert_clean();
+}
+
+#[test]
+fn commands_without_a_key_go_to_any_node_of_a_cluster() {
+    let server = Server::start();
+    for (name, arity) in [("LOCK.LIST", -2), ("LOCK.TOP", -1)] {
+        let info = command_info(&server, name);
+        assert_eq!(info[1], arity, "{name}: arity");
+        assert_eq!(words(&info[2]), set(&["readonly", "module"]), "{name}: flags");
+        assert_eq!([&info[3], &info[4], &info[5]].map(Value::int), [0, 0, 0], "{name}: no key");
+        assert!(info[8].array().is_empty(), "{name}: no key specs");
     }
     server.assert_clean();
 }
@@ -99,7 +115,7 @@ fn command_docs_tell_what_every_command_does() {
     let server = Server::start();
     let listed = server.cmd(&["COMMAND", "LIST", "FILTERBY", "MODULE", "redislock"]);
     let listed = words(&listed);
-    assert!(set(&COMMANDS).is_subset(&listed), "{listed:?}");
+    assert!(set(&COMMANDS).is_subset(&listed) && set(&KEYLESS).is_subset(&listed), "{listed:?}");
     for name in listed {
         let docs = server.cmd(&["COMMAND", "DOCS", &name]).get(&name);
         assert!(docs.get("summary").text().len() > 20, "{name}: {docs:?}");
@@ -121,12 +137,16 @@ fn command_docs_list_every_argument() {
         ("lock.extend", "key string [PX integer | EX integer] [FENCE integer] [RAISE integer]"),
         ("lock.check", "key string [WAITERS]"),
         ("lock.info", "key"),
+        ("lock.list", "integer [COUNT integer] [MATCH string] [OWNER string]"),
+        ("lock.top", "[COUNT integer] [BY WAITERS | WAITED]"),
     ] {
         let docs = server.cmd(&["COMMAND", "DOCS", name]).get(name).get("arguments");
         let found: Vec<String> = docs.array().iter().map(syntax).collect();
         assert_eq!(found.join(" "), arguments, "{name}");
         assert!(docs.array().iter().all(|argument| !argument.get("name").text().is_empty()), "{docs:?}");
-        assert_eq!(docs.array()[0].get("key_spec_index"), 0, "{name}: which key spec the key is of");
+        if !KEYLESS.contains(&name) {
+            assert_eq!(docs.array()[0].get("key_spec_index"), 0, "{name}: which key spec the key is of");
+        }
     }
     server.assert_clean();
 }

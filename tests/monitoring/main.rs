@@ -8,3 +8,5 @@ mod counters_of_ends;
 mod info_command;
 mod info_command_reads;
 mod introspection;
+mod listing;
+mod top;

@@ -10,6 +10,7 @@ mod effects;
 mod external_changes;
 mod fake;
 mod limits;
+mod listing;
 mod order_of_effects;
 pub mod program;
 mod queue_check;

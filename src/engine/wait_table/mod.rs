@@ -89,6 +89,11 @@ impl<W: Waiting> WaitTable<W> {
         self.queues.get(at).is_some()
     }
 
+    /// The queues of one database, each with the name of its lock's key.
+    pub fn queues_of(&self, db: i32) -> impl Iterator<Item = (&[u8], &WaitQueue)> {
+        self.queues.of_db(db)
+    }
+
     /// Every queue, with the name of its lock.
     pub fn queues(&self) -> impl Iterator<Item = (KeyRef<'_>, &WaitQueue)> {
         self.queues.iter()

@@ -61,6 +61,11 @@ impl WaitQueues {
         is_idle
     }
 
+    /// The queues of one database, each with the name of its lock's key.
+    pub fn of_db(&self, db: i32) -> impl Iterator<Item = (&[u8], &WaitQueue)> {
+        self.0.get(&db).into_iter().flatten().map(|(name, queue)| (&**name, queue))
+    }
+
     /// Every queue, with the name of its lock.
     pub fn iter(&self) -> impl Iterator<Item = (KeyRef<'_>, &WaitQueue)> {
         self.0.iter().flat_map(|(db, queues)| queues.iter().map(|(name, queue)| (KeyRef { db: *db, name }, queue)))

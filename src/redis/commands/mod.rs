@@ -10,7 +10,9 @@ mod extend;
 mod failpoint;
 mod fence;
 mod info;
+mod list;
 mod release;
+mod top;
 
 use super::ffi::command::CommandRow;
 
@@ -21,6 +23,8 @@ pub const TABLE: &[&CommandRow] = &[
     &extend::ROW,
     &check::ROW,
     &info::ROW,
+    &list::ROW,
+    &top::ROW,
     &apply::ROW,
     &fence::ROW,
     #[cfg(feature = "failpoints")]

@@ -41,6 +41,39 @@ impl Drop for AclUser {
     }
 }
 
+/// Who reads keys: an ACL user, or the server itself.
+pub struct Reader(ReaderKind);
+
+enum ReaderKind {
+    User(AclUser),
+    /// The user was deleted.
+    Nobody,
+    Everybody,
+}
+
+impl Reader {
+    /// The ACL user of this name.
+    pub fn named(name: &[u8]) -> Reader {
+        Reader(AclUser::find(&ServerString::new(name)).map_or(ReaderKind::Nobody, ReaderKind::User))
+    }
+
+    /// A module that calls a command without a user: it may read everything.
+    pub const UNBOUNDED: Reader = Reader(ReaderKind::Everybody);
+
+    /// Whether the key of this name may be read.
+    pub fn may_read(&self, name: StringRef) -> bool {
+        const READ: c_int = raw::REDISMODULE_CMD_KEY_ACCESS as c_int;
+        match &self.0 {
+            // SAFETY: the user and the string are live.
+            ReaderKind::User(user) => unsafe {
+                call!(RedisModule_ACLCheckKeyPermissions(user.0.as_ptr(), name.raw(), READ)) == OK
+            },
+            ReaderKind::Nobody => false,
+            ReaderKind::Everybody => true,
+        }
+    }
+}
+
 /// An ACL user by its name.
 pub struct NamedUser {
     name: ServerString,

@@ -78,7 +78,8 @@ required! {
     RedisModule_ReplyWithSimpleString RedisModule_ReplyWithArray RedisModule_ReplyWithStringBuffer
     RedisModule_WrongArity RedisModule_ServerInfoGetFieldUnsigned RedisModule_ReplyWithMap
     RedisModule_GetClientUserNameById RedisModule_GetCurrentUserName RedisModule_GetModuleUserFromUserName
-    RedisModule_FreeModuleUser RedisModule_ACLCheckCommandPermissions RedisModule_GetApi
+    RedisModule_FreeModuleUser RedisModule_ACLCheckCommandPermissions RedisModule_ACLCheckKeyPermissions
+    RedisModule_GetApi
     RedisModule_NotifyKeyspaceEvent RedisModule_RegisterInfoFunc RedisModule_InfoAddSection
     RedisModule_InfoAddFieldULongLong RedisModule_RegisterNumericConfig RedisModule_LoadConfigs
 }

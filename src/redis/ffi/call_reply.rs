@@ -120,6 +120,14 @@ impl Ctx {
         Some(read(reply.as_ref().text()))
     }
 
+    /// Whether the client of the command has an ACL user. Another module's call may have none, and then older servers do not
+    /// expect to be asked for its name. The server refuses to run a command as a user who is not there, whichever it is.
+    pub fn has_user(self) -> bool {
+        const NO_USER: &[u8] = b"run as user";
+        let Some(reply) = run(self, c"ACL", c"CEb", [b"WHOAMI", b"", b""]) else { return false };
+        !reply.as_ref().text().windows(NO_USER.len()).any(|part| part == NO_USER)
+    }
+
     /// Whether the names of all modules of the server fulfil a condition; false if the server does not tell them.
     pub fn all_modules(self, mut condition: impl FnMut(&[u8]) -> bool) -> bool {
         let Some(list) = run(self, c"MODULE", c"b", [b"LIST", b"", b""]) else { return false };

@@ -223,9 +223,17 @@ impl Docs {
         let kind = match option.takes {
             Takes::Nothing => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
             Takes::Number => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+            Takes::Text => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
+            Takes::OneOf(_) => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF,
         };
         let mut arg = self.argument(option.name, kind, option.summary);
         arg.token = self.text(option.word);
+        if let Takes::OneOf(words) = option.takes {
+            let mut choices: Vec<_> = words.iter().map(|word| self.option(word)).collect();
+            choices.push(zeroed());
+            arg.subargs = choices.as_mut_ptr();
+            self.lists.push(choices);
+        }
         arg
     }
 
