@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use support::{Cluster, Server, Value};
+use support::{acquire, key_in_slot, until, waiter, Cluster, Server, Value};
 
 /// The commands, the words behind the key, and the options that may follow in any order.
 const COMMANDS: [(&str, &[&str], &[&str]); 7] = [
@@ -11,7 +11,7 @@ const COMMANDS: [(&str, &[&str], &[&str]); 7] = [
     ("LOCK.RELEASE", &["a"], &["FENCE 1", "DOWNGRADE"]),
     ("LOCK.EXTEND", &["a"], &["PX 5000", "FENCE 1", "RAISE 2"]),
     ("LOCK.EXTEND", &["a"], &["EX 5", "FENCE 1", "RAISE 2"]),
-    ("LOCK.CHECK", &["a"], &[]),
+    ("LOCK.CHECK", &["a"], &["WAITERS"]),
     ("LOCK.INFO", &[], &[]),
 ];
 
@@ -68,4 +68,41 @@ fn redis_cli_follows_redirects_of_lock_commands() {
     assert_eq!(run("LOCK.EXTEND k a"), "1");
     assert_eq!(run("LOCK.RELEASE k a"), "1");
     cluster.node(home).assert_clean();
+}
+
+/// LOCK.LIST and LOCK.TOP have no key, so each node answers for itself; a lock that moves is listed where it is.
+#[test]
+fn each_node_lists_its_own_locks() {
+    let cluster = Cluster::start(2, 0);
+    let keys = [key_in_slot(10), key_in_slot(16_000)];
+    let homes = keys.each_ref().map(|key| cluster.first_home(key));
+    assert_ne!(homes[0], homes[1]);
+    for (key, home) in keys.iter().zip(homes) {
+        acquire(&mut cluster.node(home).client(), key, "a");
+    }
+    let listed = |node: usize| {
+        let answer = cluster.node(node).cmd(&["LOCK.LIST", "0", "COUNT", "1000"]);
+        answer.array()[1].array().iter().map(|entry| entry.get("key").text()).collect::<Vec<_>>()
+    };
+    let w = waiter(cluster.node(homes[1]), &keys[1], "w");
+    for (key, home) in keys.iter().zip(homes) {
+        assert_eq!(listed(home), [key.as_str()]);
+    }
+    assert_eq!(cluster.node(homes[0]).cmd(&["LOCK.TOP"]), Value::Array(Vec::new()));
+    assert_eq!(cluster.node(homes[1]).cmd(&["LOCK.TOP"]).array().len(), 1);
+    drop(w);
+    cluster.move_slot(&keys[0], homes[0], homes[1]);
+    assert_eq!(listed(homes[0]), [""; 0]);
+    let mut found = listed(homes[1]);
+    found.sort();
+    let mut both = keys.to_vec();
+    both.sort();
+    assert_eq!(found, both);
+    until("nobody waits", || cluster.node(homes[1]).cmd(&["LOCK.TOP"]).array().is_empty());
+    for key in &keys {
+        assert_eq!(cluster.node(homes[1]).cmd(&["LOCK.RELEASE", key, "a"]), 1);
+    }
+    for node in 0..2 {
+        cluster.node(node).assert_clean();
+    }
 }
