@@ -50,6 +50,7 @@ failpoints! {
     MaxIgnored "max-ignored" "An extension reaches beyond what MAX allows."
     CoolingIgnored "cooling-ignored" "A lock is granted while it is cooling."
     DelayIgnored "delay-ignored" "A lock is free at once after a hold with DELAY whose lease expired."
+    QuarantineIgnored "quarantine-ignored" "A server grants locks at once after its start."
     WeightIgnored "weight-ignored" "Every shared holder counts as one unit."
     SessionOutlivesConnection "session-outlives-connection" "A session hold outlives its connection."
 }

@@ -25,7 +25,7 @@ enum Finder {
 
 use Finder::{Soak, SoakWithClock, SoakWithReplica, Test};
 
-const FINDERS: [(&str, Finder); 27] = [
+const FINDERS: [(&str, Finder); 28] = [
     ("grant-out-of-order", Soak),
     ("newcomer-passes", Soak),
     ("fence-not-raised", Soak),
@@ -57,6 +57,10 @@ const FINDERS: [(&str, Finder); 27] = [
         Test("promises", "cooling::lock_that_was_released_with_cool_is_granted_to_nobody_until_it_is_over"),
     ),
     ("delay-ignored", Test("promises", "cooling::hold_with_delay_cools_if_it_ends_otherwise_than_by_a_release")),
+    (
+        "quarantine-ignored",
+        Test("persistence", "start_quarantine::nothing_is_granted_until_it_is_over_and_holds_go_on"),
+    ),
     ("weight-ignored", Test("promises", "weight::holders_take_no_more_units_than_the_smallest_limit")),
     ("session-outlives-connection", Soak),
 ];

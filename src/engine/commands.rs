@@ -58,6 +58,7 @@ impl<W: Waiting> Engine<W> {
                 }
             },
             Acquired::MustRelease => Outcome::Refused(Refused::MustRelease),
+            Acquired::MayNotGrant => Outcome::Refused(Refused::Quarantine(self.quarantine.left(now.steady))),
             Acquired::Full => Outcome::Refused(Refused::Holders(self.settings.holders_max())),
             Acquired::Waits => {
                 let search = Search::new(&self.waits, now.steady, self.settings.deadlock_search_max());

@@ -35,7 +35,7 @@
 //! * **E7** From a connection the engine finds every hold that is bound to it. A hold of a lock that is not noted is never
 //!   bound to a connection that has closed. When nothing is noted, the engine finds no other holds.
 //! * **E8** An answer with a new grant is given after the grant was recorded.
-//! * **E9** When nothing is noted and the server may write, no lease and no wait has ended unnoticed, and the first in each
+//! * **E9** When nothing is noted and the server may write (and grant, see [`quarantine`]), no lease and no wait has ended unnoticed, and the first in each
 //!   queue is one that cannot be let in.
 //! * **E10** A client gets one answer or is abandoned, once.
 
@@ -54,6 +54,7 @@ mod inbox;
 mod invariants;
 mod listing;
 mod names;
+mod quarantine;
 mod queue_check;
 mod record;
 mod relocated;

@@ -24,6 +24,8 @@ pub const DEFAULT_LEASE: Setting = Setting { name: "default-lease", default: 30_
 pub const MAX_LEASE: Setting = Setting { name: "max-lease", default: LEASE_MAX, min: 1, max: LEASE_MAX };
 /// The longest that a hold may last, however often it is extended, in milliseconds; 0 means no bound.
 pub const MAX_HOLD: Setting = Setting { name: "max-hold", default: 0, min: 0, max: LEASE_MAX };
+/// How long after its start the server grants nothing, in milliseconds.
+pub const START_QUARANTINE: Setting = Setting { name: "start-quarantine", default: 0, min: 0, max: LEASE_MAX };
 /// The largest number of owners that hold one lock together.
 pub const MAX_HOLDERS: Setting = Setting { name: "max-holders", default: 10_000, min: 1, max: 1_000_000 };
 /// The largest number of clients that wait for one lock.
@@ -34,8 +36,16 @@ pub const MAX_WAITERS_TOTAL: Setting = Setting { name: "max-waiters-total", defa
 pub const DEADLOCK_SEARCH_MAX: Setting = Setting { name: "deadlock-search-max", default: 1000, min: 0, max: 1_000_000 };
 
 /// All settings, in the order of [`Settings`].
-pub const SETTINGS: [Setting; 7] =
-    [DEFAULT_LEASE, MAX_LEASE, MAX_HOLDERS, MAX_WAITERS, MAX_WAITERS_TOTAL, DEADLOCK_SEARCH_MAX, MAX_HOLD];
+pub const SETTINGS: [Setting; 8] = [
+    DEFAULT_LEASE,
+    MAX_LEASE,
+    MAX_HOLDERS,
+    MAX_WAITERS,
+    MAX_WAITERS_TOTAL,
+    DEADLOCK_SEARCH_MAX,
+    MAX_HOLD,
+    START_QUARANTINE,
+];
 
 /// The value of every setting, within its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +62,7 @@ impl Settings {
             MAX_WAITERS_TOTAL.default,
             DEADLOCK_SEARCH_MAX.default,
             MAX_HOLD.default,
+            START_QUARANTINE.default,
         ])
     }
 
@@ -100,9 +111,15 @@ impl Settings {
 }
 
 impl Settings {
+    /// The value of [`START_QUARANTINE`].
+    pub fn start_quarantine(&self) -> Millis {
+        let [.., length] = self.0;
+        Millis(length.unsigned_abs())
+    }
+
     /// The longest that a hold may last that asks for this MAX, by the value of [`MAX_HOLD`].
     pub fn max_hold(&self, asked: Option<Millis>) -> Option<Millis> {
-        let [.., max_hold] = self.0;
+        let [.., max_hold, _] = self.0;
         let bound = (max_hold > 0).then_some(Millis(max_hold.unsigned_abs()));
         [asked, bound].into_iter().flatten().min()
     }

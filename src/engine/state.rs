@@ -5,13 +5,14 @@ use super::cluster::Cluster;
 use super::deadlines::Deadlines;
 use super::events::{EventLog, Events};
 use super::names::KeyId;
+use super::quarantine::Quarantine;
 use super::relocated::RelocatedHolds;
 use super::server::{KeyEvent, Waiting};
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::stats::Stats;
 use super::wait_table::WaitTable;
-use crate::lock::{Effect, FenceClock, Holders, Session, Steady};
+use crate::lock::{Effect, FenceClock, Holders, Millis, Session, Steady};
 
 /// All state outside the data set. `W` is a client that waits.
 pub struct Engine<W: Waiting> {
@@ -32,6 +33,8 @@ pub struct Engine<W: Waiting> {
     pub(super) relocated: RelocatedHolds,
     /// What a node of a cluster keeps.
     pub(super) cluster: Cluster,
+    /// Whether this server grants locks yet.
+    pub(super) quarantine: Quarantine,
     pub(super) scratch: Scratch,
 }
 
@@ -61,6 +64,7 @@ impl<W: Waiting> Engine<W> {
             events: EventLog::default(),
             relocated: RelocatedHolds::default(),
             cluster: Cluster::default(),
+            quarantine: Quarantine::none(),
             scratch: Scratch {
                 effects: Vec::new(),
                 replicated: Vec::new(),
@@ -78,6 +82,22 @@ impl<W: Waiting> Engine<W> {
     /// Changes the settings. The next tick serves every queue: a limit that held a waiter back may be gone.
     pub fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.settings);
+        self.quarantine.set_length(self.settings.start_quarantine());
+        self.advance_all();
+    }
+
+    /// Takes note that the server starts now. Called once, before its settings are known.
+    pub fn server_starts(&mut self, now: Steady) {
+        self.quarantine.begin(now);
+    }
+
+    /// How long this server still grants nothing.
+    pub fn quarantine_left(&self, now: Steady) -> Millis {
+        self.quarantine.left(now)
+    }
+
+    /// The next tick serves every queue.
+    pub(super) fn advance_all(&mut self) {
         for key in self.waits.keys(None) {
             self.agenda.push(Task::Advance(key));
         }
@@ -129,7 +149,11 @@ impl<W: Waiting> Engine<W> {
             (Some(lease), Some(wait)) => Some(lease.min(wait)),
             (lease, wait) => lease.or(wait),
         };
-        self.next_check().map_or(ends, |check| ends.into_iter().chain([check]).min())
+        let over = self.quarantine.due().filter(|_| self.waits.len() > 0);
+        match (self.next_check(), over) {
+            (None, None) => ends,
+            (check, over) => ends.into_iter().chain(check).chain(over).min(),
+        }
     }
 
     /// When the server is asked next about queues or slots, or the next locks that left with their slots are forgotten.

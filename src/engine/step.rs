@@ -41,6 +41,7 @@ impl<W: Waiting> Engine<W> {
             queue,
             fences: &mut self.fences,
             holders_max: self.settings.holders_max(),
+            may_grant: self.quarantine.may_grant(now.steady),
             now,
             rights: &mut rights,
             effects: &mut effects,

@@ -42,6 +42,9 @@ impl<W: Waiting> Engine<W> {
             self.leave_parked(ticket);
             self.time_out(ticket);
         }
+        if self.quarantine.take_end(begin) {
+            self.advance_all();
+        }
         let state = server.state();
         match state {
             // This writes nothing either.

@@ -38,6 +38,8 @@ pub enum Acquired {
     /// The owner holds the lock shared and asks to hold it exclusively. Two owners that waited for that would wait for one
     /// another for ever.
     MustRelease,
+    /// This server may not grant locks now.
+    MayNotGrant,
     /// The lock already has as many holders as the server's settings allow.
     Full,
 }
@@ -78,7 +80,10 @@ impl Step<'_> {
         }
         // I4: those in the queue come first, also those that `advance` did not reach yet.
         let may_pass = self.queue.is_empty() || failpoints::is_on(Failpoint::NewcomerPasses);
-        if may_pass && self.holders.admit(request.mode) {
+        if !self.may_grant && wait == Wait::No {
+            return Acquired::MayNotGrant;
+        }
+        if may_pass && self.may_grant && self.holders.admit(request.mode) {
             if self.is_full() {
                 return Acquired::Full;
             }

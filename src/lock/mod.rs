@@ -12,7 +12,7 @@
 //! They are checked after every step of every test in this folder.
 //!
 //! * **I1** A lock has one exclusive holder, or shared holders only, and never more than the smallest limit among them.
-//! * **I2** While the server may grant, the first waiter of the queue is one that cannot be let in. Every step serves the
+//! * **I2** While the server may grant ([`Step::may_grant`]), the first waiter of the queue is one that cannot be let in. Every step serves the
 //!   queue, or as many waiters as one step may and says that there are more.
 //! * **I3** The fence of every grant is larger than every fence before it. Nothing else takes a fence from the clock, except
 //!   the owner of an inherited hold that reacquires the lock.

@@ -30,6 +30,8 @@ pub struct Step<'a> {
     pub fences: &'a mut FenceClock,
     /// The largest number of holders that a lock may have.
     pub holders_max: usize,
+    /// Whether this server may grant locks now. If not, holds go on, end and are reacquired, and waiters wait.
+    pub may_grant: bool,
     /// The time, which stands still during the step.
     pub now: Now,
     /// Tells whether a waiter's user may still acquire the lock.
@@ -84,7 +86,7 @@ impl Step<'_> {
 
     /// Whether the first waiter of the queue need not wait any longer. If so, the lock is due for another step.
     pub fn has_servable_waiter(&self) -> bool {
-        let may = |waiter: &Waiter| self.holders.admit(waiter.request.mode) && !self.is_full();
+        let may = |waiter: &Waiter| self.may_grant && self.holders.admit(waiter.request.mode) && !self.is_full();
         self.queue.first().is_some_and(|(_, waiter)| waiter.has_timed_out(self.now.steady) || may(waiter))
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::ffi::clock;
 use super::ffi::info::{register_info, InfoSection, OnInfo};
 use super::ffi::Ctx;
 use super::state::{self, module};
@@ -24,12 +25,13 @@ impl OnInfo for Section {
 }
 
 /// The fields, in their order. The server puts `redislock_` before each name.
-fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 27] {
+fn fields(engine: &Engine<BlockedClient>) -> [(&'static CStr, u64); 28] {
     let stats = engine.stats();
     let removals = module().removals.borrow();
     [
         (c"locks_held", engine.locks_held() as u64),
         (c"waiters", engine.waiters() as u64),
+        (c"start_quarantine_left_ms", engine.quarantine_left(clock::now().steady).0),
         (c"grants_at_once", stats.grants_at_once),
         (c"grants_after_waiting", stats.grants_after_waiting),
         (c"refusals", stats.refusals),

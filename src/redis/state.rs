@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ffi::acl::NamedUser;
 use super::ffi::api::TimerId;
+use super::ffi::clock;
 use super::ffi::compat::Capabilities;
 use super::ffi::data_type::TypeHandle;
 use super::ffi::main_thread::{MainThread, Mark};
@@ -123,7 +124,7 @@ pub fn module() -> &'static Module {
 /// Makes the engine, once, at load.
 pub fn create_engine() {
     if let Ok(mut engine) = module().engine.try_borrow_mut() {
-        engine.get_or_insert_with(Engine::new);
+        engine.get_or_insert_with(Engine::new).server_starts(clock::now().steady);
     }
 }
 

@@ -87,6 +87,8 @@ pub enum Refused {
     Deadlock(Vec<Link>),
     /// SESSION, and no connection of its own.
     NoSession,
+    /// The server has just started, and grants nothing for this long.
+    Quarantine(Millis),
     /// COOL, and the owner holds the lock shared.
     CoolShared,
 }
@@ -117,6 +119,11 @@ impl fmt::Display for Refused {
             Refused::NoSession => {
                 write!(f, "ERR SESSION needs a connection of its own, there is none in scripts and calls from modules")
             }
+            Refused::Quarantine(left) => write!(
+                f,
+                "TRYAGAIN this server has just started and grants no locks for {} ms (redislock.start-quarantine)",
+                left.0
+            ),
             Refused::CoolShared => write!(f, "ERR COOL needs an exclusive hold, and this owner holds the lock shared"),
             Refused::Deadlock(links) => {
                 write!(f, "DEADLOCK waiting would close a cycle: ")?;

@@ -7,7 +7,8 @@ use std::fs;
 use support::{args, module_path, Server, ServerBuilder, Value};
 
 /// Every setting: its name, default, minimum and maximum.
-const SETTINGS: [(&str, i64, i64, i64); 7] = [
+const SETTINGS: [(&str, i64, i64, i64); 8] = [
+    ("start-quarantine", 0, 0, 31_536_000_000),
     ("max-hold", 0, 0, 31_536_000_000),
     ("default-lease", 30_000, 1, 31_536_000_000),
     ("max-lease", 31_536_000_000, 1, 31_536_000_000),

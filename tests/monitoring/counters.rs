@@ -6,9 +6,10 @@ use std::time::Duration;
 use support::{acquire, exec, poll, release, run, skip, waiter, Client, Server, Value};
 
 /// Every field that counts, or tells how many there are now.
-const COUNTS: [&str; 21] = [
+const COUNTS: [&str; 22] = [
     "locks_held",
     "waiters",
+    "start_quarantine_left_ms",
     "grants_at_once",
     "grants_after_waiting",
     "refusals",

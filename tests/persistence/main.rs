@@ -5,3 +5,4 @@
 mod golden_files;
 mod loading;
 mod restarts;
+mod start_quarantine;

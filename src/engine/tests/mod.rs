@@ -13,6 +13,7 @@ mod limits;
 mod listing;
 mod order_of_effects;
 pub mod program;
+mod quarantine;
 mod queue_check;
 mod random;
 mod replica;

@@ -47,6 +47,7 @@ fn event(program: &mut Choices) -> Option<Event> {
         16 => Event::ServerState(p.of(&STANDINGS)),
         17 => Event::WriteCheck(p.of(&[WriteCheck::Accepts, WriteCheck::Halted])),
         18 if p.flag() => Event::MaxHolders(p.between(1, 3) as i64),
+        18 if p.flag() => Event::Quarantine(p.between(0, 200) as i64),
         18 => Event::Foreign(p.of(&NAMES)),
         19 => Event::Rights(p.of(&NAMES)),
         20 => Event::SlotLeaves(p.of(&NAMES)),

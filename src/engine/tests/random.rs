@@ -30,6 +30,8 @@ pub enum Event {
     /// The user may not ask for this lock any more, or may again.
     Rights(Name),
     MaxHolders(i64),
+    /// The server grants nothing for this long after its start; 0: it grants.
+    Quarantine(i64),
     /// Deliver the oldest answer in flight, or the newest, or lose it: `(is delivered, is the oldest)`.
     Deliver(bool, bool),
     /// More than a step ends ask for a shared hold.
@@ -72,6 +74,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => name().prop_map(Event::Foreign),
         2 => name().prop_map(Event::Rights),
         1 => (1..4i64).prop_map(Event::MaxHolders),
+        1 => prop_oneof![Just(0), 1..300i64].prop_map(Event::Quarantine),
         6 => any::<(bool, bool)>().prop_map(|(arrives, first)| Event::Deliver(arrives, first)),
         3 => (name(), how()).prop_map(|(name, how)| Event::Many(name, how)),
     ]
@@ -151,6 +154,7 @@ impl Story {
             Event::Rights(key) if world.is_denied(key) => world.allow(1, key),
             Event::Rights(key) => world.deny(1, key),
             Event::MaxHolders(max) => world.set_to("max-holders", max),
+            Event::Quarantine(ms) => world.set_to("start-quarantine", ms),
             Event::Deliver(arrives, first) => {
                 if !self.flying.is_empty() {
                     let place = if first { 0 } else { self.flying.len() - 1 };

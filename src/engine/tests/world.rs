@@ -135,15 +135,9 @@ pub struct World {
 
 impl World {
     pub fn new() -> World {
-        World {
-            engine: Engine::new(),
-            fake: Fake::new(),
-            inbox: Inbox::new(),
-            clients: 0,
-            looks: 0,
-            closed: BTreeSet::new(),
-            checks: 0,
-        }
+        let (mut engine, fake) = (Engine::new(), Fake::new());
+        engine.server_starts(fake.now.steady);
+        World { engine, fake, inbox: Inbox::new(), clients: 0, looks: 0, closed: BTreeSet::new(), checks: 0 }
     }
 
     /// What was done since this was asked last.

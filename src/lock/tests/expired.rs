@@ -65,7 +65,8 @@ impl Lock {
         let (owner, mut effects) = (owner(n), Vec::new());
         let Lock { holders, queue, fences, .. } = self;
         let rights = &mut BTreeSet::new();
-        let mut step = Step { holders, queue, fences, holders_max: OWNERS, now, rights, effects: &mut effects };
+        let mut step =
+            Step { holders, queue, fences, holders_max: OWNERS, may_grant: true, now, rights, effects: &mut effects };
         let as_acquired = |done| if done { Acquired::Waits } else { Acquired::Refused };
         let owner = owner.borrow();
         let result = match input {

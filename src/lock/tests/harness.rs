@@ -141,7 +141,8 @@ impl Harness {
         let (mut denied, mut effects) = (self.denied.clone(), Vec::new());
         let (holders, queue, fences) = (&mut holders, &mut queue, &mut fences);
         let (rights, effects) = (&mut denied, &mut effects);
-        Step { holders, queue, fences, holders_max: HOLDERS_MAX, now: self.now, rights, effects }.has_servable_waiter()
+        Step { holders, queue, fences, holders_max: HOLDERS_MAX, may_grant: true, now: self.now, rights, effects }
+            .has_servable_waiter()
     }
 
     /// The value of the option FENCE.
@@ -331,7 +332,7 @@ impl Harness {
     /// A step of the lock at the present time.
     fn rules<'a>(&'a mut self, effects: &'a mut Vec<Effect>) -> Step<'a> {
         let Harness { holders, queue, fences, now, denied, .. } = self;
-        Step { holders, queue, fences, holders_max: HOLDERS_MAX, now: *now, rights: denied, effects }
+        Step { holders, queue, fences, holders_max: HOLDERS_MAX, may_grant: true, now: *now, rights: denied, effects }
     }
 
     /// Lets all waits and leases run out. Panics unless every waiter is answered by then and nothing of the lock is

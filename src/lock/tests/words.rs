@@ -212,7 +212,7 @@ pub fn run(lock: &mut Lock, request: &str) -> (String, String) {
         _ => {
             let Lock { holders, queue, fences, holders_max, .. } = lock;
             let (holders_max, rights, effects) = (*holders_max, &mut BTreeSet::new(), &mut effects);
-            let mut step = Step { holders, queue, fences, holders_max, now: NOW, rights, effects };
+            let mut step = Step { holders, queue, fences, holders_max, may_grant: true, now: NOW, rights, effects };
             make_step(&mut step, &words)
         }
     };
@@ -243,7 +243,7 @@ fn make_step(step: &mut Step, words: &[&str]) -> String {
                 Acquired::Refused => "null".to_string(),
                 Acquired::Waits => "waits".to_string(),
                 Acquired::MustRelease => "release first".to_string(),
-                Acquired::Full => "full".to_string(),
+                Acquired::MayNotGrant | Acquired::Full => "full".to_string(),
             }
         }
         "release" => match step.release(owner.unwrap(), fence_option, option('*').map(Millis)) {
