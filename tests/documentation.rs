@@ -145,7 +145,8 @@ fn every_command_and_option_is_in_the_reference() {
     for name in names {
         let section = reference.split(&format!("\n## {name}\n")).nth(1).unwrap_or_else(|| panic!("no section {name}"));
         let section = section.split("\n## ").next().unwrap();
-        let syntax = section.lines().find_map(|line| line.strip_prefix(&name));
+        // It may go on in a second line.
+        let syntax = section.split(&format!("\n{name}")).nth(1).and_then(|rest| rest.split("```").next());
         let shown = capitals(syntax.unwrap_or_else(|| panic!("{name}: no syntax")));
         let rows = section.lines().skip_while(|line| !line.starts_with("| option ")).skip(2);
         let explained = rows.take_while(|row| row.starts_with('|')).filter_map(|row| row.split('|').nth(1));

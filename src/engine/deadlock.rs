@@ -202,5 +202,5 @@ fn take_edge(edges_left: &mut usize) -> bool {
 
 /// Whether the search looks at this hold.
 fn counts(hold: &Hold, user: User, now: Steady) -> bool {
-    hold.user == Some(user) && !hold.is_expired(now)
+    hold.terms.user() == Some(user) && !hold.is_expired(now)
 }

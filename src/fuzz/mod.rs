@@ -57,7 +57,7 @@ pub fn assert_sound(holders: &Holders, now: Now) {
 
 /// Panics unless this hold is inherited, and has no connection and no user: those of another process mean nothing here.
 pub fn assert_inherited(hold: &Hold) {
-    assert_eq!((hold.terms.origin(), hold.session, hold.user), (Origin::Inherited, None, None));
+    assert_eq!((hold.terms.origin(), hold.session, hold.terms.user()), (Origin::Inherited, None, None));
 }
 
 /// A length of time after which every lease and every wait of the targets has ended.

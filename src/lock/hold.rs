@@ -105,8 +105,6 @@ pub struct Hold {
     pub terms: Terms,
     /// The connection whose close ends the hold as well. It is never saved: a hold that was taken over ends with its lease.
     pub session: Option<Session>,
-    /// The ACL user that asked for it, if this process knows. It is never saved.
-    pub user: Option<User>,
 }
 
 impl Hold {
@@ -137,12 +135,29 @@ impl Hold {
     }
 }
 
-/// What a hold was granted with, beside its owner and its mode: the lease, MAX, DELAY and the origin.
+/// What a hold was granted with, beside its owner and its mode: the lease, MAX, DELAY, the ACL user, and the origin.
 ///
-/// There is one for each of millions of holds, so it is packed into 12 bytes: 35 bits for the lease, 35 for MAX (0: none), 22
-/// for DELAY (0: none) and one for the origin.
+/// There is one for each of millions of holds, so most of it is packed into 15 bytes: 35 bits for the lease, 35 for MAX (0:
+/// none), 22 for DELAY (0: none), and 28 for the user (0: unknown).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Terms([u32; 3]);
+pub struct Terms {
+    packed: [u8; 15],
+    origin: Origin,
+}
+
+/// A number in [`Terms::packed`]: its first bit, and how many it has.
+struct Bits(u32, u32);
+
+const LEASE: Bits = Bits(0, 35);
+const MAX: Bits = Bits(35, 35);
+const DELAY: Bits = Bits(70, 22);
+const USER: Bits = Bits(92, 28);
+
+impl Bits {
+    fn mask(&self) -> u64 {
+        (1 << self.1) - 1
+    }
+}
 
 impl Terms {
     /// The longest lease, and the longest MAX: 365 days.
@@ -150,98 +165,93 @@ impl Terms {
     /// The longest DELAY: one hour.
     pub const DELAY_MAX: Millis = Millis(60 * 60 * 1000);
 
-    const LEASE_BITS: u32 = 35;
-    const DELAY_BITS: u32 = 22;
-    const MAX_AT: u32 = Self::LEASE_BITS;
-    const DELAY_AT: u32 = 2 * Self::LEASE_BITS;
-    const ORIGIN_AT: u32 = Self::DELAY_AT + Self::DELAY_BITS;
-
-    /// The terms of a hold with this lease, without MAX and DELAY.
+    /// The terms of a hold with this lease, without MAX and DELAY, of an unknown user.
     pub fn new(lease: Millis, origin: Origin) -> Terms {
-        let mut terms = Terms([0; 3]);
+        let mut terms = Terms { packed: [0; 15], origin };
         terms.set_lease(lease);
-        terms.set_origin(origin);
         terms
     }
 
     /// The same terms with MAX and DELAY.
     pub fn with(mut self, max: Option<Millis>, delay: Option<Millis>) -> Terms {
-        self.put(Self::MAX_AT, Self::LEASE_BITS, max.map_or(0, |max| max.0));
-        self.put(Self::DELAY_AT, Self::DELAY_BITS, delay.map_or(0, |delay| delay.0));
+        self.put(MAX, max.map_or(0, |max| max.0));
+        self.put(DELAY, delay.map_or(0, |delay| delay.0));
+        self
+    }
+
+    /// The same terms for this user. A number beyond 2^28 - 1 counts as unknown.
+    pub fn by(mut self, user: Option<User>) -> Terms {
+        let number = user.map_or(0, |user| u64::from(user.0.get()));
+        self.put(USER, if number > USER.mask() { 0 } else { number });
         self
     }
 
     /// The length that was last given to the lease. The time that is left is never longer than this.
     pub fn lease(self) -> Millis {
-        Millis(self.get(0, Self::LEASE_BITS))
+        Millis(self.get(LEASE))
     }
 
     /// The longest that the hold may last, counted from its grant, however often it is extended.
     pub fn max(self) -> Option<Millis> {
-        let max = self.get(Self::MAX_AT, Self::LEASE_BITS);
-        (max > 0).then_some(Millis(max))
+        Some(Millis(self.get(MAX))).filter(|max| max.0 > 0)
     }
 
     /// How long the lock is cooling if the hold ends by its lease or its session. Only exclusive holds have it.
     pub fn delay(self) -> Option<Millis> {
-        let delay = self.get(Self::DELAY_AT, Self::DELAY_BITS);
-        (delay > 0).then_some(Millis(delay))
+        Some(Millis(self.get(DELAY))).filter(|delay| delay.0 > 0)
+    }
+
+    /// The ACL user that asked for the hold, if this process knows. It is never saved.
+    pub fn user(self) -> Option<User> {
+        NonZeroU32::new(self.get(USER) as u32).map(User)
     }
 
     /// Whether this process granted the hold or took it over.
     pub fn origin(self) -> Origin {
-        if self.get(Self::ORIGIN_AT, 1) == 0 {
-            Origin::Granted
-        } else {
-            Origin::Inherited
-        }
+        self.origin
     }
 
     /// Changes the lease.
     pub fn set_lease(&mut self, lease: Millis) {
-        self.put(0, Self::LEASE_BITS, lease.0);
+        self.put(LEASE, lease.0);
     }
 
     /// Changes the origin.
     pub fn set_origin(&mut self, origin: Origin) {
-        self.put(Self::ORIGIN_AT, 1, u64::from(origin == Origin::Inherited));
+        self.origin = origin;
     }
 
     /// Takes DELAY off: the hold is shared from now on.
     pub fn clear_delay(&mut self) {
-        self.put(Self::DELAY_AT, Self::DELAY_BITS, 0);
+        self.put(DELAY, 0);
     }
 
-    fn get(self, at: u32, bits: u32) -> u64 {
-        (self.bits() >> at) as u64 & mask(bits)
+    fn get(self, bits: Bits) -> u64 {
+        (self.all() >> bits.0) as u64 & bits.mask()
     }
 
     /// A number that is too large becomes the largest one.
-    fn put(&mut self, at: u32, bits: u32, number: u64) {
-        let number = number.min(mask(bits));
-        let all = self.bits() & !(u128::from(mask(bits)) << at) | u128::from(number) << at;
-        self.0 = [all as u32, (all >> 32) as u32, (all >> 64) as u32];
+    fn put(&mut self, bits: Bits, number: u64) {
+        let others = self.all() & !(u128::from(bits.mask()) << bits.0);
+        let all = others | u128::from(number.min(bits.mask())) << bits.0;
+        let [packed @ .., _] = all.to_le_bytes();
+        self.packed = packed;
     }
 
-    fn bits(self) -> u128 {
-        let [low, middle, high] = self.0;
-        u128::from(low) | u128::from(middle) << 32 | u128::from(high) << 64
+    fn all(self) -> u128 {
+        let mut bytes = [0; 16];
+        let [packed @ .., _] = &mut bytes;
+        *packed = self.packed;
+        u128::from_le_bytes(bytes)
     }
-}
-
-fn mask(bits: u32) -> u64 {
-    (1 << bits) - 1
 }
 
 impl fmt::Debug for Terms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (lease, max, delay, origin) = (self.lease(), self.max(), self.delay(), self.origin());
-        f.debug_struct("Terms")
-            .field("lease", &lease)
-            .field("max", &max)
-            .field("delay", &delay)
-            .field("origin", &origin)
-            .finish()
+        let (lease, max, delay) = (self.lease(), self.max(), self.delay());
+        let mut terms = f.debug_struct("Terms");
+        terms.field("lease", &lease).field("max", &max).field("delay", &delay);
+        terms.field("user", &self.user()).field("origin", &self.origin).finish()
     }
 }
 
@@ -271,22 +281,25 @@ mod tests {
 
     #[test]
     fn the_options_that_few_holds_have_cost_the_others_no_memory() {
-        assert_eq!(size_of::<Hold>(), 72);
+        assert_eq!((size_of::<Hold>(), size_of::<crate::lock::Holders>()), (72, 72));
     }
 
     proptest! {
         #[test]
         fn terms_are_read_as_they_were_set(
             lease in 1..=Terms::LONGEST.0, again in 1..=Terms::LONGEST.0, max in 0..=Terms::LONGEST.0,
-            delay in 0..=Terms::DELAY_MAX.0, inherited: bool,
+            delay in 0..=Terms::DELAY_MAX.0, user in 0..1u32 << 28, inherited: bool,
         ) {
+            let user = NonZeroU32::new(user).map(User);
             let origin = if inherited { Origin::Inherited } else { Origin::Granted };
             let (max, delay) = (Some(Millis(max)).filter(|max| max.0 > 0), Some(Millis(delay)).filter(|delay| delay.0 > 0));
-            let mut terms = Terms::new(Millis(lease), origin).with(max, delay);
+            let mut terms = Terms::new(Millis(lease), origin).with(max, delay).by(user);
             prop_assert_eq!((terms.lease(), terms.max(), terms.delay(), terms.origin()), (Millis(lease), max, delay, origin));
             terms.set_lease(Millis(again));
             terms.set_origin(Origin::Granted);
             prop_assert_eq!((terms.lease(), terms.max(), terms.delay(), terms.origin()), (Millis(again), max, delay, Origin::Granted));
+            prop_assert_eq!(terms.user(), user);
+            prop_assert_eq!(terms.by(NonZeroU32::new(1 << 28).map(User)).user(), None);
             terms.clear_delay();
             prop_assert_eq!((terms.lease(), terms.max(), terms.delay()), (Millis(again), max, None));
         }

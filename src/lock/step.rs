@@ -196,7 +196,7 @@ impl Step<'_> {
                 (hold.fence, changed) = (fences.next(now.unix), true);
                 hold.terms.set_origin(Origin::Granted);
             }
-            hold.user = hold.user.or(user);
+            hold.terms = hold.terms.by(hold.terms.user().or(user));
         })?;
         if changed {
             self.effects.push(Effect::Changed(id, HoldChange::Reacquired));
@@ -270,9 +270,9 @@ impl Step<'_> {
         self.make_room(owner.borrow(), mode);
         let (since, fence) = (self.now.steady, self.fences.next(self.now.unix));
         let lasts = max.map_or(lease, |max| lease.min(max));
-        let terms = Terms::new(lasts, Origin::Granted).with(max, delay);
+        let terms = Terms::new(lasts, Origin::Granted).with(max, delay).by(user);
         let expires_at = since + if failpoints::is_on(Failpoint::LeaseEndsEarly) { Millis(lasts.0 / 2) } else { lasts };
-        let hold = Hold { owner, fence, expires_at, since, terms, session, user };
+        let hold = Hold { owner, fence, expires_at, since, terms, session };
         let id = self.holders.put(mode, hold);
         self.effects.push(Effect::Granted(id, waited_since));
         id

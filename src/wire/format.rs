@@ -315,7 +315,7 @@ fn read_hold(reader: &mut Reader, now: Now, trust: Trust, version: u8) -> Option
         since = since.min(now.steady);
     }
     let terms = Terms::new(lease, Origin::Inherited).with(max, delay);
-    Some((mode, Hold { owner, fence, expires_at, since, terms, session: None, user: None }))
+    Some((mode, Hold { owner, fence, expires_at, since, terms, session: None }))
 }
 
 /// A shared mode with this limit (0: none) and weight. `None` if they do not fit together.
@@ -381,7 +381,6 @@ mod tests {
             since: Steady(1_000_000),
             terms: Terms::new(Millis(lease_ms), Origin::Inherited),
             session: None,
-            user: None,
         }
     }
 

@@ -336,3 +336,26 @@ fn a_hundred_thousand_locks_and_two_thousand_waiters_are_all_told_of() {
     assert_eq!(c.cmd(&["FLUSHALL"]), "OK");
     server.assert_clean();
 }
+
+#[test]
+fn cooling_lock_is_told_of_as_nobodys() {
+    let server = Server::start();
+    let mut client = server.client();
+    acquire(&mut client, "k", "a");
+    assert_eq!(run(&mut client, "LOCK.RELEASE k a COOL 600000"), 1);
+    let mut waits = waiter(&server, "k", "b");
+    let entries = list(&mut client, &[]);
+    let top = client.cmd(&["LOCK.TOP"]).array().to_vec();
+    for entry in [&entries[..], &top[..]].into_iter().map(|found| found[0].clone()) {
+        assert_eq!((entry.get("key").text(), entry.get("mode").text()), ("k".into(), "cooling".into()));
+        assert_eq!((entry.get("owner").text(), entry.get("holders-count")), (String::new(), Value::Int(0)));
+        assert!((1..=600_000).contains(&entry.get("ttl").int()), "{entry:?}");
+        assert_eq!(entry.get("waiters"), Value::Int(1));
+    }
+    assert!(list(&mut client, &["OWNER", "a"]).is_empty(), "nobody holds it");
+    assert_eq!(client.cmd(&["DEL", "k"]), 1);
+    waits.read().int();
+    release(&mut client, "k", "b");
+    server.assert_no_keys();
+    server.assert_clean();
+}

@@ -7,7 +7,7 @@ use crate::wire::{Change, ChangeKind};
 fn hold(who: &str, fence: u64, now: Now, lease: u64) -> Hold {
     let (owner, fence, lease) = (owner(who).to_owner(), Fence::new(fence).unwrap(), Millis(lease));
     let (since, terms) = (now.steady, Terms::new(lease, Origin::Inherited));
-    Hold { owner, fence, expires_at: since + lease, since, terms, session: None, user: None }
+    Hold { owner, fence, expires_at: since + lease, since, terms, session: None }
 }
 
 fn apply(world: &mut World, key: Name, news: Vec<Change>) {

@@ -434,9 +434,9 @@ impl World {
         let mut holders = Holders::Free;
         for ((who, mode), fence) in who.iter().zip(fence..) {
             let (owner, fence) = (owner(who).to_owner(), Fence::new(fence).unwrap());
-            let (expires_at, session, user) = (since + lease, None, None);
+            let (expires_at, session) = (since + lease, None);
             let terms = Terms::new(lease, Origin::Inherited);
-            holders.put(*mode, Hold { owner, fence, expires_at, since, terms, session, user });
+            holders.put(*mode, Hold { owner, fence, expires_at, since, terms, session });
         }
         self.engine.loaded(&holders);
         self.place(key, Value::Lock(Stored { holders, lease: EntryId::NONE }));

@@ -163,7 +163,7 @@ fn fingerprint(harness: &Harness, owners: usize) -> Vec<i64> {
             session(hold.session),
             nth,
         ]);
-        numbers.extend([fences.of(hold.fence), i64::from(hold.user.is_none())]);
+        numbers.extend([fences.of(hold.fence), i64::from(hold.terms.user().is_none())]);
     }
     if let Holders::Cooling(cooling) = &harness.holders {
         numbers.extend([-4, (cooling.until.0 - now).max(0)]);

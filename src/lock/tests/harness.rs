@@ -82,7 +82,7 @@ pub fn user(lease: u64) -> Option<User> {
 pub fn inherited(client: Client, fence: Fence, lease: u64, now: Now) -> Hold {
     let (expires_at, since) = (now.steady + Millis(lease), now.steady);
     let terms = Terms::new(Millis(lease), Origin::Inherited);
-    Hold { owner: client.owner(), fence, expires_at, since, terms, session: None, user: None }
+    Hold { owner: client.owner(), fence, expires_at, since, terms, session: None }
 }
 
 /// Closes the n-th connection and opens another one in its place. No number is used twice.

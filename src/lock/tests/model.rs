@@ -248,8 +248,8 @@ impl Model {
         let Request { mode, lease, max, delay, session, user, .. } = request;
         let (fence, since, origin) = (self.next_fence(), self.now.steady, Origin::Granted);
         let lease = lease.min(max.unwrap_or(lease));
-        let terms = Terms::new(lease, origin).with(max, delay);
-        let hold = Hold { owner: client.owner(), fence, expires_at: since + lease, since, terms, session, user };
+        let terms = Terms::new(lease, origin).with(max, delay).by(user);
+        let hold = Hold { owner: client.owner(), fence, expires_at: since + lease, since, terms, session };
         let id = HoldId { fence, nth: 0 };
         self.holding.push(Holding { client, id, mode, hold, sent: Vec::new() });
         self.effects.push(Effect::Granted(id, waited_since));
@@ -317,8 +317,8 @@ impl Model {
             set_lease(hold, now, lease);
             changed = true;
         }
-        if hold.user.is_none() {
-            hold.user = user;
+        if hold.terms.user().is_none() {
+            hold.terms = hold.terms.by(user);
         }
         let id = *id;
         self.effects.extend(changed.then_some(Effect::Changed(id, HoldChange::Reacquired)));

@@ -67,7 +67,7 @@ impl Model {
         let Holding { id, mode, sent, hold, .. } = &mut self.holding[n];
         sent.clear();
         if *mode == Mode::Exclusive {
-            hold.terms = Terms::new(hold.terms.lease(), hold.terms.origin()).with(hold.terms.max(), None);
+            hold.terms = hold.terms.with(hold.terms.max(), None);
             *mode = Mode::Shared(None);
             self.effects.push(Effect::Changed(*id, HoldChange::Downgraded));
             self.serve();
