@@ -2,6 +2,9 @@
 
 use support::{assert_all_over, holders, release_all, say, until_synced, wait, Server, Value};
 
+/// LIMIT and WEIGHT.
+type Share = (u32, u32);
+
 /// Whether this owner is let in with this limit and weight.
 #[track_caller]
 fn enters(server: &Server, owner: &str, limit: u32, weight: u32) -> bool {
@@ -12,7 +15,7 @@ fn enters(server: &Server, owner: &str, limit: u32, weight: u32) -> bool {
 fn holders_take_no_more_units_than_the_smallest_limit() {
     let server = Server::start();
     // Who holds (limit, weight), who asks, and whether it gets in. Limit 0: without LIMIT, which takes one unit.
-    let cases: [(&[(u32, u32)], (u32, u32), bool); 14] = [
+    let cases: [(&[Share], Share, bool); 14] = [
         (&[], (5, 5), true),
         (&[(5, 5)], (5, 1), false),
         (&[(5, 4)], (5, 1), true),
@@ -28,7 +31,7 @@ fn holders_take_no_more_units_than_the_smallest_limit() {
         (&[(5, 5)], (0, 1), false),
         (&[(1_000_000, 999_999)], (1_000_000, 1), true),
     ];
-    let request = |owner: &str, (limit, weight): (u32, u32)| match limit {
+    let request = |owner: &str, (limit, weight): Share| match limit {
         0 => format!("LOCK.ACQUIRE k {owner} SHARED"),
         limit => format!("LOCK.ACQUIRE k {owner} SHARED LIMIT {limit} WEIGHT {weight}"),
     };
