@@ -11,6 +11,8 @@ mod failpoints;
 pub mod fuzz;
 #[path = "../../src/lock/mod.rs"]
 mod lock;
+#[path = "../../src/policy/mod.rs"]
+mod policy;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 
