@@ -3,9 +3,9 @@
 #
 #   cron-once.sh [-m seconds] [-l seconds] [-w seconds] <lock> <command> [argument ...]
 #
-#   -m  Keep the lock for at least so long after the grant, also when the command ends sooner (30; with -w: 0).
+#   -m  Nobody is granted the lock for this long after the grant, even if the command ends sooner (30; with -w: 0).
 #       The clocks of machines differ: after a job of 1 s, a machine that is 2 s late would find the lock free and do the
-#       job again. Longer than the clocks differ, shorter than the time to the next run.
+#       job again. Choose it longer than the clocks differ, and shorter than the time to the next run.
 #   -l  The lease (60, at least 6): for so long at most a dead machine keeps the others out. Renewed while the command runs.
 #   -w  Wait in line for so long. Without it a busy lock means that another machine does the job.
 #
@@ -130,14 +130,11 @@ stop_renewing() {
     renewal=''
 }
 
-# Ends the hold, or lets its lease run on to the minimum. Prints 0 if it had ended before.
+# Ends the hold. Until the minimum is over nobody is granted the lock. Prints 0 if the hold had ended before.
 end_hold() {
-    local left_ms=$((granted_ms + keep_s * 1000 - $(now_ms)))
-    if ((left_ms > 0)); then
-        ask 5 LOCK.EXTEND "$lock" "$owner" PX "$left_ms"
-    else
-        ask 5 LOCK.RELEASE "$lock" "$owner"
-    fi
+    local cool=() left_ms=$((granted_ms + keep_s * 1000 - $(now_ms)))
+    if ((left_ms > 0)); then cool=(COOL "$left_ms"); fi
+    ask 5 LOCK.RELEASE "$lock" "$owner" "${cool[@]}"
 }
 
 set -m # Each job gets a process group, so that a command is stopped together with all that it started.

@@ -64,6 +64,7 @@ test_late_machine_does_not_run_the_job_again() {
     expect 0 "$once" -m 4 skewed sh -c 'echo ran >>"$0"' "$dir/skewed"
     expect 0 "$once" -m 4 skewed sh -c 'echo ran >>"$0"' "$dir/skewed"
     [[ $(cat "$dir/skewed") == ran ]]
+    [[ $(redis LOCK.INFO skewed) == mode$'\n'cooling* ]] # Nobody holds it.
     until_true is_free skewed
     expect 0 "$once" -m 0 skewed sh -c 'echo again >>"$0"' "$dir/skewed"
     [[ $(cat "$dir/skewed") == $'ran\nagain' ]]
