@@ -140,6 +140,7 @@ impl<W: Waiting> Engine<W> {
 
     /// The next moment at which a lease or a wait ends or a check is due. If there is work already it is the beginning of
     /// time; `None` if nothing is due at any time.
+    #[inline]
     pub fn first_deadline(&self) -> Option<Steady> {
         if self.has_ready_work() {
             return Some(Steady(i64::MIN));
@@ -149,10 +150,10 @@ impl<W: Waiting> Engine<W> {
             (Some(lease), Some(wait)) => Some(lease.min(wait)),
             (lease, wait) => lease.or(wait),
         };
-        let over = self.quarantine.due().filter(|_| self.waits.len() > 0);
-        match (self.next_check(), over) {
-            (None, None) => ends,
-            (check, over) => ends.into_iter().chain(check).chain(over).min(),
+        let ends = self.next_check().map_or(ends, |check| ends.into_iter().chain([check]).min());
+        match self.quarantine.due() {
+            Some(over) if self.waits.len() > 0 => ends.into_iter().chain([over]).min(),
+            _ => ends,
         }
     }
 

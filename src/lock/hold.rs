@@ -168,8 +168,18 @@ impl Terms {
     /// The terms of a hold with this lease, without MAX and DELAY, of an unknown user.
     pub fn new(lease: Millis, origin: Origin) -> Terms {
         let mut terms = Terms { packed: [0; 15], origin };
-        terms.set_lease(lease);
+        terms.set(u128::from(lease.0.min(LEASE.mask())));
         terms
+    }
+
+    /// The terms of a hold that this process grants.
+    pub fn granted(lease: Millis, max: Option<Millis>, delay: Option<Millis>, user: Option<User>) -> Terms {
+        let mut terms = Terms::new(lease, Origin::Granted);
+        // Most holds have neither.
+        if max.is_some() || delay.is_some() {
+            terms = terms.with(max, delay);
+        }
+        terms.by(user)
     }
 
     /// The same terms with MAX and DELAY.
@@ -233,7 +243,10 @@ impl Terms {
     /// A number that is too large becomes the largest one.
     fn put(&mut self, bits: Bits, number: u64) {
         let others = self.all() & !(u128::from(bits.mask()) << bits.0);
-        let all = others | u128::from(number.min(bits.mask())) << bits.0;
+        self.set(others | u128::from(number.min(bits.mask())) << bits.0);
+    }
+
+    fn set(&mut self, all: u128) {
         let [packed @ .., _] = all.to_le_bytes();
         self.packed = packed;
     }

@@ -196,7 +196,9 @@ impl Step<'_> {
                 (hold.fence, changed) = (fences.next(now.unix), true);
                 hold.terms.set_origin(Origin::Granted);
             }
-            hold.terms = hold.terms.by(hold.terms.user().or(user));
+            if hold.terms.user().is_none() {
+                hold.terms = hold.terms.by(user);
+            }
         })?;
         if changed {
             self.effects.push(Effect::Changed(id, HoldChange::Reacquired));
@@ -270,7 +272,7 @@ impl Step<'_> {
         self.make_room(owner.borrow(), mode);
         let (since, fence) = (self.now.steady, self.fences.next(self.now.unix));
         let lasts = max.map_or(lease, |max| lease.min(max));
-        let terms = Terms::new(lasts, Origin::Granted).with(max, delay).by(user);
+        let terms = Terms::granted(lasts, max, delay, user);
         let expires_at = since + if failpoints::is_on(Failpoint::LeaseEndsEarly) { Millis(lasts.0 / 2) } else { lasts };
         let hold = Hold { owner, fence, expires_at, since, terms, session };
         let id = self.holders.put(mode, hold);
@@ -301,13 +303,14 @@ impl Step<'_> {
     pub(super) fn end(&mut self, id: HoldId, why: End) {
         self.queue.settle(id);
         let Some(hold) = self.holders.remove(id) else { return };
-        let (delay, from) = match why {
-            End::Expired => (hold.terms.delay(), hold.expires_at),
-            End::Closed => (hold.terms.delay(), self.now.steady),
-            End::Released | End::Undelivered => (None, self.now.steady),
+        let from = match why {
+            End::Expired => Some(hold.expires_at),
+            End::Closed => Some(self.now.steady),
+            End::Released | End::Undelivered => None,
         };
+        let delayed = from.and_then(|from| Some((hold.terms.delay()?, from)));
         self.effects.push(Effect::Ended(hold, why));
-        if let Some(delay) = delay.filter(|_| !failpoints::is_on(Failpoint::DelayIgnored)) {
+        if let Some((delay, from)) = delayed.filter(|_| !failpoints::is_on(Failpoint::DelayIgnored)) {
             self.cool(delay, from);
         }
     }

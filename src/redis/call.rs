@@ -176,16 +176,11 @@ impl<H: Handler> OnCommand for H {
 fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) {
     let is_nested = module().command.is_set();
     let run = || {
-        let key = argv.get(1).copied().unwrap_or(StringRef::NONE);
-        let mut words: [&[u8]; ARGS_MAX + 1] = [&[]; ARGS_MAX + 1];
-        let mut count = 0;
-        for (slot, word) in words.iter_mut().zip(argv.iter().skip(1)) {
-            *slot = word.bytes();
-            count += 1;
+        // Most commands have few words, and need not make room for many.
+        match argv.len() <= WORDS_FEW + 1 {
+            true => run_with::<WORDS_FEW>(ctx, argv, is_nested, handle),
+            false => run_with::<{ ARGS_MAX + 1 }>(ctx, argv, is_nested, handle),
         }
-        let words = words.get(..count).unwrap_or_default();
-        let args = words.get(1..).unwrap_or_default();
-        answer(ctx, handle(&Call { ctx, key, at: KeyRef { db: ctx.db(), name: key.bytes() }, args, words, is_nested }));
         true
     };
     let is_answered = module().command.during(|| guard(what, false, run));
@@ -193,6 +188,23 @@ fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) 
         // The handler panicked, so there is no reply yet: nothing that follows the handler can panic.
         guard("answering", (), || ctx.reply_error(PANICKED));
     }
+}
+
+/// The words of a request to acquire a lock for some time, from the key on: `key owner PX ms`.
+const WORDS_FEW: usize = 4;
+
+/// Runs the command with at most so many words, and replies.
+fn run_with<const WORDS_MAX: usize>(ctx: Ctx, argv: &[StringRef], is_nested: bool, handle: fn(&Call) -> Answered) {
+    let key = argv.get(1).copied().unwrap_or(StringRef::NONE);
+    let mut words: [&[u8]; WORDS_MAX] = [&[]; WORDS_MAX];
+    let mut count = 0;
+    for (slot, word) in words.iter_mut().zip(argv.iter().skip(1)) {
+        *slot = word.bytes();
+        count += 1;
+    }
+    let words = words.get(..count).unwrap_or_default();
+    let (name, args) = words.split_first().map_or((&[][..], &[][..]), |(name, args)| (*name, args));
+    answer(ctx, handle(&Call { ctx, key, at: KeyRef { db: ctx.db(), name }, args, words, is_nested }));
 }
 
 fn answer(ctx: Ctx, answered: Answered) {
