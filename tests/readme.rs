@@ -3,6 +3,8 @@
 //! * ` ```console `: `$ redis-cli ...` lines, run with the real redis-cli, one after the other;
 //! * ` ```transcript `: `name> COMMAND` lines, each name with a connection of its own; `(waits)` says that no answer comes
 //!   yet, and `name>` alone that it comes now. Answers look as in redis-cli;
+//! * ` ```lua file `: a file beside them. `$ redis-cli ... < file` reads it; a library of functions is there for the
+//!   conversations;
 //! * ` ```transcript @lock `: run where the server lets modules have ACL categories.
 //!
 //! An answer ends before the next such line; `...` stands for the rest of a line or of the answer. What differs from run
@@ -26,7 +28,7 @@ struct Page {
     exchanges: usize,
 }
 
-const PAGES: [Page; 5] = [
+const PAGES: [Page; 6] = [
     Page { name: "README.md", text: include_str!("../README.md"), commands: 4, exchanges: 5 },
     Page { name: "docs/commands.md", text: include_str!("../docs/commands.md"), commands: 3, exchanges: 24 },
     Page {
@@ -35,7 +37,13 @@ const PAGES: [Page; 5] = [
         commands: 0,
         exchanges: 37,
     },
-    Page { name: "docs/clients.md", text: include_str!("../docs/clients.md"), commands: 0, exchanges: 29 },
+    Page { name: "docs/clients.md", text: include_str!("../docs/clients.md"), commands: 0, exchanges: 15 },
+    Page {
+        name: "docs/guarded-writes.md",
+        text: include_str!("../docs/guarded-writes.md"),
+        commands: 7,
+        exchanges: 37,
+    },
     Page { name: "docs/operations.md", text: include_str!("../docs/operations.md"), commands: 4, exchanges: 42 },
 ];
 
@@ -43,6 +51,12 @@ const PAGES: [Page; 5] = [
 const ROUGHLY_MS: u64 = 20_000;
 
 impl Page {
+    /// The files that the page shows: their names and texts.
+    fn files(&self) -> Vec<(&'static str, String)> {
+        let blocks = self.text.split("\n```lua ").skip(1).map(|block| block.split_once('\n').unwrap());
+        blocks.map(|(name, rest)| (name, rest.split("```").next().unwrap_or_default().to_owned())).collect()
+    }
+
     /// The blocks of this kind that this server can run, in order.
     fn blocks(&self, kind: &str, server: &Server) -> Vec<Vec<&'static str>> {
         let mut blocks = Vec::new();
@@ -212,13 +226,19 @@ fn shown(value: &Value, columns: usize) -> String {
 /// Runs the lines `$ redis-cli ...` of a page and returns how many.
 fn run_commands(page: &Page, server: &Server) -> usize {
     let mut pairs = Pairs::default();
+    for (name, text) in page.files() {
+        fs::write(server.dir().join(name), text).unwrap();
+    }
     let blocks = page.blocks("console", server).into_iter();
     let lines = blocks.flat_map(|block| exchanges(block, |line| line.strip_prefix("$ redis-cli ")));
     lines
         .map(|(command, answer)| {
+            let (command, input) = command.split_once(" < ").unwrap_or((command, "/dev/null"));
             let run = Command::new("redis-cli")
                 .args(["-p", &server.port().to_string(), "--no-raw"])
                 .args(pairs.command(command))
+                .current_dir(server.dir())
+                .stdin(fs::File::open(server.dir().join(input)).unwrap())
                 .output()
                 .unwrap();
             pairs.assert_same(page, &answer, String::from_utf8(run.stdout).unwrap().trim_end());
@@ -230,6 +250,9 @@ fn run_commands(page: &Page, server: &Server) -> usize {
 fn run_conversations(page: &Page, server: &Server) -> usize {
     let mut pairs = Pairs::default();
     let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
+    for (_, library) in page.files().iter().filter(|(_, text)| text.starts_with("#!lua")) {
+        server.cmd(&["FUNCTION", "LOAD", library]).text();
+    }
     let blocks = page.blocks("transcript", server).into_iter();
     let lines = blocks.flat_map(|block| exchanges(block, said));
     lines
@@ -309,7 +332,8 @@ fn no_example_is_left_out() {
                 (Some(kind), None) => {
                     let is_example = kind.starts_with("console") || kind.starts_with("transcript");
                     assert!(is_run || !is_example, "{name}: its examples are not run");
-                    assert!(!is_run || kinds.contains(&kind), "{name}: a block of the kind '{kind}'");
+                    let is_file = kind.strip_prefix("lua ").is_some_and(|file| file.ends_with(".lua"));
+                    assert!(!is_run || is_file || kinds.contains(&kind), "{name}: a block of the kind '{kind}'");
                     inside = Some(kind);
                 }
                 (None, Some("console")) if line.starts_with('$') => {

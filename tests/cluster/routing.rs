@@ -106,3 +106,31 @@ fn each_node_lists_its_own_locks() {
         cluster.node(node).assert_clean();
     }
 }
+
+/// docs/guarded-writes.md: a function or a transaction works on the lock and the data if they have the same hash tag.
+#[test]
+fn lock_and_data_with_one_hash_tag_are_checked_and_written_in_one_step() {
+    let page = include_str!("../../docs/guarded-writes.md");
+    let library = page.split("```lua guarded.lua\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let cluster = Cluster::start(3, 0);
+    let [lock, data, untagged] = ["{order:7}:lock", "{order:7}:state", "order:7:state"];
+    let node = cluster.node(cluster.first_home(lock));
+    assert_eq!(cluster.first_home(data), cluster.first_home(lock));
+    node.cmd(&["FUNCTION", "LOAD", library]).text();
+    node.cmd(&["LOCK.ACQUIRE", lock, "a", "PX", "600000"]).int();
+    let write = |data: &str, owner: &str| node.cmd(&["FCALL", "set_if_held", "2", lock, data, owner, "paid"]);
+    assert_eq!(write(data, "a"), "OK");
+    assert!(write(data, "b").err_text().starts_with("NOTHELD "));
+    assert!(write(untagged, "a").err_text().starts_with("CROSSSLOT "));
+
+    let mut a = node.client();
+    assert_eq!(a.cmd(&["WATCH", lock]), "OK");
+    assert_eq!(a.cmd(&["LOCK.CHECK", lock, "a"]).array().len(), 2);
+    node.cmd(&["LOCK.RELEASE", lock, "a"]);
+    node.cmd(&["LOCK.ACQUIRE", lock, "b", "PX", "600000"]).int();
+    assert_eq!(a.cmd(&["MULTI"]), "OK");
+    assert_eq!(a.cmd(&["SET", data, "shipped"]), "QUEUED");
+    assert_eq!(a.cmd(&["EXEC"]), Value::NullArray);
+    assert_eq!(node.cmd(&["GET", data]), "paid");
+    node.assert_clean();
+}

@@ -9,6 +9,7 @@ mod cooling;
 mod counted;
 mod downgrade;
 mod exclusion;
+mod guarded_writes;
 mod many_shared_holders;
 mod max_hold;
 mod reacquire;
