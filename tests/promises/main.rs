@@ -12,6 +12,7 @@ mod exclusion;
 mod guarded_writes;
 mod many_shared_holders;
 mod max_hold;
+mod quorum;
 mod reacquire;
 mod shared;
 mod weight;

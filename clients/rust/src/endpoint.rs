@@ -107,7 +107,8 @@ impl Endpoint {
         Ok(self.send(key, || cmd.clone(), Some(deadline), Route::Shared).await?.value)
     }
 
-    /// Sends a command about the key like [`Endpoint::call`], but fails at once if the server refuses the connection.
+    /// Sends a command about the key like [`Endpoint::call`], but fails at once if the server refuses the connection, or
+    /// grants nothing because it has just started.
     pub async fn call_fail_fast(&self, key: &[u8], cmd: &Cmd, deadline: Instant) -> Result<Value, Error> {
         Ok(self.send(key, || cmd.clone(), Some(deadline), Route::FailFast).await?.value)
     }
@@ -187,6 +188,8 @@ impl Endpoint {
     fn is_transient(&self, error: &RedisError, route: Route<'_>) -> bool {
         match error.code() {
             Some("MOVED" | "ASK") => self.discovery.is_cluster(),
+            // A member of a quorum in its start quarantine. The others are the majority, and must not wait for it.
+            Some("TRYAGAIN") if matches!(route, Route::FailFast) => self.discovery.is_cluster(),
             Some(code) => TRANSIENT.contains(&code),
             None if error.is_connection_refusal() => !matches!(route, Route::FailFast),
             None => is_reply_lost(error),

@@ -122,8 +122,8 @@ impl Locks {
     ///
     /// The URLs name an odd number of servers, at least 3, each once. The servers must not replicate one another. The
     /// locks survive the loss of a minority of them. A server that may have lost data must stay out for the longest
-    /// lease in use, or run with `appendonly yes` and `appendfsync always`. Otherwise two majorities could grant the
-    /// same lock.
+    /// lease in use, as it does by itself with the setting `redislock.start-quarantine`, or run with `appendonly yes`
+    /// and `appendfsync always`. Otherwise two majorities could grant the same lock.
     ///
     /// A server has a tenth of the lease to answer, but at least 20 ms and at most 500 ms. The lease should be much
     /// longer than the round trip to the servers. There is no queue: a client that waits tries again after a random

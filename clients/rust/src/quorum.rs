@@ -69,7 +69,7 @@ impl QuorumBackend {
             withdrawal.cancel();
             let pause = PAUSE_MAX.mul_f64(rand::random());
             let is_late = deadline.is_some_and(|deadline| Instant::now() + pause >= deadline);
-            if is_late || matches!(error, Error::Server(_)) {
+            if is_late || is_lasting(&error) {
                 return Err(error);
             }
             tokio::time::sleep(pause).await;
@@ -269,6 +269,11 @@ fn refusal_error(errors: Vec<Error>, servers: usize) -> Error {
         Some(_) | None if enough_answered => Error::NotAcquired,
         Some(_) | None => Error::NoQuorum,
     }
+}
+
+/// Whether the next attempt would end with this error too. A start quarantine of the servers is over at some time.
+fn is_lasting(error: &Error) -> bool {
+    matches!(error, Error::Server(error) if error.code() != Some("TRYAGAIN"))
 }
 
 /// Commands under way. Each yields the index of its server and the reply.

@@ -197,6 +197,32 @@ async fn error_reply_of_a_majority_is_reported() {
     assert!(is_free(&servers[0]));
 }
 
+/// A server in its start quarantine counts as one that did not grant, and holds up nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_in_its_start_quarantine_does_not_count() {
+    let servers = start_servers(3);
+    let set = |server: &Server, ms: &str| server.cmd(&["CONFIG", "SET", "redislock.start-quarantine", ms]);
+    assert_eq!(set(&servers[0], "600000"), "OK");
+    let guard = request(&servers).acquire(SOON).await.unwrap();
+    assert_eq!(servers_at_fence(&servers, guard.owner(), guard.fence()), 2);
+    guard.release().await.unwrap();
+
+    assert_eq!(set(&servers[1], "600000"), "OK");
+    match request(&servers).try_acquire().await.map(|_| ()) {
+        Err(Error::Server(error)) => assert_eq!(error.code(), Some("TRYAGAIN")),
+        other => panic!("{other:?}"),
+    }
+    let request = request(&servers);
+    let acquiring = tokio::spawn(async move { request.acquire(LONG).await });
+    until("the client has tried more than once", || {
+        servers[2].info_number("redislock", "redislock_grants_at_once") > 3
+    });
+    assert_eq!(set(&servers[1], "0"), "OK");
+    let guard = timeout(SOON, acquiring).await.unwrap().unwrap().unwrap();
+    assert_eq!(servers_at_fence(&servers, guard.owner(), guard.fence()), 2);
+    guard.release().await.unwrap();
+}
+
 /// Each of three clients reaches another two of three servers. So each server sees only two of the three clients.
 #[tokio::test(flavor = "multi_thread")]
 async fn limit_holds_for_clients_that_reach_different_majorities() {
