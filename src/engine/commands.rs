@@ -95,8 +95,11 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// The client behind a ticket that [`Engine::acquire`] returned cannot be blocked. It does not wait.
-    pub fn refuse_to_wait(&mut self, at: KeyRef, ticket: Ticket) -> Outcome {
+    pub fn refuse_to_wait(&mut self, at: KeyRef, now: Now, ticket: Ticket) -> Outcome {
         self.leave_queue(at, ticket);
+        if !self.quarantine.may_grant(now.steady) {
+            return Outcome::Refused(Refused::Quarantine(self.quarantine.left(now.steady)));
+        }
         self.stats.refusals += 1;
         Outcome::Busy
     }

@@ -1,6 +1,6 @@
 //! The setting `start-quarantine`: for some time after its start a server grants nothing.
 
-use support::{acquire, say, until_synced, wait, Server, ServerBuilder, Value};
+use support::{acquire, say, until_synced, wait, Server, ServerBuilder};
 
 /// How long the server still grants nothing, in milliseconds, as INFO says.
 fn left(server: &Server) -> i64 {
@@ -74,30 +74,4 @@ fn replica_that_is_promoted_soon_after_its_start_grants_nothing_either() {
     assert_refused(&replica, "LOCK.ACQUIRE k b");
     assert_refused(&replica, "LOCK.ACQUIRE free b");
     assert_eq!(say(&replica, "LOCK.EXTEND k a PX 600000"), 1);
-}
-
-/// Asks all of these servers for the lock. Returns whether a majority granted it; if not it is released.
-fn has_quorum(servers: &[Server], owner: &str) -> bool {
-    let granted = servers
-        .iter()
-        .filter(|server| matches!(say(server, &format!("LOCK.ACQUIRE k {owner} PX 600000")), Value::Int(_)));
-    let has_majority = 2 * granted.count() > servers.len();
-    if !has_majority {
-        servers.iter().for_each(|server| drop(say(server, &format!("LOCK.RELEASE k {owner}"))));
-    }
-    has_majority
-}
-
-#[test]
-fn member_of_a_quorum_that_comes_back_without_its_data_stays_out_by_itself() {
-    // Without the setting a second owner finds a majority: this is what the setting is for.
-    for (quarantine, second_is_granted) in [(0, true), (600_000, false)] {
-        let servers: Vec<Server> = (0..3).map(|_| quarantined(0).config("save ''").start()).collect();
-        // The first owner could not reach the third server.
-        assert!(has_quorum(&servers[..2], "first"));
-        servers[1].reconfigure(|builder| builder.config(format!("redislock.start-quarantine {quarantine}")));
-        servers[1].restart();
-        assert_eq!(say(&servers[1], "DBSIZE"), 0, "its data is lost");
-        assert_eq!(has_quorum(&servers, "second"), second_is_granted, "start-quarantine {quarantine}");
-    }
 }

@@ -64,7 +64,7 @@ impl Handler for Acquire {
                 let client = if caller::may_wait(call) { blocked::block(call.ctx) } else { None };
                 match client {
                     Some(client) => engine.park(ticket, client, call.at, is_made),
-                    None => outcome = engine.refuse_to_wait(call.at, ticket),
+                    None => outcome = engine.refuse_to_wait(call.at, now, ticket),
                 }
             }
             timer::arm(call.ctx, engine.first_deadline());
