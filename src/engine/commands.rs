@@ -34,7 +34,8 @@ impl<W: Waiting> Engine<W> {
         keyspace: &mut impl Keyspace,
     ) -> Result<Outcome, WrongType> {
         let ticket = self.waits.next_ticket();
-        let request = Request { max: self.settings.max_hold(request.max), ..request };
+        let mut request = request;
+        request.max = self.settings.max_hold(request.max);
         let join = match patience {
             Patience::None => Wait::No,
             Patience::For(length) => Wait::Join { ticket, until: Some(now.steady + length) },

@@ -63,6 +63,7 @@ impl Holders {
     }
 
     /// The first moment at which a lease expires, or at which cooling is over; `None` if the lock is free.
+    #[inline]
     pub fn first_expiry(&self) -> Option<Steady> {
         match self {
             Holders::Free => None,

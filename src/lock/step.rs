@@ -300,6 +300,7 @@ impl Step<'_> {
 
     /// Ends the hold of this id, if there is one. The lock is cooling afterwards if the hold has a DELAY and its owner did not
     /// release it.
+    #[inline]
     pub(super) fn end(&mut self, id: HoldId, why: End) {
         self.queue.settle(id);
         let Some(hold) = self.holders.remove(id) else { return };

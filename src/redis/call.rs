@@ -177,10 +177,11 @@ fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) 
     let is_nested = module().command.is_set();
     let run = || {
         // Most commands have few words, and need not make room for many.
-        match argv.len() <= WORDS_FEW + 1 {
+        let answered = match argv.len() <= WORDS_FEW + 1 {
             true => run_with::<WORDS_FEW>(ctx, argv, is_nested, handle),
             false => run_with::<{ ARGS_MAX + 1 }>(ctx, argv, is_nested, handle),
-        }
+        };
+        answer(ctx, answered);
         true
     };
     let is_answered = module().command.during(|| guard(what, false, run));
@@ -193,8 +194,13 @@ fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) 
 /// The words of a request to acquire a lock for some time, from the key on: `key owner PX ms`.
 const WORDS_FEW: usize = 4;
 
-/// Runs the command with at most so many words, and replies.
-fn run_with<const WORDS_MAX: usize>(ctx: Ctx, argv: &[StringRef], is_nested: bool, handle: fn(&Call) -> Answered) {
+/// Runs the command with at most so many words.
+fn run_with<const WORDS_MAX: usize>(
+    ctx: Ctx,
+    argv: &[StringRef],
+    is_nested: bool,
+    handle: fn(&Call) -> Answered,
+) -> Answered {
     let key = argv.get(1).copied().unwrap_or(StringRef::NONE);
     let mut words: [&[u8]; WORDS_MAX] = [&[]; WORDS_MAX];
     let mut count = 0;
@@ -204,9 +210,10 @@ fn run_with<const WORDS_MAX: usize>(ctx: Ctx, argv: &[StringRef], is_nested: boo
     }
     let words = words.get(..count).unwrap_or_default();
     let (name, args) = words.split_first().map_or((&[][..], &[][..]), |(name, args)| (*name, args));
-    answer(ctx, handle(&Call { ctx, key, at: KeyRef { db: ctx.db(), name }, args, words, is_nested }));
+    handle(&Call { ctx, key, at: KeyRef { db: ctx.db(), name }, args, words, is_nested })
 }
 
+#[inline]
 fn answer(ctx: Ctx, answered: Answered) {
     match answered {
         Ok(Answer::Integer(number)) => ctx.reply_integer(number),
