@@ -29,12 +29,11 @@ impl<W: Waiting> Engine<W> {
         at: KeyRef,
         key: &mut K,
         now: Now,
-        request: Request<OwnerRef>,
+        mut request: Request<OwnerRef>,
         patience: Patience,
         keyspace: &mut impl Keyspace,
     ) -> Result<Outcome, WrongType> {
         let ticket = self.waits.next_ticket();
-        let mut request = request;
         request.max = self.settings.max_hold(request.max);
         let join = match patience {
             Patience::None => Wait::No,
@@ -59,7 +58,7 @@ impl<W: Waiting> Engine<W> {
                 }
             },
             Acquired::MustRelease => Outcome::Refused(Refused::MustRelease),
-            Acquired::MayNotGrant => Outcome::Refused(Refused::Quarantine(self.quarantine.left(now.steady))),
+            Acquired::MayNotGrant => self.refuse_in_quarantine(now),
             Acquired::Full => Outcome::Refused(Refused::Holders(self.settings.holders_max())),
             Acquired::Waits => {
                 let search = Search::new(&self.waits, now.steady, self.settings.deadlock_search_max());
@@ -99,10 +98,15 @@ impl<W: Waiting> Engine<W> {
     pub fn refuse_to_wait(&mut self, at: KeyRef, now: Now, ticket: Ticket) -> Outcome {
         self.leave_queue(at, ticket);
         if !self.quarantine.may_grant(now.steady) {
-            return Outcome::Refused(Refused::Quarantine(self.quarantine.left(now.steady)));
+            return self.refuse_in_quarantine(now);
         }
         self.stats.refusals += 1;
         Outcome::Busy
+    }
+
+    /// The server grants nothing yet, and the request does not wait.
+    fn refuse_in_quarantine(&self, now: Now) -> Outcome {
+        Outcome::Refused(Refused::Quarantine(self.quarantine.left(now.steady)))
     }
 
     /// LOCK.RELEASE. Whether the owner held the lock.
@@ -114,10 +118,10 @@ impl<W: Waiting> Engine<W> {
         request: &ReleaseRequest,
     ) -> Result<Released, WrongType> {
         let ReleaseRequest { owner, fence, is_downgrade, cool } = *request;
-        self.step(at, key, now, |step| match (is_downgrade, cool) {
-            (false, cool) => step.release(owner, fence, cool),
-            (true, _) if step.downgrade(owner, fence) => Released::Yes,
-            (true, _) => Released::NotHeld,
+        self.step(at, key, now, |step| match is_downgrade {
+            false => step.release(owner, fence, cool),
+            true if step.downgrade(owner, fence) => Released::Yes,
+            true => Released::NotHeld,
         })
     }
 

@@ -72,15 +72,16 @@ impl DataType for LockType {
     }
 
     fn rewrite(io: Io, key: StringRef, stored: &Stored) {
-        if let Holders::Cooling(cooling) = stored.holders {
+        let emit = |write: &dyn Fn(&mut EffectWriter)| {
             let mut effect = Vec::with_capacity(STORED_ROOM);
-            EffectWriter::begin(&mut effect, clock::now()).cooling(cooling);
+            write(&mut EffectWriter::begin(&mut effect, clock::now()));
             io.emit_key_bytes(internal_names::APPLY, key, &effect);
+        };
+        if let Holders::Cooling(cooling) = stored.holders {
+            emit(&|writer| writer.cooling(cooling));
         }
         for (mode, hold) in stored.holders.iter() {
-            let mut effect = Vec::with_capacity(STORED_ROOM);
-            EffectWriter::begin(&mut effect, clock::now()).held(ChangeKind::Granted, mode, hold);
-            io.emit_key_bytes(internal_names::APPLY, key, &effect);
+            emit(&|writer| writer.held(ChangeKind::Granted, mode, hold));
         }
     }
 
