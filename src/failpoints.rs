@@ -52,6 +52,8 @@ failpoints! {
     DelayIgnored "delay-ignored" "A lock is free at once after a hold with DELAY whose lease expired."
     QuarantineIgnored "quarantine-ignored" "A server grants locks at once after its start."
     WeightIgnored "weight-ignored" "Every shared holder counts as one unit."
+    MultiKeyGrantedEarly "multi-key-granted-early" "A request that waits for several locks gets all of them when one is ready."
+    MultiKeyStaysInQueues "multi-key-stays-in-queues" "A request for several locks that ended at one stays in the queues of the others."
     SessionOutlivesConnection "session-outlives-connection" "A session hold outlives its connection."
 }
 

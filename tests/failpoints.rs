@@ -25,7 +25,7 @@ enum Finder {
 
 use Finder::{Soak, SoakWithClock, SoakWithReplica, Test};
 
-const FINDERS: [(&str, Finder); 28] = [
+const FINDERS: [(&str, Finder); 30] = [
     ("grant-out-of-order", Soak),
     ("newcomer-passes", Soak),
     ("fence-not-raised", Soak),
@@ -45,7 +45,10 @@ const FINDERS: [(&str, Finder); 28] = [
     ("writer-beside-reader", Soak),
     ("release-leaves-waits", Test("blocking", "waiting::release_withdraws_the_waits_of_its_owner_and_of_nobody_else")),
     ("extension-adds-up", Soak),
-    ("downgrade-lets-nobody-in", Soak),
+    (
+        "downgrade-lets-nobody-in",
+        Test("promises", "downgrade::downgrade_lets_the_readers_at_the_head_in_together_and_at_once"),
+    ),
     ("old-session-ends-hold", Test("sessions", "binding::session_moves_to_the_connection_that_asked_last")),
     (
         "rights-not-asked",
@@ -62,6 +65,8 @@ const FINDERS: [(&str, Finder); 28] = [
         Test("persistence", "start_quarantine::nothing_is_granted_until_it_is_over_and_holds_go_on"),
     ),
     ("weight-ignored", Test("promises", "weight::holders_take_no_more_units_than_the_smallest_limit")),
+    ("multi-key-granted-early", Test("multi_key", "waiting::request_is_granted_when_the_last_of_its_locks_is_free")),
+    ("multi-key-stays-in-queues", Test("multi_key", "endings::every_end_of_a_wait_ends_it_in_all_queues")),
     ("session-outlives-connection", Soak),
 ];
 

@@ -37,6 +37,9 @@ pub enum Task {
     Advance(KeyId),
     /// The same, because the lock's deadline, this entry, was due and was handed out.
     Expire(KeyId, EntryId),
+    /// The request with this ticket waits for several locks. This one, which kept it from being granted, is ready now: see
+    /// whether all are.
+    GrantTogether(KeyId, Ticket),
 }
 
 impl Task {
@@ -48,7 +51,8 @@ impl Task {
             | Task::Close(key, ..)
             | Task::Reconcile(key)
             | Task::Advance(key)
-            | Task::Expire(key, _) => key,
+            | Task::Expire(key, _)
+            | Task::GrantTogether(key, _) => key,
         }
     }
 
@@ -61,7 +65,7 @@ impl Task {
             | Task::Reconcile(key)
             | Task::Advance(key)
             | Task::Expire(key, _) => Some(key),
-            Task::Revoke(..) => None,
+            Task::Revoke(..) | Task::GrantTogether(..) => None,
         }
     }
 
@@ -69,9 +73,12 @@ impl Task {
     fn is_close(&self) -> bool {
         match self {
             Task::Close(..) => true,
-            Task::Revoke(..) | Task::RevokeRelocated(..) | Task::Reconcile(_) | Task::Advance(_) | Task::Expire(..) => {
-                false
-            }
+            Task::Revoke(..)
+            | Task::RevokeRelocated(..)
+            | Task::Reconcile(_)
+            | Task::Advance(_)
+            | Task::Expire(..)
+            | Task::GrantTogether(..) => false,
         }
     }
 }
@@ -112,6 +119,15 @@ impl Agenda {
         let is_asked = matches!(self.ready.back(), Some(Task::Advance(key)) if key.borrow() == at);
         if !is_asked {
             self.ready.push_back(Task::Advance(at.to_id()));
+        }
+    }
+
+    /// The next tick sees whether this request for several locks can be granted, because this one of them is ready.
+    pub fn grant_together(&mut self, at: KeyRef, ticket: Ticket) {
+        // Every step of the lock asks for it.
+        let is_asked = matches!(self.ready.back(), Some(Task::GrantTogether(_, last)) if *last == ticket);
+        if !is_asked {
+            self.ready.push_back(Task::GrantTogether(at.to_id(), ticket));
         }
     }
 

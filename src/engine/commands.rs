@@ -4,7 +4,7 @@ use super::deadlock::Search;
 use super::names::KeyRef;
 use super::server::{Key, KeyEvent, Keyspace, Waiting, WrongType};
 use super::state::Engine;
-use crate::lock::{Acquired, Extend, Fence, Now, OwnerRef, Released, Request, Ticket, Wait, WaitQueue};
+use crate::lock::{Acquired, Extend, Fence, Now, OwnerRef, Released, Request, Steady, Ticket, Wait, WaitQueue};
 use crate::wire::errors::Refused;
 use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 
@@ -21,6 +21,15 @@ pub enum Outcome {
     Refused(Refused),
 }
 
+/// What a request does that finds the lock taken.
+pub(super) fn join(patience: Patience, ticket: Ticket, now: Steady) -> Wait {
+    match patience {
+        Patience::None => Wait::No,
+        Patience::For(length) => Wait::Join { ticket, until: Some(now + length) },
+        Patience::Endless => Wait::Join { ticket, until: None },
+    }
+}
+
 impl<W: Waiting> Engine<W> {
     /// LOCK.ACQUIRE. `patience` is how long to wait; a client that cannot be blocked does not wait. `keyspace` shows the search
     /// for deadlocks the holders of other locks.
@@ -35,11 +44,7 @@ impl<W: Waiting> Engine<W> {
     ) -> Result<Outcome, WrongType> {
         let ticket = self.waits.next_ticket();
         request.max = self.settings.max_hold(request.max);
-        let join = match patience {
-            Patience::None => Wait::No,
-            Patience::For(length) => Wait::Join { ticket, until: Some(now.steady + length) },
-            Patience::Endless => Wait::Join { ticket, until: None },
-        };
+        let join = join(patience, ticket, now.steady);
         let full = if join == Wait::No { None } else { self.no_room_to_wait(at) };
         let wait = if full.is_some() { Wait::No } else { join };
         self.scratch.has_recorded = false;
@@ -62,7 +67,7 @@ impl<W: Waiting> Engine<W> {
             Acquired::Full => Outcome::Refused(Refused::Holders(self.settings.holders_max())),
             Acquired::Waits => {
                 let search = Search::new(&self.waits, now.steady, self.settings.deadlock_search_max());
-                if let Some(cycle) = search.cycle(at, ticket, keyspace) {
+                if let Some(cycle) = search.cycle(&[at], ticket, keyspace) {
                     self.leave_queue(at, ticket);
                     self.stats.deadlocks_refused += 1;
                     return Ok(Outcome::Refused(Refused::Deadlock(cycle)));
@@ -76,7 +81,7 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// The limit that keeps another request from waiting for this lock, if there is one.
-    fn no_room_to_wait(&self, at: KeyRef) -> Option<Refused> {
+    pub(super) fn no_room_to_wait(&self, at: KeyRef) -> Option<Refused> {
         let (max, total_max) = (self.settings.waiters_max(), self.settings.waiters_total_max());
         if self.waits.len() >= total_max {
             return Some(Refused::WaitersTotal(total_max));

@@ -8,6 +8,7 @@
 //! * Only requests and holds of the ACL user that asks. So no user can build a cycle round another one, and the error names no
 //!   other user's keys. A hold that came from a file or a primary has no known user.
 //! * Requests with a LIMIT above 1 take no part: any of several holders may make room for them.
+//! * A request for several locks waits at each of them, but for those that its owner holds already.
 //! * A request whose owner has an earlier one in the same queue waits for nobody: both are answered together.
 //! * Leases and waits that have ended do not count, even if the timer has not come to them.
 //!
@@ -68,16 +69,16 @@ impl<'a, W: Waiting> Search<'a, W> {
         Search { waits, now, edges_left: edges_max, requests_left: edges_max }
     }
 
-    /// The shortest cycle that this request, which waits in the queue but has not been parked, would close.
-    pub fn cycle(mut self, at: KeyRef, ticket: Ticket, keyspace: &mut impl Keyspace) -> Option<Vec<Link>> {
-        let asks = self.waits.queue(at)?.get(ticket)?;
+    /// The shortest cycle that this request, which waits in the queues of these locks but has not been parked, would close.
+    pub fn cycle(mut self, keys: &[KeyRef], ticket: Ticket, keyspace: &mut impl Keyspace) -> Option<Vec<Link>> {
+        let asks = self.waits.queue(*keys.first()?)?.get(ticket)?;
         let (asker, user) = (Rc::clone(&asks.request.owner), asks.request.user?);
         if !self.may_be_waited_for(&asker, user, keyspace) {
             return None;
         }
-        let first = Pending { key: at.to_id(), ticket, of: None };
+        let first = keys.iter().map(|at| Pending { key: at.to_id(), ticket, of: None });
         let (nodes, seen, walked) = (Vec::new(), HashSet::new(), HashMap::new());
-        let mut trail = Trail { asker, user, nodes, seen, requests: VecDeque::from([first]), walked };
+        let mut trail = Trail { asker, user, nodes, seen, requests: first.collect(), walked };
         while let Some(request) = trail.requests.pop_front() {
             let closes = self.follow(&request, &mut trail, keyspace);
             if closes {
@@ -121,6 +122,10 @@ impl<'a, W: Waiting> Search<'a, W> {
             return false;
         };
         if queue.asked_before(request.ticket, self.now) {
+            return false;
+        }
+        // A request for several locks may hold some of them already. It waits for nobody there.
+        if waiter.is_multi_key && is_held_by(&waiter.request.owner, at, self.now, keyspace) {
             return false;
         }
         let walked = trail.walked.insert(request.key.clone(), request.ticket).unwrap_or(Ticket(0));
@@ -191,6 +196,15 @@ impl Trail {
         links.reverse();
         links
     }
+}
+
+/// Whether this owner holds this lock.
+fn is_held_by(owner: &Owner, at: KeyRef, now: Steady, keyspace: &mut impl Keyspace) -> bool {
+    let mut is_held = false;
+    keyspace.with_holders(at, &mut |holders| {
+        is_held = holders.of(owner.borrow()).is_some_and(|(.., hold)| !hold.is_expired(now));
+    });
+    is_held
 }
 
 /// Takes an edge. False if none is left.

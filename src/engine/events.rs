@@ -17,8 +17,8 @@ pub type Events = SmallVec<[KeyEvent; 8]>;
 pub struct EventLog {
     /// Those of the lock that a command or a task works on.
     current: Events,
-    /// Those of the timer's tick, with their keys.
-    of_tick: Vec<(KeyId, KeyEvent)>,
+    /// Those of the timer's tick, or of a command with several keys, with their keys.
+    filed: Vec<(KeyId, KeyEvent)>,
 }
 
 impl EventLog {
@@ -27,9 +27,14 @@ impl EventLog {
         self.current.push(event);
     }
 
-    /// A task of the timer's tick is done with this key.
+    /// Whether there are events of a lock that are neither filed nor taken.
+    pub fn has_current(&self) -> bool {
+        !self.current.is_empty()
+    }
+
+    /// A task of the timer's tick, or a command with several keys, is done with this key.
     pub fn file_under(&mut self, key: &KeyId) {
-        self.of_tick.extend(self.current.drain(..).map(|event| (key.clone(), event)));
+        self.filed.extend(self.current.drain(..).map(|event| (key.clone(), event)));
     }
 
     /// Takes the events of a command.
@@ -37,8 +42,8 @@ impl EventLog {
         mem::take(&mut self.current)
     }
 
-    /// Takes the events of the timer's tick.
-    pub fn take_of_tick(&mut self) -> Vec<(KeyId, KeyEvent)> {
-        mem::take(&mut self.of_tick)
+    /// Takes the events with their keys.
+    pub fn take_filed(&mut self) -> Vec<(KeyId, KeyEvent)> {
+        mem::take(&mut self.filed)
     }
 }

@@ -25,7 +25,7 @@
 //!   has no key. When nothing is noted, no other deadline exists. A deadline keeps its place in the table as long as its lock
 //!   stays in its key, also while a step that it asked for is on the agenda. LOCK.LIST relies on that.
 //! * **E2** Each request in a queue has one parked client, and each parked client has one request, in the queue of the lock that
-//!   it waits for. (Between [`Engine::acquire`] and [`Engine::park`] the request with the last ticket has none yet.)
+//!   it waits for, or of each of several locks. (Between [`Engine::acquire`] and [`Engine::park`] the request with the last ticket has none yet.)
 //! * **E3** A queue exists only while somebody waits in it or an answer is in flight.
 //! * **E4** The contended locks are those that have a queue and holders. For a lock that is not noted, and that somebody waits
 //!   for, they also name the exclusive holder that the key names. (A replica does not keep the latter.)
@@ -36,7 +36,7 @@
 //!   bound to a connection that has closed. When nothing is noted, the engine finds no other holds.
 //! * **E8** An answer with a new grant is given after the grant was recorded.
 //! * **E9** When nothing is noted and the server may write (and grant, see [`quarantine`]), no lease and no wait has ended unnoticed, and the first in each
-//!   queue is one that cannot be let in.
+//!   queue is one that cannot be let in, or waits for several locks that are not all ready.
 //! * **E10** A client gets one answer or is abandoned, once.
 
 mod agenda;
@@ -53,6 +53,7 @@ mod inbox;
 #[cfg(debug_assertions)]
 mod invariants;
 mod listing;
+mod multi_key;
 mod names;
 mod quarantine;
 mod queue_check;
@@ -80,8 +81,11 @@ pub use events::Events;
 pub use external::Unlinked;
 pub use inbox::Inbox;
 pub use listing::{ContendedLock, Listed, Page, Readable};
+pub use multi_key::{Fences, OutcomeOfAll};
 pub use names::{KeyId, KeyRef, Scope};
 pub use report::{check, HeldAs, Report, WaiterReport};
-pub use server::{Found, Key, KeyEvent, Keyspace, Reply, Server, ServerState, Stored, Waiting, WriteCheck, WrongType};
+pub use server::{
+    Found, Key, KeyEvent, KeySet, Keyspace, Reply, Server, ServerState, Stored, Waiting, WriteCheck, WrongType,
+};
 pub use settings::SETTINGS;
 pub use state::Engine;

@@ -80,7 +80,7 @@ impl<W: Waiting> Engine<W> {
             self.leave_queue(at, first);
             self.stats.waits_redirected += 1;
             self.agenda.budget.charge_answer();
-            self.waits.answer(first, |_| reply.clone());
+            self.answer(first, |_| reply.clone());
         }
         true
     }

@@ -66,7 +66,7 @@ impl Impact {
                 }
                 Effect::Expired(_) | Effect::Cooled => impact.ended(),
                 // The end of the hold before it says it already.
-                Effect::Cools | Effect::Rebound(..) | Effect::Answer(..) => {}
+                Effect::Cools | Effect::Rebound(..) | Effect::Ready(_) | Effect::Answer(..) => {}
             }
         }
         impact.is_granted = granted > 0;
@@ -251,7 +251,7 @@ fn write_effect(holders: &Holders, effects: &[Effect], is_granted: bool, now: No
                     Effect::Ended(hold, _) => writer.ended(hold.owner.borrow()),
                     // The exclusive hold that came after it has gone again, or is a shared one by now.
                     Effect::Expired(_) | Effect::Cools | Effect::Cooled => writer.freed(),
-                    Effect::Rebound(..) | Effect::Answer(..) => {}
+                    Effect::Rebound(..) | Effect::Ready(_) | Effect::Answer(..) => {}
                 }
             }
         }

@@ -19,6 +19,8 @@ pub enum HeldAs {
     Shared,
     /// Nobody holds it, and nobody is granted it yet.
     Cooling,
+    /// Nobody holds it. Clients wait all the same: the first for several locks, or the server grants nothing yet.
+    Free,
 }
 
 impl From<Mode> for HeldAs {
@@ -30,7 +32,7 @@ impl From<Mode> for HeldAs {
     }
 }
 
-/// What LOCK.INFO reports of a lock that is held or cooling.
+/// What LOCK.INFO reports of a lock that is held, cooling or waited for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Report<'a> {
     /// How it is held.
@@ -89,8 +91,8 @@ pub fn check(holders: &Holders, key_ttl_ms: Option<u64>, owner: OwnerRef, now: N
 }
 
 impl<W: Waiting> Engine<W> {
-    /// LOCK.INFO, with `key_ttl_ms` as in [`check`]. `None` if every lease has ended or cooling is over, even if the key is still
-    /// there.
+    /// LOCK.INFO, with `key_ttl_ms` as in [`check`]. `None` if nobody waits and every lease has ended or cooling is over, even if
+    /// the key is still there.
     pub fn report<'a>(
         &self,
         at: KeyRef,
@@ -100,11 +102,13 @@ impl<W: Waiting> Engine<W> {
     ) -> Option<Report<'a>> {
         let running = || holders.iter().filter(|(_, hold)| !hold.is_expired(now.steady));
         let cooling_ms = cooling_ms(holders, key_ttl_ms, now);
-        let mode = match cooling_ms {
-            Some(_) => HeldAs::Cooling,
-            None => running().next()?.0.into(),
-        };
         let queue = self.waits.queue(at);
+        let mode = match (cooling_ms, running().next()) {
+            (Some(_), _) => HeldAs::Cooling,
+            (None, Some((mode, _))) => mode.into(),
+            (None, None) if self.waiters_for(at) > 0 => HeldAs::Free,
+            (None, None) => return None,
+        };
         Some(Report {
             mode,
             cooling_ms: cooling_ms.unwrap_or(0),

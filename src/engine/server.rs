@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::entries::EntryId;
 use super::names::KeyRef;
-use crate::lock::{Fence, HoldId, Holders, Now, Owner, Rights, Ticket};
+use crate::lock::{AskedWith, Fence, HoldId, Holders, Now, Owner, Rights, Ticket};
 use crate::policy::slot_owner::SlotOwner;
 use crate::wire::OwnSlots;
 
@@ -86,17 +86,42 @@ pub trait Keyspace {
     fn with_holders(&mut self, key: KeyRef, look: &mut dyn FnMut(&Holders));
 }
 
+/// The keys that a command names, or that a request waits for. Each is opened for one step at a time.
+pub trait KeySet {
+    /// A key that is open for one step.
+    type Key<'a>: Key
+    where
+        Self: 'a;
+
+    /// Opens the key at this place, whose name is given as well. `None` if its database does not exist.
+    fn open<'a>(&'a mut self, place: usize, at: KeyRef<'a>) -> Option<Self::Key<'a>>;
+}
+
+/// One lock of a request that waited for several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantedKey {
+    /// The name of its key.
+    pub name: Rc<[u8]>,
+    /// The hold.
+    pub hold: HoldId,
+    /// Whether the hold began with this grant. If not, the owner held the lock already.
+    pub is_new: bool,
+}
+
 /// The answer to a client that waited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The owner holds the lock: the hold, the ticket of the request, and the owner if the server made it.
     Granted(HoldId, Ticket, Option<Rc<Owner>>),
+    /// The owner holds all locks of a request for several, in the order of the request: the ticket, and the owner if the server
+    /// made it.
+    GrantedTogether(Vec<GrantedKey>, Ticket, Option<Rc<Owner>>),
     /// The wait ran out, or LOCK.RELEASE withdrew it.
     Null,
     /// The owner holds the lock shared now, and this request asks for the exclusive hold.
     MustRelease,
-    /// The user may not acquire the lock any more.
-    NoPermission,
+    /// The user may not acquire the lock any more with that command.
+    NoPermission(AskedWith),
     /// The key holds a value of another type now.
     WrongType,
     /// The key's slot is not here any more, or is leaving. A cluster client asks again and finds the right server.

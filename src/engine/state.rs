@@ -168,9 +168,9 @@ impl<W: Waiting> Engine<W> {
         self.events.take_of_command()
     }
 
-    /// Takes the keyspace events of the timer's tick, with their keys.
-    pub fn take_timer_events(&mut self) -> Vec<(KeyId, KeyEvent)> {
-        self.events.take_of_tick()
+    /// Takes the keyspace events of the timer's tick, or of a command with several keys, with their keys.
+    pub fn take_filed_events(&mut self) -> Vec<(KeyId, KeyEvent)> {
+        self.events.take_filed()
     }
 
     /// Whether steps left work for the next tick, whatever the time.

@@ -58,6 +58,7 @@ impl Stats {
             | Effect::Rebound(..)
             | Effect::Expired(_)
             | Effect::Cooled
+            | Effect::Ready(_)
             | Effect::Answer(..) => {}
             Effect::Cools => self.coolings += 1,
             Effect::Changed(_, HoldChange::Extended) => self.extensions += 1,

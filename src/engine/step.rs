@@ -2,6 +2,7 @@
 //! counters, sessions, keyspace events and answers.
 
 use std::mem;
+use std::rc::Rc;
 
 use super::agenda::Task;
 use super::names::KeyRef;
@@ -9,7 +10,9 @@ use super::server::{Found, Key, KeyEvent, Reply, Waiting, WrongType};
 use super::sessions::SessionState;
 use super::state::Engine;
 use super::wait_table::Left;
-use crate::lock::{Answer, Effect, End, HoldChange, HoldId, Now, Owner, Session, SharedHolders, Step, Ticket};
+use crate::lock::{
+    Answer, AskedWith, Effect, End, HoldChange, HoldId, Now, Owner, Session, SharedHolders, Step, Ticket,
+};
 
 /// The number of expired holds that are reported at a time.
 const REPORTED_MAX: usize = 64;
@@ -27,7 +30,9 @@ impl<W: Waiting> Engine<W> {
     ) -> Result<R, WrongType> {
         match (key.found(), &mut self.cluster.settled_slots) {
             (Found::Other, _) => {
-                self.waits.dissolve(at, &Reply::WrongType);
+                for ticket in self.waits.dissolve(at) {
+                    self.answer(ticket, |_| Reply::WrongType);
+                }
                 return Err(WrongType);
             }
             (Found::Free, Some(slots)) => slots.enter(at.name, &mut self.fences, now),
@@ -109,6 +114,11 @@ impl<W: Waiting> Engine<W> {
             Effect::Cools => {}
             Effect::Cooled => self.events.push(KeyEvent::Cooled),
             Effect::Expired(holds) => self.agenda.push_expired(at.to_id(), holds),
+            Effect::Ready(ticket) => {
+                if self.waits.clients().watched(ticket) == Some(at) {
+                    self.agenda.grant_together(at, ticket);
+                }
+            }
             Effect::Answer(ticket, Answer::Granted(hold)) => {
                 self.agenda.budget.charge_answer();
                 self.waits.answer(ticket, |made_owner| Reply::Granted(hold, ticket, made_owner));
@@ -116,13 +126,13 @@ impl<W: Waiting> Engine<W> {
             Effect::Answer(ticket, Answer::TimedOut) => self.time_out(ticket),
             Effect::Answer(ticket, Answer::Withdrawn) => {
                 self.stats.waits_withdrawn += 1;
-                self.waits.answer(ticket, |_| Reply::Null);
+                self.answer(ticket, |_| Reply::Null);
             }
-            Effect::Answer(ticket, Answer::MustRelease) => self.waits.answer(ticket, |_| Reply::MustRelease),
+            Effect::Answer(ticket, Answer::MustRelease) => self.answer(ticket, |_| Reply::MustRelease),
             Effect::Answer(ticket, Answer::NoPermission) => {
                 self.stats.waits_denied += 1;
                 self.agenda.budget.charge_answer();
-                self.waits.answer(ticket, |_| Reply::NoPermission);
+                self.answer(ticket, |_| Reply::NoPermission(AskedWith::Acquire));
             }
         }
     }
@@ -140,7 +150,7 @@ impl<W: Waiting> Engine<W> {
     pub(super) fn time_out(&mut self, ticket: Ticket) {
         self.stats.wait_timeouts += 1;
         self.agenda.budget.charge_answer();
-        self.waits.answer(ticket, |_| Reply::Null);
+        self.answer(ticket, |_| Reply::Null);
     }
 
     /// Takes note of the connection that a hold ends with.
@@ -159,11 +169,19 @@ impl<W: Waiting> Engine<W> {
         }
     }
 
-    /// A client stops waiting, but stays parked: its request leaves its queue.
+    /// A client stops waiting, but stays parked: its request leaves its queue, or all of them.
     pub(super) fn leave_parked(&mut self, ticket: Ticket) {
-        if let Some(key) = self.waits.key(ticket) {
+        for key in self.waits.keys_of(ticket) {
             self.leave_queue(key.borrow(), ticket);
         }
+    }
+
+    /// Answers a client whose request has left a queue. If the request is for several locks, it leaves their queues as well.
+    pub(super) fn answer(&mut self, ticket: Ticket, reply: impl FnOnce(Option<Rc<Owner>>) -> Reply) {
+        for key in self.waits.leave_other_queues(ticket) {
+            self.agenda.advance(key.borrow());
+        }
+        self.waits.answer(ticket, reply);
     }
 
     /// A request leaves its queue without having been served. The one behind it may have waited for nothing else.

@@ -158,7 +158,8 @@ impl<W: Waiting> Engine<W> {
             | Task::RevokeRelocated(..)
             | Task::Close(..)
             | Task::Advance(_)
-            | Task::Expire(..) => false,
+            | Task::Expire(..)
+            | Task::GrantTogether(..) => false,
         }
     }
 
@@ -221,6 +222,10 @@ impl<W: Waiting> Engine<W> {
 
     /// Does a task. [`Progress::Halted`] if it must be tried again.
     fn perform<S: Server>(&mut self, server: &mut S, task: &Task) -> Progress {
+        if let Task::GrantTogether(_, ticket) = task {
+            self.grant_together(server, *ticket);
+            return Progress::Done;
+        }
         let at = task.key().borrow();
         let now = server.now();
         let Some(mut key) = server.open(at) else {
@@ -236,7 +241,7 @@ impl<W: Waiting> Engine<W> {
                 Task::RevokeRelocated(_, hold) => step.revoke(*hold),
                 Task::Close(_, owner, session) => return step.close(owner.borrow(), *session),
                 Task::Reconcile(_) => step.reconcile(),
-                Task::Advance(_) | Task::Expire(..) => step.advance(),
+                Task::Advance(_) | Task::Expire(..) | Task::GrantTogether(..) => step.advance(),
             }
             true
         });
@@ -256,7 +261,7 @@ impl<W: Waiting> Engine<W> {
                 }
             }
             Task::Expire(_, lease) => self.drop_stray(*lease, &mut key),
-            Task::RevokeRelocated(..) | Task::Close(..) | Task::Advance(_) => {}
+            Task::RevokeRelocated(..) | Task::Close(..) | Task::Advance(_) | Task::GrantTogether(..) => {}
         }
         progress
     }
@@ -300,7 +305,7 @@ impl<W: Waiting> Engine<W> {
         for task in self.agenda.take_tasks() {
             match task {
                 Task::Revoke(key, hold, ticket) => inbox.undelivered.push((key, hold, ticket)),
-                Task::Reconcile(key) | Task::Advance(key) => inbox.changed.push(key),
+                Task::Reconcile(key) | Task::Advance(key) | Task::GrantTogether(key, _) => inbox.changed.push(key),
                 Task::Expire(key, lease) => match server.open(key.borrow()) {
                     Some(mut open) => {
                         self.index(key.borrow(), &mut open);

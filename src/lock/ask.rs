@@ -93,7 +93,8 @@ impl Step<'_> {
             Wait::No => Acquired::Refused,
             Wait::Join { ticket, until } => {
                 let request = request.with_owner(|owner| Rc::new(owner.to_owner()));
-                self.queue.join(ticket, Waiter { request, since: self.now.steady, until });
+                let waiter = Waiter { request, since: self.now.steady, until, is_multi_key: false };
+                self.queue.join(ticket, waiter);
                 Acquired::Waits
             }
         }
@@ -118,8 +119,10 @@ impl Step<'_> {
             return Released::IsShared;
         }
         if !self.queue.is_empty() && !failpoints::is_on(Failpoint::ReleaseLeavesWaits) {
-            let withdrawn = self.queue.take_all_of(owner).into_iter();
-            self.effects.extend(withdrawn.map(|(ticket, _)| Effect::Answer(ticket, Answer::Withdrawn)));
+            for ticket in self.queue.tickets_of(owner) {
+                self.queue.leave(ticket);
+                self.effects.push(Effect::Answer(ticket, Answer::Withdrawn));
+            }
         }
         if let Some(id) = held {
             self.end(id, End::Released);

@@ -64,6 +64,9 @@ pub enum Effect {
     Cools,
     /// Cooling is over, and the lock is free: record it.
     Cooled,
+    /// Nothing at this lock keeps this waiter, which waits for several locks, from being granted it. It stays in the queue
+    /// until all of them can be granted.
+    Ready(Ticket),
     /// Answer this waiter, which has left the queue, once all effects before this one are recorded.
     Answer(Ticket, Answer),
 }

@@ -23,6 +23,8 @@ pub struct Waiter {
     pub since: Steady,
     /// When its wait times out; `None` if it has no limit.
     pub until: Option<Steady>,
+    /// Whether it waits for several locks at once, under one ticket. It is granted all of them or none.
+    pub is_multi_key: bool,
 }
 
 impl Waiter {
@@ -104,12 +106,11 @@ impl WaitQueue {
         self.waiting.first_key_value().map(|(ticket, waiter)| (*ticket, &**waiter))
     }
 
-    /// Takes out every waiter of one owner, first come first.
-    pub fn take_all_of(&mut self, owner: OwnerRef) -> Vec<(Ticket, Waiter)> {
+    /// The tickets of one owner's waiters, first come first.
+    pub fn tickets_of(&self, owner: OwnerRef) -> Vec<Ticket> {
         let owner = Rc::new(owner.to_owner());
         let theirs = (Rc::clone(&owner), Ticket(0))..=(owner, Ticket(u64::MAX));
-        let tickets: Vec<Ticket> = self.by_owner.range(theirs).map(|(_, ticket)| *ticket).collect();
-        tickets.into_iter().filter_map(|ticket| self.leave(ticket).map(|waiter| (ticket, waiter))).collect()
+        self.by_owner.range(theirs).map(|(_, ticket)| *ticket).collect()
     }
 
     /// The waiter with this ticket.

@@ -9,7 +9,7 @@ use super::holders::Holders;
 use super::owner::{Owner, OwnerRef};
 use super::queue::{Loss, Ticket, WaitQueue, Waiter};
 use super::request::Request;
-use super::rights::Rights;
+use super::rights::{AskedWith, Rights};
 use super::time::{Millis, Now, Steady};
 use crate::failpoints::{self, Failpoint};
 
@@ -82,12 +82,22 @@ impl Step<'_> {
             }
             self.serve_first();
         }
+        let first = self.queue.first().filter(|(_, waiter)| waiter.is_multi_key && self.may_enter(waiter));
+        if let Some((ticket, _)) = first {
+            self.effects.push(Effect::Ready(ticket));
+        }
     }
 
-    /// Whether the first waiter of the queue need not wait any longer. If so, the lock is due for another step.
+    /// Whether the first waiter of the queue need not wait any longer. If so, the lock is due for another step. A waiter for
+    /// several locks waits for the others, too.
     pub fn has_servable_waiter(&self) -> bool {
-        let may = |waiter: &Waiter| self.may_grant && self.holders.admit(waiter.request.mode) && !self.is_full();
+        let may = |waiter: &Waiter| !waiter.is_multi_key && self.may_enter(waiter);
         self.queue.first().is_some_and(|(_, waiter)| waiter.has_timed_out(self.now.steady) || may(waiter))
+    }
+
+    /// Whether the first waiter can be granted this lock as it is held now.
+    fn may_enter(&self, first: &Waiter) -> bool {
+        self.may_grant && self.holders.admit(first.request.mode) && !self.is_full()
     }
 
     /// Brings the queue in step with holders that something outside the rules changed (the key was removed, replaced or
@@ -109,19 +119,34 @@ impl Step<'_> {
     /// not hold the lock.
     fn answer_holder(&mut self, owner: OwnerRef) -> bool {
         let Some((_, held, _)) = self.held_by(owner) else { return false };
-        for (ticket, waiter) in self.queue.take_all_of(owner) {
-            let answer = if waiter.has_timed_out(self.now.steady) {
-                Some(Answer::TimedOut)
-            } else if !held.satisfies(waiter.request.mode) {
-                Some(Answer::MustRelease)
-            } else if self.is_denied(waiter.request.user) {
-                Some(Answer::NoPermission)
-            } else {
-                self.reacquire(waiter.request.with_owner(|_| owner)).map(Answer::Granted)
-            };
-            self.effects.extend(answer.map(|answer| Effect::Answer(ticket, answer)));
+        for ticket in self.queue.tickets_of(owner) {
+            let request = self.take_if_satisfied(ticket, held);
+            let reacquired = request.and_then(|request| self.reacquire(request.with_owner(|_| owner)));
+            self.effects.extend(reacquired.map(|id| Effect::Answer(ticket, Answer::Granted(id))));
         }
         true
+    }
+
+    /// Takes a request out of the queue that a hold of the same owner, in this mode, satisfies. If nothing satisfies it, it is
+    /// answered. A request for several locks stays: only [`Step::grant_one_of_several`] grants it.
+    fn take_if_satisfied(&mut self, ticket: Ticket, held: Mode) -> Option<Request<Rc<Owner>>> {
+        let waiter = self.queue.get(ticket)?;
+        let (is_multi_key, user) = (waiter.is_multi_key, waiter.request.user);
+        let answer = if waiter.has_timed_out(self.now.steady) {
+            Answer::TimedOut
+        } else if !held.satisfies(waiter.request.mode) {
+            Answer::MustRelease
+        } else if is_multi_key {
+            self.effects.push(Effect::Ready(ticket));
+            return None;
+        } else if self.is_denied(user, AskedWith::Acquire) {
+            Answer::NoPermission
+        } else {
+            return self.queue.leave(ticket).map(|waiter| waiter.request);
+        };
+        self.queue.leave(ticket);
+        self.effects.push(Effect::Answer(ticket, answer));
+        None
     }
 
     /// The answer to this request, which granted this hold, did not reach its client. The hold ends unless its owner was told of
@@ -226,6 +251,9 @@ impl Step<'_> {
         let next = if is_last { self.queue.iter().last() } else { self.queue.first() };
         let Some((ticket, waiter)) = next else { return };
         let (has_timed_out, owner) = (waiter.has_timed_out(self.now.steady), Rc::clone(&waiter.request.owner));
+        if waiter.is_multi_key && !has_timed_out {
+            return;
+        }
         // Only after something outside the rules: the owner must not be granted the lock a second time.
         if !has_timed_out && self.answer_holder((*owner).borrow()) {
             return;
@@ -235,35 +263,35 @@ impl Step<'_> {
             self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             return;
         }
-        if self.is_denied(first.request.user) {
+        if self.is_denied(first.request.user, AskedWith::Acquire) {
             self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
             return;
         }
+        self.grant_waiter(ticket, first);
+    }
+
+    /// Grants the lock to a waiter, which has left the queue, and to the other requests of its owner that this satisfies. They
+    /// are answered; a request for several locks is answered by the caller, when it has all of them.
+    pub(super) fn grant_waiter(&mut self, ticket: Ticket, first: Waiter) -> HoldId {
         let mut request = first.request;
-        let mut served = vec![ticket];
+        let mut served = if first.is_multi_key { Vec::new() } else { vec![ticket] };
         let mut answers = vec![(ticket, request.session)];
-        for (ticket, other) in self.queue.take_all_of((*request.owner).borrow()) {
-            let asked = &other.request;
-            if other.has_timed_out(self.now.steady) {
-                self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
-            } else if !request.mode.satisfies(asked.mode) {
-                self.effects.push(Effect::Answer(ticket, Answer::MustRelease));
-            } else if self.is_denied(asked.user) {
-                self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
-            } else {
-                served.push(ticket);
-                answers.push((ticket, asked.session));
-                (request.lease, request.session) = (request.lease.max(asked.lease), asked.session);
-            }
+        let owner = Rc::clone(&request.owner);
+        for ticket in self.queue.tickets_of((*owner).borrow()) {
+            let Some(asked) = self.take_if_satisfied(ticket, request.mode) else { continue };
+            served.push(ticket);
+            answers.push((ticket, asked.session));
+            (request.lease, request.session) = (request.lease.max(asked.lease), asked.session);
         }
         let id = self.grant(request.with_owner(|owner| (*owner).clone()), Some(first.since));
         self.queue.start_delivery(id, answers);
         self.effects.extend(served.into_iter().map(|ticket| Effect::Answer(ticket, Answer::Granted(id))));
+        id
     }
 
     /// Whether a waiter's user may not acquire the lock any more (I8).
-    fn is_denied(&mut self, user: Option<User>) -> bool {
-        user.is_some_and(|user| !self.rights.may_acquire(user)) && !failpoints::is_on(Failpoint::RightsNotAsked)
+    pub(super) fn is_denied(&mut self, user: Option<User>, with: AskedWith) -> bool {
+        user.is_some_and(|user| !self.rights.may_acquire(user, with)) && !failpoints::is_on(Failpoint::RightsNotAsked)
     }
 
     /// Makes a hold. Every grant goes through here, and only here does a new hold get its fence.

@@ -1,4 +1,6 @@
-//! Clients that wait in LOCK.ACQUIRE: how they are blocked, answered and freed.
+//! Clients that wait in LOCK.ACQUIRE and LOCK.MACQUIRE: how they are blocked, answered and freed.
+
+use std::rc::Rc;
 
 use super::ffi::blocked::{Blocked, OnBlocked};
 use super::ffi::Ctx;
@@ -6,6 +8,7 @@ use super::state::{self, module};
 use super::waiting_client::{BlockedClient, PendingReply, SentGrant};
 use super::{delivery, reply, timer};
 use crate::engine::{KeyRef, Reply};
+use crate::lock::AskedWith;
 use crate::wire::errors::{self, Refused};
 
 /// Blocks the client of a command, which must not reply after that. `None` if the server neither blocked the client nor
@@ -29,9 +32,18 @@ impl OnBlocked for Waiter {
                 reply::grant(ctx, made_owner.as_ref().map(|owner| owner.as_bytes()), hold.fence);
                 delivery::track(ctx.client(), SentGrant { key: key.clone(), hold: *hold, ticket: *ticket });
             }
+            Reply::GrantedTogether(granted, ticket, made_owner) => {
+                let made_owner = made_owner.as_ref().map(|owner| owner.as_bytes());
+                reply::grants(ctx, made_owner, granted.iter().map(|lock| lock.hold.fence));
+                for lock in granted.iter().filter(|lock| lock.is_new) {
+                    let key = (key.0, Rc::clone(&lock.name));
+                    delivery::track(ctx.client(), SentGrant { key, hold: lock.hold, ticket: *ticket });
+                }
+            }
             Reply::Null => ctx.reply_null(),
             Reply::MustRelease => ctx.reply_error(&Refused::MustRelease.to_string()),
-            Reply::NoPermission => ctx.reply_error(errors::NO_PERMISSION),
+            Reply::NoPermission(AskedWith::Acquire) => ctx.reply_error(errors::NO_PERMISSION),
+            Reply::NoPermission(AskedWith::Macquire) => ctx.reply_error(errors::NO_PERMISSION_TO_ALL),
             Reply::WrongType => ctx.reply_error(errors::WRONG_TYPE),
             Reply::TryAgain => ctx.reply_error(errors::TRY_AGAIN),
             Reply::ClusterDown => ctx.reply_error(errors::CLUSTER_DOWN),
@@ -39,10 +51,25 @@ impl OnBlocked for Waiter {
     }
 
     fn free(answer: Box<PendingReply>) {
-        if let (Reply::Granted(hold, ticket, _), false) = (&answer.reply, answer.is_sent) {
-            let key = KeyRef { db: answer.key.0, name: &answer.key.1 }.to_id();
-            state::with_inbox(|inbox| inbox.undelivered.push((key, *hold, *ticket)));
+        if answer.is_sent {
+            return;
+        }
+        let (db, name) = (answer.key.0, &answer.key.1);
+        let lost = |name: &[u8], hold, ticket| {
+            state::with_inbox(|inbox| inbox.undelivered.push((KeyRef { db, name }.to_id(), hold, ticket)));
             timer::kick();
+        };
+        match &answer.reply {
+            Reply::Granted(hold, ticket, _) => lost(name, *hold, *ticket),
+            Reply::GrantedTogether(granted, ticket, _) => {
+                granted.iter().filter(|lock| lock.is_new).for_each(|lock| lost(&lock.name, lock.hold, *ticket));
+            }
+            Reply::Null
+            | Reply::MustRelease
+            | Reply::NoPermission(_)
+            | Reply::WrongType
+            | Reply::TryAgain
+            | Reply::ClusterDown => {}
         }
     }
 

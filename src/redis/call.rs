@@ -2,18 +2,20 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::ffi::command::OnCommand;
 use super::ffi::guard::guard;
 use super::ffi::strings::StringRef;
 use super::ffi::Ctx;
-use super::key::{OpenKey, ReadKey};
+use super::key::{KeysOfCommand, OpenKey, ReadKey};
 use super::state::{self, module};
 use super::waiting_client::BlockedClient;
 use super::{notify, reply, timer};
-use crate::engine::{Engine, Events, Found, KeyEvent, KeyRef, Stored, WrongType};
+use crate::engine::{Engine, Events, Fences, Found, KeyEvent, KeyRef, Stored, WrongType};
 use crate::lock::{Fence, Owner};
 use crate::wire::errors::{self, PANICKED, READ_ONLY, WRONG_TYPE};
-use crate::wire::{Leases, ARGS_MAX};
+use crate::wire::{KeysFirst, Leases, ARGS_MAX, WORDS_MAX as WORDS_OF_MANY_KEYS};
 
 /// The reply of a command that is not refused.
 pub enum Answer {
@@ -36,6 +38,13 @@ pub enum Answer {
         ttl_ms: u64,
         /// How many clients wait, if that was asked for.
         waiters: Option<usize>,
+    },
+    /// The fences of several locks, and the owner if the server made it for the request.
+    GrantedAll {
+        /// The owner.
+        made_owner: Option<Owner>,
+        /// The fences, in the order of the keys.
+        fences: Fences,
     },
     /// OK.
     Ok,
@@ -102,6 +111,8 @@ pub struct Call<'a> {
     /// Its context.
     pub ctx: Ctx,
     key: StringRef<'a>,
+    /// All strings of the command, from its name on.
+    pub argv: &'a [StringRef<'a>],
     /// Its key.
     pub at: KeyRef<'a>,
     /// The arguments after the key. If there are more than any command reads, the rest is left out.
@@ -148,6 +159,30 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// The keys of a command that names their number first.
+    pub fn keys(&self) -> Result<CallKeys<'_>, Refusal> {
+        let first = KeysFirst::parse(self.words)?;
+        let names = first.keys.iter().map(|name| KeyRef { db: self.at.db, name }).collect();
+        let strings = self.argv.get(2..2 + first.keys.len()).unwrap_or_default();
+        Ok(CallKeys { names, strings, args: first.args })
+    }
+
+    /// Runs a command that changes holds at several keys. `step` returns how many of the locks the owner held.
+    pub fn change_all(
+        &self,
+        keys: &CallKeys,
+        step: impl FnOnce(&mut Engine<BlockedClient>, &[KeyRef], &mut KeysOfCommand) -> Result<usize, WrongType>,
+    ) -> Answered {
+        let (held, events) = state::with_engine(|engine| {
+            let held = step(engine, &keys.names, &mut keys.to_open(self))?;
+            timer::arm(self.ctx, engine.first_deadline());
+            Ok::<_, Refusal>((held, engine.take_filed_events()))
+        })
+        .ok_or(PANICKED)??;
+        notify::notify_of_keys(self.ctx, events);
+        Ok(Answer::Integer(held as u64))
+    }
+
     /// Runs a command that changes a hold.
     pub fn change(
         &self,
@@ -166,6 +201,22 @@ impl Call<'_> {
     }
 }
 
+/// The keys of a command with several, and what follows them.
+pub struct CallKeys<'a> {
+    /// Their names.
+    pub names: SmallVec<[KeyRef<'a>; 8]>,
+    strings: &'a [StringRef<'a>],
+    /// The arguments after the keys. If there are more than any command reads, the rest is left out.
+    pub args: &'a [&'a [u8]],
+}
+
+impl CallKeys<'_> {
+    /// The keys, to be opened.
+    pub fn to_open<'a>(&'a self, call: &Call) -> KeysOfCommand<'a> {
+        KeysOfCommand { ctx: call.ctx, names: self.strings }
+    }
+}
+
 impl<H: Handler> OnCommand for H {
     fn run(ctx: Ctx, argv: &[StringRef]) {
         run(ctx, argv, H::NAME, H::handle);
@@ -177,9 +228,12 @@ fn run(ctx: Ctx, argv: &[StringRef], what: &str, handle: fn(&Call) -> Answered) 
     let is_nested = module().command.is_set();
     let run = || {
         // Most commands have few words, and need not make room for many.
-        let answered = match argv.len() <= WORDS_FEW + 1 {
-            true => run_with::<WORDS_FEW>(ctx, argv, is_nested, handle),
-            false => run_with::<{ ARGS_MAX + 1 }>(ctx, argv, is_nested, handle),
+        let answered = if argv.len() <= WORDS_FEW + 1 {
+            run_with::<WORDS_FEW>(ctx, argv, is_nested, handle)
+        } else if argv.len() <= ARGS_MAX + 2 {
+            run_with::<{ ARGS_MAX + 1 }>(ctx, argv, is_nested, handle)
+        } else {
+            run_with::<WORDS_OF_MANY_KEYS>(ctx, argv, is_nested, handle)
         };
         answer(ctx, answered);
         true
@@ -210,7 +264,7 @@ fn run_with<const WORDS_MAX: usize>(
     }
     let words = words.get(..count).unwrap_or_default();
     let (name, args) = words.split_first().map_or((&[][..], &[][..]), |(name, args)| (*name, args));
-    handle(&Call { ctx, key, at: KeyRef { db: ctx.db(), name }, args, words, is_nested })
+    handle(&Call { ctx, key, argv, at: KeyRef { db: ctx.db(), name }, args, words, is_nested })
 }
 
 #[inline]
@@ -220,6 +274,9 @@ fn answer(ctx: Ctx, answered: Answered) {
         Ok(Answer::Null) => ctx.reply_null(),
         Ok(Answer::Granted { made_owner, fence }) => reply::grant(ctx, Some(made_owner.as_bytes()), fence),
         Ok(Answer::Checked { fence, ttl_ms, waiters }) => reply::check(ctx, fence, ttl_ms, waiters),
+        Ok(Answer::GrantedAll { made_owner, fences }) => {
+            reply::grants(ctx, made_owner.as_ref().map(Owner::as_bytes), fences.iter().copied());
+        }
         Ok(Answer::Ok) => ctx.reply_ok(),
         Ok(Answer::Nothing) => {}
         Err(Refusal::Arity) => ctx.reply_wrong_arity(),

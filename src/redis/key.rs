@@ -7,8 +7,8 @@ use super::ffi::strings::{ServerString, StringRef};
 use super::ffi::Ctx;
 use super::state::module;
 use super::{users, value_type};
-use crate::engine::{Found, Key, KeyRef, Keyspace, Readable, Stored};
-use crate::lock::{Holders, Rights, User};
+use crate::engine::{Found, Key, KeyRef, KeySet, Keyspace, Readable, Stored};
+use crate::lock::{AskedWith, Holders, Rights, User};
 
 /// A key open for writing, until it is dropped. Opening it signals no change; the server is told of real changes only.
 pub struct OpenKey<'a> {
@@ -71,8 +71,8 @@ pub struct KeyRights<'a> {
 }
 
 impl Rights for KeyRights<'_> {
-    fn may_acquire(&mut self, user: User) -> bool {
-        users::may_acquire(user, self.name, self.ctx)
+    fn may_acquire(&mut self, user: User, with: AskedWith) -> bool {
+        users::may_acquire(user, self.name, with, self.ctx)
     }
 }
 
@@ -119,6 +119,25 @@ impl<'a> Key for OpenKey<'a> {
 
     fn signal_changed(&mut self) {
         self.ctx.signal_modified(self.name.get());
+    }
+}
+
+/// The keys of a command with several.
+pub struct KeysOfCommand<'a> {
+    /// The command's context.
+    pub ctx: Ctx,
+    /// The keys.
+    pub names: &'a [StringRef<'a>],
+}
+
+impl KeySet for KeysOfCommand<'_> {
+    type Key<'a>
+        = OpenKey<'a>
+    where
+        Self: 'a;
+
+    fn open<'a>(&'a mut self, place: usize, _at: KeyRef<'a>) -> Option<OpenKey<'a>> {
+        self.names.get(place).map(|name| OpenKey::open_for_command(self.ctx, *name))
     }
 }
 

@@ -16,8 +16,9 @@ pub fn notify_of_command(ctx: Ctx, key: StringRef, events: &[KeyEvent]) {
     }
 }
 
-/// Notifies subscribers of what happened in a tick of the timer. Leaves another database selected.
-pub fn notify_of_tick(ctx: Ctx, events: Vec<(KeyId, KeyEvent)>) {
+/// Notifies subscribers of what happened in a tick of the timer, or in a command with several keys. Leaves another database
+/// selected if the keys are in others.
+pub fn notify_of_keys(ctx: Ctx, events: Vec<(KeyId, KeyEvent)>) {
     for (key, event) in events {
         if ctx.select_db(key.db()) {
             ctx.notify(name(event), ServerString::new(key.name()).as_ref());

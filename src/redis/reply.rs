@@ -13,6 +13,16 @@ pub fn grant(ctx: Ctx, made_owner: Option<&[u8]>, fence: Fence) {
     ctx.reply_integer(fence.get());
 }
 
+/// What LOCK.MACQUIRE replies to a grant: the fences, or the owner and the fences if the server made the owner.
+pub fn grants(ctx: Ctx, made_owner: Option<&[u8]>, fences: impl ExactSizeIterator<Item = Fence>) {
+    if let Some(owner) = made_owner {
+        ctx.reply_array(2);
+        ctx.reply_bytes(owner);
+    }
+    ctx.reply_array(fences.len());
+    fences.for_each(|fence| ctx.reply_integer(fence.get()));
+}
+
 /// What LOCK.CHECK replies about a hold: its fence, how many milliseconds are left of its lease, and how many clients wait if
 /// that was asked for.
 pub fn check(ctx: Ctx, fence: u64, ttl_ms: u64, waiters: Option<usize>) {
@@ -100,6 +110,7 @@ fn mode(mode: HeldAs) -> &'static [u8] {
         HeldAs::Exclusive => b"exclusive",
         HeldAs::Shared => b"shared",
         HeldAs::Cooling => b"cooling",
+        HeldAs::Free => b"free",
     }
 }
 

@@ -63,8 +63,8 @@ pub struct Module {
 
     /// The ACL users that asked for locks.
     pub users: RefCell<Option<UserNumbers<NamedUser>>>,
-    /// The words of the command that users are asked about: its name and an owner.
-    pub acl_words: OnceCell<[ServerString; 2]>,
+    /// The words of the commands that users are asked about: LOCK.ACQUIRE, LOCK.MACQUIRE, a number of keys and an owner.
+    pub acl_words: OnceCell<[ServerString; 4]>,
     /// The client that asked last and was connected.
     pub last_client: Cell<u64>,
 

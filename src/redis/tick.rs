@@ -36,14 +36,14 @@ fn tick(ctx: Ctx) -> bool {
     let run = |engine: &mut Engine<_>| {
         engine.count_moved_away(moved_away);
         let next = engine.tick(&mut server, &mut inbox);
-        (next, engine.take_timer_events())
+        (next, engine.take_filed_events())
     };
     let (next, events) = state::with_engine(run).unwrap_or_default();
     // Keys that the tick opened may have left new notes. They follow those that were taken.
     let came = state::put_back_inbox(inbox);
     timer::arm(ctx, next);
     timer::arm(ctx, delivery::unsubscribe_if_idle());
-    notify::notify_of_tick(ctx, events);
+    notify::notify_of_keys(ctx, events);
     came
 }
 

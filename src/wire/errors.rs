@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::glob::PATTERN_LEN_MAX;
-use super::options::{OptionGroup, COUNT_MAX};
+use super::options::{OptionGroup, COUNT_MAX, KEYS_MAX};
 use crate::lock::{Fence, Millis, OWNER_LEN_MAX};
 
 /// The key holds a value of another type. In the words of Redis.
@@ -18,6 +18,9 @@ pub const TRY_AGAIN: &str = "TRYAGAIN the slot of this key is leaving or has lef
 /// The user of a waiter may not ask for the lock any more. In the words of Redis, which names neither the user nor the key
 /// either.
 pub const NO_PERMISSION: &str = "NOPERM No permissions to run the 'lock.acquire' command on this key any more";
+/// The same for a waiter for several locks.
+pub const NO_PERMISSION_TO_ALL: &str =
+    "NOPERM No permissions to run the 'lock.macquire' command on these keys any more";
 /// The cluster is down. In the words of Redis.
 pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
 /// The server could not make an owner for `*`.
@@ -38,6 +41,12 @@ pub enum BadRequest {
     OwnerLength(usize),
     /// `*` where an owner must be named.
     OwnerStar,
+    /// The number of keys is outside its range or no number.
+    NumKeys,
+    /// There are not so many keys, or no owner follows them.
+    TooFewKeys,
+    /// A key stands twice.
+    KeyTwice(Vec<u8>),
     /// PX outside its range or no number: the longest lease allowed now.
     Px(Millis),
     /// EX outside its range or no number: the longest lease allowed now.
@@ -156,7 +165,13 @@ impl fmt::Display for BadRequest {
         match self {
             Arity => write!(f, "ERR wrong number of arguments"),
             OwnerLength(len) => write!(f, "ERR owner must be 1 to {OWNER_LEN_MAX} bytes, not {len}"),
-            OwnerStar => write!(f, "ERR owner '*' is for LOCK.ACQUIRE only, name the owner that holds the lock"),
+            OwnerStar => write!(
+                f,
+                "ERR owner '*' is for LOCK.ACQUIRE and LOCK.MACQUIRE only, name the owner that holds the lock"
+            ),
+            NumKeys => write!(f, "ERR numkeys must be a number from 1 to {KEYS_MAX}"),
+            TooFewKeys => write!(f, "ERR numkeys is larger than the number of keys before the owner"),
+            KeyTwice(key) => write!(f, "ERR key {} is given twice", Quoted(key)),
             Px(max) => write!(f, "ERR PX must be a number of milliseconds from 1 to {}", max.0),
             Ex(max) if max.0 < 1000 => {
                 write!(f, "ERR EX is longer than redislock.max-lease, use PX with 1 to {} milliseconds", max.0)

@@ -10,6 +10,7 @@ mod format;
 mod glob;
 mod key_slot;
 mod listing;
+mod multi_key;
 mod options;
 mod request;
 mod slot_set;
@@ -18,9 +19,10 @@ mod varint;
 pub use format::{decode_effect, decode_lock, encode_lock, Change, ChangeKind, EffectWriter, Trust};
 pub use key_slot::key_slot;
 pub use listing::{ListRequest, Order, TopRequest};
+pub use multi_key::{parse_macquire, parse_mextend, parse_mrelease, KeysFirst, WORDS_MAX};
 pub use options::{
-    OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, CHECK_OPTIONS, EXTEND_OPTIONS, LIST_OPTIONS, RELEASE_OPTIONS,
-    TOP_OPTIONS,
+    OptionGroup, OptionRow, Takes, ACQUIRE_OPTIONS, CHECK_OPTIONS, EXTEND_OPTIONS, LIST_OPTIONS, MACQUIRE_OPTIONS,
+    MEXTEND_OPTIONS, RELEASE_OPTIONS, TOP_OPTIONS,
 };
 pub use request::{AcquireRequest, CheckRequest, ExtendRequest, Leases, Patience, ReleaseRequest, ARGS_MAX};
 pub use slot_set::{OwnSlots, SlotSet};

@@ -216,6 +216,21 @@ pub const ACQUIRE_OPTIONS: &[OptionGroup] = &[
     OptionGroup::Single(DELAY),
 ];
 
+/// The largest number of keys of LOCK.MACQUIRE, LOCK.MRELEASE and LOCK.MEXTEND.
+pub const KEYS_MAX: usize = 64;
+
+/// The options of LOCK.MACQUIRE.
+pub const MACQUIRE_OPTIONS: &[OptionGroup] = &[
+    LEASE,
+    OptionGroup::Single(BLOCK),
+    OptionGroup::Single(SHARED),
+    OptionGroup::Single(SESSION),
+    OptionGroup::Single(MAX),
+];
+
+/// The options of LOCK.MEXTEND.
+pub const MEXTEND_OPTIONS: &[OptionGroup] = &[LEASE];
+
 /// The options of LOCK.RELEASE.
 pub const RELEASE_OPTIONS: &[OptionGroup] = &[
     OptionGroup::Single(FENCE),
@@ -241,7 +256,16 @@ mod tests {
 
     #[test]
     fn no_command_has_an_option_twice_and_every_option_is_told_of() {
-        for groups in [ACQUIRE_OPTIONS, RELEASE_OPTIONS, EXTEND_OPTIONS, CHECK_OPTIONS, LIST_OPTIONS, TOP_OPTIONS] {
+        for groups in [
+            ACQUIRE_OPTIONS,
+            MACQUIRE_OPTIONS,
+            MEXTEND_OPTIONS,
+            RELEASE_OPTIONS,
+            EXTEND_OPTIONS,
+            CHECK_OPTIONS,
+            LIST_OPTIONS,
+            TOP_OPTIONS,
+        ] {
             let mut words = Vec::new();
             groups.iter().for_each(|group| {
                 group.for_each(&mut |option| {

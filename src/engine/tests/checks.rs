@@ -1,7 +1,7 @@
 //! The engine's invariants E1 to E10, as the documentation of [`crate::engine`] numbers them. [`World::check`] is called
 //! after each call of the engine, [`World::assert_at_rest`] when the timer has come to rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::engine::sessions::HoldName;
@@ -95,12 +95,19 @@ impl World {
         let log = self.fake.log.borrow();
         let did = log.get(from..).unwrap_or_default();
         for (n, answer) in did.iter().enumerate() {
-            let Did::Answered(client, Reply::Granted(hold, ..)) = answer else { continue };
+            let (client, holds) = match answer {
+                Did::Answered(client, Reply::Granted(hold, ..)) => (client, vec![*hold]),
+                Did::Answered(client, Reply::GrantedTogether(granted, ..)) => {
+                    (client, granted.iter().filter(|lock| lock.is_new).map(|lock| lock.hold).collect())
+                }
+                _ => continue,
+            };
             // A hold that came and went within one step leaves nothing to record.
-            let is_there = self.locks().any(|(_, stored)| stored.holders.get(*hold).is_some());
-            let is_new = Some(hold.fence) > before && is_there;
-            let is_record = |did: &Did| matches!(did, Did::Replicated(..) | Did::Counted(_));
-            assert!(!is_new || did[..n].iter().any(is_record), "E8: client {client} learns of {hold:?} too early");
+            let is_there = |hold| self.locks().any(|(_, stored)| stored.holders.get(hold).is_some());
+            let new = holds.iter().filter(|hold| Some(hold.fence) > before && is_there(**hold)).count();
+            let is_record = |did: &&Did| matches!(did, Did::Replicated(..) | Did::Counted(_));
+            let recorded = did[..n].iter().filter(is_record).count();
+            assert!(recorded >= new, "E8: client {client} learns of {holds:?} too early");
         }
     }
 
@@ -161,6 +168,9 @@ impl World {
             let Some((_, first)) = self.engine.waits.queue(key.borrow()).and_then(WaitQueue::first) else { continue };
             let (mode, now) = (first.request.mode, self.fake.now.steady);
             assert!(!first.has_timed_out(now), "{first:?} of {key:?} waits too long");
+            if first.is_multi_key {
+                continue;
+            }
             let may_grant = self.engine.quarantine.may_grant(now);
             let Some(Value::Lock(stored)) = self.fake.data.get(&(key.db(), key.name().to_vec())) else {
                 assert!(!may_grant, "{key:?} is free and waited for");
@@ -172,6 +182,29 @@ impl World {
         }
     }
 
+    /// E9, I11: panics if all locks are ready for a request that waits for several. The server may write.
+    pub fn assert_several_served(&mut self) {
+        let (now, max) = (self.fake.now.steady, self.engine.settings.holders_max());
+        let may_grant = self.engine.quarantine.may_grant(now);
+        let places =
+            self.engine.waits.queues().flat_map(|(at, queue)| queue.iter().map(move |place| (at, queue, place)));
+        let mut is_ready = BTreeMap::new();
+        for (at, queue, (ticket, waiter)) in places.filter(|(_, _, (_, waiter))| waiter.is_multi_key) {
+            let stored = match self.fake.data.get(&(at.db, at.name.to_vec())) {
+                Some(Value::Lock(stored)) => Some(&stored.holders),
+                Some(Value::Other) | None => None,
+            };
+            let held = stored.and_then(|holders| holders.of(waiter.request.owner.borrow()));
+            let is_first = queue.first().is_some_and(|(first, _)| first == ticket);
+            let is_full = stored.is_some_and(|holders| holders.len() >= max);
+            let may_enter = stored.is_none_or(|holders| holders.admit(waiter.request.mode)) && !is_full;
+            let is_ready_here = held.is_some() || (is_first && may_grant && may_enter);
+            *is_ready.entry(ticket).or_insert(true) &= is_ready_here;
+        }
+        let left: Vec<_> = is_ready.into_iter().filter(|(_, is_ready)| *is_ready).collect();
+        assert!(left.is_empty(), "I11: all locks are ready for {left:?}");
+    }
+
     /// Panics unless nothing is left to be done, and the invariants hold that then hold.
     pub fn assert_at_rest(&mut self) {
         assert!(self.is_nothing_noted());
@@ -181,5 +214,6 @@ impl World {
         self.assert_deadlines();
         self.assert_sessions();
         self.assert_served();
+        self.assert_several_served();
     }
 }

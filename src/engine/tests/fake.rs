@@ -70,7 +70,7 @@ pub struct KeyRights {
 }
 
 impl Rights for KeyRights {
-    fn may_acquire(&mut self, user: User) -> bool {
+    fn may_acquire(&mut self, user: User, _: AskedWith) -> bool {
         !self.denied.borrow().contains(&(user, self.at.clone()))
     }
 }
@@ -206,6 +206,30 @@ impl Keyspace for Seen {
         if let Some(holders) = self.mirror.borrow().get(&(key.db, key.name.to_vec())) {
             look(holders);
         }
+    }
+}
+
+impl Seen {
+    /// The same locks, for another who looks.
+    pub fn again(&self) -> Seen {
+        Seen { mirror: Rc::clone(&self.mirror), looks: Cell::new(0) }
+    }
+}
+
+/// The keys of a command with several.
+pub struct FakeKeys<'f> {
+    pub fake: &'f mut Fake,
+    pub seen: &'f Seen,
+}
+
+impl KeySet for FakeKeys<'_> {
+    type Key<'a>
+        = OpenKey<'a>
+    where
+        Self: 'a;
+
+    fn open<'a>(&'a mut self, _place: usize, at: KeyRef<'a>) -> Option<OpenKey<'a>> {
+        Some(self.fake.open(at)?.reflected_in(self.seen))
     }
 }
 

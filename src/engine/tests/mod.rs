@@ -11,6 +11,7 @@ mod external_changes;
 mod fake;
 mod limits;
 mod listing;
+mod multi_key;
 mod order_of_effects;
 pub mod program;
 mod quarantine;
@@ -32,8 +33,8 @@ use std::rc::Rc;
 use super::wait_table::Contended;
 use super::*;
 use crate::lock::{
-    Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, OwnerRef, Released, Request, Rights, Session, Steady,
-    Terms, Ticket, UnixMicros, User, WaitQueue,
+    AskedWith, Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, OwnerRef, Released, Request, Rights, Session,
+    Steady, Terms, Ticket, UnixMicros, User, WaitQueue,
 };
 use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 use fake::{show, Client, Did, Fake, Value};

@@ -1,7 +1,7 @@
 //! Bytes as a story: everything that can happen to a small data set, as in [`super::random`], but led by coverage.
 //! Target `engine` of the fuzzer.
 
-use super::random::{Event, Story};
+use super::random::{Event, Story, TOGETHER};
 use super::*;
 use crate::fuzz::Choices;
 
@@ -26,7 +26,7 @@ pub fn run(bytes: &[u8]) {
 
 /// The next event; `None` to come to rest.
 fn event(program: &mut Choices) -> Option<Event> {
-    let what = program.below(22);
+    let what = program.below(24);
     let p = program;
     Some(match what {
         0 => return None,
@@ -51,6 +51,9 @@ fn event(program: &mut Choices) -> Option<Event> {
         18 => Event::Foreign(p.of(&NAMES)),
         19 => Event::Rights(p.of(&NAMES)),
         20 => Event::SlotLeaves(p.of(&NAMES)),
+        21 => Event::AcquireAll(p.of(&TOGETHER), p.of(&WHO), how(p)),
+        22 if p.flag() => Event::ReleaseAll(p.of(&TOGETHER), p.of(&WHO)),
+        22 => Event::ExtendAll(p.of(&TOGETHER), p.of(&WHO), p.between(1, 8)),
         _ => Event::Deliver(p.flag(), p.flag()),
     })
 }

@@ -10,6 +10,10 @@ use super::*;
 pub enum Event {
     Acquire(Name, &'static str, How),
     Release(Name, &'static str, After),
+    /// LOCK.MACQUIRE of these keys.
+    AcquireAll(&'static [Name], &'static str, How),
+    ReleaseAll(&'static [Name], &'static str),
+    ExtendAll(&'static [Name], &'static str, u64),
     Extend(Name, &'static str, u64, bool),
     Leave(u64),
     HangUp(u64),
@@ -38,11 +42,22 @@ pub enum Event {
     Many(Name, How),
 }
 
+/// Keys that are asked for together.
+pub const TOGETHER: [&[Name]; 6] = [
+    &[(0, "k"), (0, "l")],
+    &[(0, "l"), (0, "k")],
+    &[(0, "k"), (0, "m"), (0, "l")],
+    &[(0, "m"), (0, "l")],
+    &[(1, "k"), (1, "l")],
+    &[(0, "k")],
+];
+
 /// More than a step ends.
 const MANY: [&str; 9] = ["a", "n", "o", "p", "q", "r", "s", "t", "u"];
 
 fn event() -> impl Strategy<Value = Event> {
     let name = || prop::sample::select(vec![(0, "k"), (0, "l"), (1, "k"), (1, "l")]);
+    let together = || prop::sample::select(TOGETHER.to_vec());
     let who = || prop::sample::select(vec!["a", "b", "c", "d"]);
     let state = prop::sample::select(vec![
         ServerState::Writable,
@@ -55,6 +70,9 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         20 => (name(), who(), how()).prop_map(|(name, who, how)| Event::Acquire(name, who, how)),
         8 => (name(), who(), after()).prop_map(|(name, who, after)| Event::Release(name, who, after)),
+        8 => (together(), who(), how()).prop_map(|(keys, who, how)| Event::AcquireAll(keys, who, how)),
+        2 => (together(), who()).prop_map(|(keys, who)| Event::ReleaseAll(keys, who)),
+        1 => (together(), who(), 1..9u64).prop_map(|(keys, who, ms)| Event::ExtendAll(keys, who, ms)),
         4 => (name(), who(), 1..9u64, any::<bool>()).prop_map(|(name, who, ms, raise)| Event::Extend(name, who, ms, raise)),
         2 => (1..20u64).prop_map(Event::Leave),
         4 => (0..3u64).prop_map(Event::HangUp),
@@ -82,7 +100,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// A client that waited, or still does.
 struct Waited {
-    key: Name,
+    keys: Vec<Name>,
     connection: Option<u64>,
 }
 
@@ -118,8 +136,12 @@ impl Story {
         let world = &mut self.world;
         match *event {
             Event::Acquire(..) | Event::Release(..) | Event::Extend(..) | Event::Many(..) if !may_command => {}
+            Event::AcquireAll(..) | Event::ReleaseAll(..) | Event::ExtendAll(..) if !may_command => {}
             Event::Acquire(key, who, how) => self.acquire(key, who, how),
             Event::Release(key, who, after) => done(world.release_with(key, after.request(who))),
+            Event::AcquireAll(keys, who, how) => self.acquire_all(keys, who, how),
+            Event::ReleaseAll(keys, who) => done(world.release_all(keys, who)),
+            Event::ExtendAll(keys, who, lease) => done(world.extend_all(keys, who, lease)),
             Event::Extend(key, who, lease, false) => done(world.extend(key, who, lease)),
             Event::Extend(key, who, lease, true) => {
                 self.fences += lease;
@@ -176,23 +198,32 @@ impl Story {
     }
 
     fn acquire(&mut self, key: Name, who: &str, how: How) {
-        // The server refuses it.
-        if self.world.is_denied(key) {
-            return;
-        }
-        let connection = how.connection.map(|connection| connection + 10 * self.generation);
-        // A connection waits for one thing at a time.
-        let is_busy = |(client, waited): (&u64, &Waited)| {
-            waited.connection == connection && connection.is_some() && !self.answered.contains(client)
-        };
-        if self.waited.iter().any(is_busy) {
-            return;
-        }
+        let Some(connection) = self.connection(&[key], how) else { return };
         let told = self.world.send_with(key, who, How { connection, ..how });
         if let Ok(Outcome::Waits(_)) = told {
             assert!(how.patience != Patience::None);
-            self.waited.insert(self.world.clients, Waited { key, connection });
+            self.waited.insert(self.world.clients, Waited { keys: vec![key], connection });
         }
+    }
+
+    fn acquire_all(&mut self, keys: &[Name], who: &str, how: How) {
+        let Some(connection) = self.connection(keys, how) else { return };
+        let told = self.world.send_all(keys, who, How { connection, ..how });
+        if let Ok(OutcomeOfAll::Waits { .. }) = told {
+            assert!(how.patience != Patience::None);
+            self.waited.insert(self.world.clients, Waited { keys: keys.to_vec(), connection });
+        }
+    }
+
+    /// The connection on which a request comes, if it is bound to one. `None` if the request cannot come: the server refuses
+    /// it, or the connection waits for something else.
+    fn connection(&self, keys: &[Name], how: How) -> Option<Option<u64>> {
+        let connection = how.connection.map(|connection| connection + 10 * self.generation);
+        let is_busy = |(client, waited): (&u64, &Waited)| {
+            waited.connection == connection && connection.is_some() && !self.answered.contains(client)
+        };
+        let is_denied = keys.iter().any(|key| self.world.is_denied(*key));
+        (!is_denied && !self.waited.iter().any(is_busy)).then_some(connection)
     }
 
     /// The three connections close one after the other, and others take their place: a client's id is never used again.
@@ -212,7 +243,7 @@ impl Story {
     }
 
     fn arrive(&mut self, client: u64, reply: &Reply, arrives: bool) {
-        let key = self.waited[&client].key;
+        let key = self.waited[&client].keys[0];
         if arrives {
             self.world.deliver(key, reply);
         } else {
@@ -237,9 +268,16 @@ impl Story {
             match did {
                 Did::Answered(client, reply) => {
                     assert!(self.answered.insert(client), "client {client} was answered twice");
-                    let is_denied = self.world.is_denied(self.waited[&client].key);
-                    assert!(reply != Reply::NoPermission || is_denied, "client {client} was sent away");
-                    if matches!(reply, Reply::Granted(..)) {
+                    let keys = &self.waited[&client].keys;
+                    let is_denied = keys.iter().any(|key| self.world.is_denied(*key));
+                    let is_sent_away = matches!(reply, Reply::NoPermission(_));
+                    assert!(!is_sent_away || is_denied, "client {client} was sent away");
+                    if let Reply::GrantedTogether(granted, ..) = &reply {
+                        let names: Vec<&[u8]> = granted.iter().map(|lock| &*lock.name).collect();
+                        let asked: Vec<&[u8]> = keys.iter().map(|key| key.1.as_bytes()).collect();
+                        assert_eq!(names, asked, "I11: all or none");
+                    }
+                    if matches!(reply, Reply::Granted(..) | Reply::GrantedTogether(..)) {
                         assert!(!is_denied, "client {client} was granted without the right");
                         self.flying.push((client, reply));
                     }
@@ -273,12 +311,13 @@ impl Story {
         self.world.fake.data.keys().cloned().collect()
     }
 
-    /// I1, and I7: nobody waits for a lock that its own owner holds.
+    /// I1, and I7: nobody waits for a lock that its own owner holds, unless it waits for several.
     fn assert_modes(&self, key: (i32, Vec<u8>)) {
         let Some(Value::Lock(stored)) = self.world.fake.data.get(&key) else { return };
         let at = KeyRef { db: key.0, name: &key.1 };
         for (_, waiter) in self.world.engine.waits.queue(at).into_iter().flat_map(WaitQueue::iter) {
-            assert!(stored.holders.of((*waiter.request.owner).borrow()).is_none(), "{waiter:?} waits for itself");
+            let is_held = stored.holders.of((*waiter.request.owner).borrow()).is_some();
+            assert!(!is_held || waiter.is_multi_key, "{waiter:?} waits for itself");
         }
     }
 

@@ -5,8 +5,9 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
-use super::fake::Seen;
+use super::fake::{FakeKeys, Seen};
 use super::*;
+use crate::lock::HoldId;
 use crate::wire::{key_slot, SlotSet};
 
 pub type Name = (i32, &'static str);
@@ -209,6 +210,51 @@ impl World {
         Ok(outcome)
     }
 
+    /// LOCK.MACQUIRE, of keys in one database. A client that waits is parked, and numbered as others are.
+    pub fn send_all(&mut self, keys: &[Name], who: &str, how: How) -> Result<OutcomeOfAll, WrongType> {
+        let How { lease, patience, mode, max, connection, .. } = how;
+        let session = connection.map(|connection| self.engine.session(connection));
+        let user = Some(User(NonZeroU32::MIN));
+        let asked = Request { owner: owner(who), mode, lease: Millis(lease), max, delay: None, session, user };
+        let ((fence, from), mut seen, now) = (self.before(), self.fake.seen(), self.fake.now);
+        let names: Vec<KeyRef> = keys.iter().map(|key| at(*key)).collect();
+        let mirror = seen.again();
+        let mut open = FakeKeys { fake: &mut self.fake, seen: &mirror };
+        let outcome = self.engine.acquire_all(&names, &mut open, now, asked, patience, &mut seen)?;
+        self.looks += seen.looks.get();
+        if let OutcomeOfAll::Waits { ticket, watched } = outcome {
+            self.clients += 1;
+            let client = Client { id: self.clients, log: self.fake.log.clone() };
+            self.engine.park_multi_key(ticket, client, &names, watched, false);
+        }
+        self.publish_filed();
+        self.after(fence, from);
+        Ok(outcome)
+    }
+
+    /// LOCK.MRELEASE.
+    pub fn release_all(&mut self, keys: &[Name], who: &str) -> Result<usize, WrongType> {
+        let ((fence, from), seen, now) = (self.before(), Seen::default(), self.fake.now);
+        let names: Vec<KeyRef> = keys.iter().map(|key| at(*key)).collect();
+        let mut open = FakeKeys { fake: &mut self.fake, seen: &seen };
+        let held = self.engine.release_all(&names, &mut open, now, owner(who));
+        self.publish_filed();
+        self.after(fence, from);
+        held
+    }
+
+    /// LOCK.MEXTEND.
+    pub fn extend_all(&mut self, keys: &[Name], who: &str, lease: u64) -> Result<usize, WrongType> {
+        let ((fence, from), seen, now) = (self.before(), Seen::default(), self.fake.now);
+        let names: Vec<KeyRef> = keys.iter().map(|key| at(*key)).collect();
+        let mut open = FakeKeys { fake: &mut self.fake, seen: &seen };
+        let request = ExtendRequest { owner: owner(who), lease: Some(Millis(lease)), fence: None, raise: None };
+        let held = self.engine.extend_all(&names, &mut open, now, &request);
+        self.publish_filed();
+        self.after(fence, from);
+        held
+    }
+
     pub fn grants(&mut self, ask: Ask) -> Fence {
         match self.send(ask) {
             Ok(Outcome::Granted(fence)) => fence,
@@ -280,11 +326,16 @@ impl World {
     pub fn run(&mut self) -> Option<Steady> {
         let (fence, from) = self.before();
         let next = self.engine.tick(&mut self.fake, &mut self.inbox);
-        for (key, event) in self.engine.take_timer_events() {
-            self.fake.log.borrow_mut().push(Did::Published(show(key.db(), key.name()), event));
-        }
+        self.publish_filed();
         self.after(fence, from);
         next
+    }
+
+    /// Publishes the events of a tick, or of a command with several keys.
+    fn publish_filed(&mut self) {
+        for (key, event) in self.engine.take_filed_events() {
+            self.fake.log.borrow_mut().push(Did::Published(show(key.db(), key.name()), event));
+        }
     }
 
     /// The last fence, and the length of the log, before a call of the engine.
@@ -330,15 +381,15 @@ impl World {
 
     /// An answer was delivered.
     pub fn deliver(&mut self, key: Name, reply: &Reply) {
-        let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
-        self.engine.delivered(at(key), *hold, *ticket);
+        for (key, hold, ticket) in told(key, reply) {
+            self.engine.delivered(key.borrow(), hold, ticket);
+        }
         self.check();
     }
 
     /// An answer could not be delivered.
     pub fn lose(&mut self, key: Name, reply: &Reply) {
-        let Reply::Granted(hold, ticket, _) = reply else { panic!("no grant: {reply:?}") };
-        self.inbox.undelivered.push((at(key).to_id(), *hold, *ticket));
+        self.inbox.undelivered.extend(told(key, reply));
     }
 
     /// A connection closes.
@@ -468,6 +519,18 @@ impl World {
         self.fake.data = data.into_iter().map(|((db, name), value)| ((moved(db), name), value)).collect();
         self.engine.swapped(one, other, &mut self.inbox);
         self.check();
+    }
+}
+
+/// The new holds that an answer tells of: `key` is that of the request, or one in its database.
+fn told(key: Name, reply: &Reply) -> Vec<(KeyId, HoldId, Ticket)> {
+    match reply {
+        Reply::Granted(hold, ticket, _) => vec![(at(key).to_id(), *hold, *ticket)],
+        Reply::GrantedTogether(granted, ticket, _) => {
+            let new = granted.iter().filter(|lock| lock.is_new);
+            new.map(|lock| (KeyRef { db: key.0, name: &lock.name }.to_id(), lock.hold, *ticket)).collect()
+        }
+        other => panic!("no grant: {other:?}"),
     }
 }
 

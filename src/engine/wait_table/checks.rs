@@ -25,10 +25,10 @@ impl<W: Waiting> WaitTable<W> {
     /// Panics if the client behind this ticket does not wait for this lock. The request with the last ticket may be about to
     /// be parked.
     fn check_waiter(&self, at: KeyRef, ticket: Ticket) {
-        let key = self.clients.key(ticket);
-        let is_new = ticket.0 + 1 >= self.next_ticket;
-        assert!(key.is_some() || is_new, "E2: nobody waits behind {ticket:?} for {at:?}");
-        assert!(key.is_none_or(|key| key.borrow() == at), "E2: {ticket:?} does not wait for {at:?}");
+        let mut keys = self.clients.keys_of(ticket).peekable();
+        let (is_new, is_parked) = (ticket.0 + 1 >= self.next_ticket, keys.peek().is_some());
+        assert!(is_parked || is_new, "E2: nobody waits behind {ticket:?} for {at:?}");
+        assert!(!is_parked || keys.any(|key| key == at), "E2: {ticket:?} does not wait for {at:?}");
         assert!(ticket.0 <= self.next_ticket, "E5: {ticket:?} was not given out");
     }
 
@@ -46,7 +46,7 @@ impl<W: Waiting> WaitTable<W> {
             }
             queue.assert_sound();
         }
-        assert_eq!(waiters, self.clients.len(), "E2: as many clients are parked as requests wait");
+        assert_eq!(waiters, self.clients.places(), "E2: clients wait in as many places as requests stand in queues");
         self.clients.check_all();
         for key in self.contended.keys() {
             assert!(self.has_queue(key.borrow()), "E4: {key:?} has no queue, and is contended");

@@ -3,6 +3,7 @@
 //! All tables are trees, as those of the queues are: see [`super::queues`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::rc::Rc;
 
 use crate::engine::deadlines::Deadlines;
@@ -15,9 +16,34 @@ use crate::lock::{Mode, Owner, Steady, Ticket, User};
 #[derive(Debug)]
 struct Parked<W> {
     client: W,
+    /// The lock that it waits for, or the first of several.
     key: (i32, Rc<[u8]>),
+    /// If it waits for several locks.
+    several: Option<Box<Several>>,
     wait_end: EntryId,
     requester: Requester,
+}
+
+/// What else is known of a client that waits for several locks.
+#[derive(Debug)]
+struct Several {
+    /// The names of all its locks after the first.
+    others: Vec<Rc<[u8]>>,
+    /// The place of the lock that was last found not to be ready. Before that one is, the request cannot be granted.
+    watched: usize,
+}
+
+impl<W> Parked<W> {
+    /// The names of all locks that it waits for.
+    fn names(&self) -> impl Iterator<Item = &Rc<[u8]>> {
+        let others = self.several.iter().flat_map(|several| &several.others);
+        iter::once(&self.key.1).chain(others)
+    }
+
+    /// All locks that it waits for.
+    fn keys(&self) -> impl Iterator<Item = KeyRef<'_>> {
+        self.names().map(|name| KeyRef { db: self.key.0, name })
+    }
 }
 
 /// What the table remembers of a client's request.
@@ -52,6 +78,8 @@ pub struct ParkedClients<W: Waiting> {
     queues_of: BTreeMap<(User, i32, Rc<[u8]>), usize>,
     /// The number of entries of `by_owner` with the same owner and user as the entry before them.
     repeated: usize,
+    /// The number of clients that wait for several locks.
+    multi_key: usize,
     wait_ends: Deadlines<Ticket>,
 }
 
@@ -64,6 +92,7 @@ impl<W: Waiting> ParkedClients<W> {
             by_owner: BTreeSet::new(),
             queues_of: BTreeMap::new(),
             repeated: 0,
+            multi_key: 0,
             wait_ends: Deadlines::new(),
         }
     }
@@ -78,33 +107,42 @@ impl<W: Waiting> ParkedClients<W> {
         self.wait_ends.first()
     }
 
-    /// Takes note of the client behind a request that has just joined the queue of `key`; its wait ends at `until`.
+    /// Takes note of the client behind a request that has just joined the queue of `key`, and of the `others` in the same
+    /// database; its wait ends at `until`. `watched` is the place of a lock that is not ready.
     pub fn park(
         &mut self,
         ticket: Ticket,
         client: W,
         key: (i32, Rc<[u8]>),
+        several: Option<(Vec<Rc<[u8]>>, usize)>,
         until: Option<Steady>,
         requester: Requester,
     ) {
+        self.multi_key += usize::from(several.is_some());
+        let several = several.map(|(others, watched)| Box::new(Several { others, watched }));
         let wait_end = until.map_or(EntryId::NONE, |until| self.wait_ends.insert(until, ticket));
         self.tickets.insert(client.id(), ticket);
         if let Some(user) = requester.user {
             let waits_already = self.requests_of(user, &requester.owner).next().is_some();
             self.repeated += usize::from(waits_already);
             self.by_owner.insert((user, Rc::clone(&requester.owner), ticket));
-            if requester.takes_part {
-                *self.queues_of.entry((user, key.0, Rc::clone(&key.1))).or_default() += 1;
+        }
+        let parked = Box::new(Parked { client, key, several, wait_end, requester });
+        if let Some(user) = parked.requester.user.filter(|_| parked.requester.takes_part) {
+            for name in parked.names() {
+                *self.queues_of.entry((user, parked.key.0, Rc::clone(name))).or_default() += 1;
             }
         }
-        self.parked.insert(ticket, Box::new(Parked { client, key, wait_end, requester }));
+        self.parked.insert(ticket, parked);
     }
 
-    /// The requests of this user for this owner: the locks that they wait for, and their tickets.
+    /// The requests of this user for this owner: the locks that they wait for, and their tickets. A request for several locks
+    /// is there once for each.
     pub fn requests_of(&self, user: User, owner: &Owner) -> impl Iterator<Item = (KeyId, Ticket)> + '_ {
         let owner = Rc::new(owner.clone());
         let theirs = (user, Rc::clone(&owner), Ticket(0))..=(user, owner, Ticket(u64::MAX));
-        self.by_owner.range(theirs).filter_map(|(_, _, ticket)| self.key(*ticket).map(|key| (key, *ticket)))
+        let parked = self.by_owner.range(theirs).filter_map(|(_, _, ticket)| Some((self.parked.get(ticket)?, *ticket)));
+        parked.flat_map(|(parked, ticket)| parked.keys().map(move |key| (key.to_id(), ticket)))
     }
 
     /// The locks that this user's requests wait for, as far as the requests take part in the search for deadlocks.
@@ -114,9 +152,27 @@ impl<W: Waiting> ParkedClients<W> {
         theirs.map(|((_, db, name), _)| KeyRef { db: *db, name })
     }
 
-    /// Whether one user has two requests for one owner.
+    /// Whether one user waits in two queues for one owner.
     pub fn has_repeated_owner(&self) -> bool {
-        self.repeated > 0
+        self.repeated > 0 || self.multi_key > 0
+    }
+
+    /// Whether any client waits for several locks.
+    pub fn has_multi_key(&self) -> bool {
+        self.multi_key > 0
+    }
+
+    /// The lock, of the several that the request with this ticket waits for, that was last found not to be ready.
+    pub fn watched(&self, ticket: Ticket) -> Option<KeyRef<'_>> {
+        let parked = self.parked.get(&ticket)?;
+        parked.keys().nth(parked.several.as_ref()?.watched)
+    }
+
+    /// The lock at this place, of the several that the request with this ticket waits for, was found not to be ready.
+    pub fn watch(&mut self, ticket: Ticket, place: usize) {
+        if let Some(several) = self.parked.get_mut(&ticket).and_then(|parked| parked.several.as_mut()) {
+            several.watched = place;
+        }
     }
 
     /// Takes the ticket of a request whose wait has run out. Its client stays.
@@ -134,9 +190,9 @@ impl<W: Waiting> ParkedClients<W> {
         self.parked.get(&ticket).map(|parked| parked.client.number())
     }
 
-    /// The lock that the request with this ticket waits for.
-    pub fn key(&self, ticket: Ticket) -> Option<KeyId> {
-        self.parked.get(&ticket).map(|parked| KeyRef { db: parked.key.0, name: &parked.key.1 }.to_id())
+    /// The locks that the request with this ticket waits for.
+    pub fn keys_of(&self, ticket: Ticket) -> impl Iterator<Item = KeyRef<'_>> {
+        self.parked.get(&ticket).into_iter().flat_map(|parked| parked.keys())
     }
 
     /// Answers a client whose request has left its queue. The reply may name the owner if the server made it.
@@ -160,6 +216,12 @@ impl<W: Waiting> ParkedClients<W> {
         self.parked.get(&ticket).map(|parked| &*parked.requester.owner)
     }
 
+    /// In how many queues the requests of all clients stand. Linear in all clients.
+    #[cfg(any(test, fuzzing))]
+    pub fn places(&self) -> usize {
+        self.parked.values().map(|parked| parked.names().count()).sum()
+    }
+
     /// Panics unless all indexes of the clients agree. Linear in all clients.
     #[cfg(any(test, fuzzing))]
     pub fn check_all(&self) {
@@ -175,21 +237,26 @@ impl<W: Waiting> ParkedClients<W> {
         assert_eq!(self.repeated, by_owner.len() - owners.len(), "E2: owners that wait more than once");
         let mut queues_of = BTreeMap::new();
         for (user, _, parked) in known().filter(|(_, _, parked)| parked.requester.takes_part) {
-            *queues_of.entry((user, parked.key.0, Rc::clone(&parked.key.1))).or_default() += 1;
+            for name in parked.names() {
+                *queues_of.entry((user, parked.key.0, Rc::clone(name))).or_default() += 1;
+            }
         }
         assert_eq!(self.queues_of, queues_of, "E2: clients by lock");
+        let multi_key = self.parked.values().filter(|parked| parked.several.is_some()).count();
+        assert_eq!(self.multi_key, multi_key, "E2: clients that wait for several locks");
     }
 
     fn take(&mut self, ticket: Ticket) -> Option<Parked<W>> {
         let parked = *self.parked.remove(&ticket)?;
         self.tickets.remove(&parked.client.id());
         self.wait_ends.remove(parked.wait_end);
+        self.multi_key -= usize::from(parked.several.is_some());
         if let Some(user) = parked.requester.user {
             self.by_owner.remove(&(user, Rc::clone(&parked.requester.owner), ticket));
             let waits_still = self.requests_of(user, &parked.requester.owner).next().is_some();
             self.repeated -= usize::from(waits_still);
-            if parked.requester.takes_part {
-                let queue = (user, parked.key.0, Rc::clone(&parked.key.1));
+            for name in parked.names().filter(|_| parked.requester.takes_part) {
+                let queue = (user, parked.key.0, Rc::clone(name));
                 match self.queues_of.get_mut(&queue) {
                     Some(count) if *count > 1 => *count -= 1,
                     _ => {

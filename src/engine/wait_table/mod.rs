@@ -1,6 +1,6 @@
 //! The wait table: the queues of all locks, the clients that wait in them, and the holders of the locks that they wait for.
 //!
-//! The three belong together. A request stands in one queue and has one client; a lock is contended if it has a queue
+//! The three belong together. A request stands in one queue, or in one for each of several locks, and has one client; a lock is contended if it has a queue
 //! and holders. So they are private to this table, and each of its methods leaves them in step:
 //!
 //! * [`WaitTable::lend`] gives a step of the rules the queue of its lock, and [`WaitTable::take_back`] brings the table
@@ -18,12 +18,15 @@ mod queues;
 use std::mem;
 use std::rc::Rc;
 
+use smallvec::SmallVec;
+
 pub use clients::{takes_part, ParkedClients};
 pub use contended::Contended;
 
 use super::names::{KeyId, KeyRef};
 use super::server::{Reply, Waiting};
-use crate::lock::{HoldId, Holders, Loss, Mode, Owner, Steady, Ticket, WaitQueue};
+use crate::failpoints::{self, Failpoint};
+use crate::lock::{HoldId, Holders, Loss, Mode, Owner, Steady, Ticket, WaitQueue, Waiter};
 use clients::Requester;
 use queues::WaitQueues;
 
@@ -148,7 +151,19 @@ impl<W: Waiting> WaitTable<W> {
         let requester = Requester { owner, is_made, user, takes_part };
         let until = waiter.until;
         let name = self.queues.name(at).unwrap_or_else(|| at.name.into());
-        self.clients.park(ticket, client, (at.db, name), until, requester);
+        self.clients.park(ticket, client, (at.db, name), None, until, requester);
+    }
+
+    /// Takes note of the client behind a request for several locks, which has just joined all their queues. `watched` is the
+    /// place of a lock that is not ready; `is_made` and a request that stands in no queue as for [`WaitTable::park`].
+    pub fn park_multi_key(&mut self, ticket: Ticket, client: W, keys: &[KeyRef], watched: usize, is_made: bool) {
+        let Some((at, others)) = keys.split_first() else { return client.abandon() };
+        let Some(waiter) = self.queues.get(*at).and_then(|queue| queue.get(ticket)) else { return client.abandon() };
+        let (owner, user, until) = (Rc::clone(&waiter.request.owner), waiter.request.user, waiter.until);
+        let requester = Requester { owner, is_made, user, takes_part: takes_part(waiter.request.mode) };
+        let name = |at: &KeyRef| self.queues.name(*at).unwrap_or_else(|| at.name.into());
+        let (key, others) = ((at.db, name(at)), others.iter().map(name).collect());
+        self.clients.park(ticket, client, key, Some((others, watched)), until, requester);
     }
 
     /// The ticket of the request that this client waits with.
@@ -161,20 +176,28 @@ impl<W: Waiting> WaitTable<W> {
         self.clients.take_timed_out(now)
     }
 
-    /// The lock that the request with this ticket waits for, if its client is parked.
-    pub fn key(&self, ticket: Ticket) -> Option<KeyId> {
-        self.clients.key(ticket)
+    /// The locks that the request with this ticket waits for, if its client is parked.
+    pub fn keys_of(&self, ticket: Ticket) -> SmallVec<[KeyId; 1]> {
+        self.clients.keys_of(ticket).map(KeyRef::to_id).collect()
+    }
+
+    /// The lock at this place, of the several that the request with this ticket waits for, is not ready. Nothing is to be done
+    /// about the request before that one is.
+    pub fn watch(&mut self, ticket: Ticket, place: usize) {
+        self.clients.watch(ticket, place);
     }
 
     /// A request leaves its queue without having been served.
     pub fn leave(&mut self, at: KeyRef, ticket: Ticket) -> Left {
         let Some(queue) = self.queues.get_mut(at) else { return Left::NothingElse };
         let was_first = queue.first().is_some_and(|(first, _)| first == ticket);
-        queue.leave(ticket);
-        // A request for the exclusive hold waits for the holders, whoever stood before it.
-        let is_next_shared = queue.first().is_some_and(|(_, next)| next.request.mode != Mode::Exclusive);
+        // The lock may be free, with a request for several locks in front.
+        let was_multi_key = queue.leave(ticket).is_some_and(|waiter| waiter.is_multi_key);
+        // A request for the exclusive hold waits for the holders, whoever else stood before it.
+        let may_enter = |next: &Waiter| was_multi_key || next.request.mode != Mode::Exclusive;
+        let next_may_enter = queue.first().is_some_and(|(_, next)| may_enter(next));
         self.forget_if_idle(at);
-        if was_first && is_next_shared {
+        if was_first && next_may_enter {
             Left::NextMayEnter
         } else {
             Left::NothingElse
@@ -189,14 +212,24 @@ impl<W: Waiting> WaitTable<W> {
         }
     }
 
-    /// Answers everybody who waits for this lock with the same reply. The answers in flight stay known.
-    pub fn dissolve(&mut self, at: KeyRef, reply: &Reply) {
-        let Some(queue) = self.queues.get_mut(at) else { return };
+    /// Takes everybody out of the queue of this lock. They are still to be answered. The answers in flight stay known.
+    pub fn dissolve(&mut self, at: KeyRef) -> Vec<Ticket> {
+        let Some(queue) = self.queues.get_mut(at) else { return Vec::new() };
         self.contended.note(at, None, false);
-        for ticket in queue.leave_all() {
-            self.clients.answer(ticket, |_| reply.clone());
-        }
+        let tickets = queue.leave_all().collect();
         self.queues.remove_if_idle(at);
+        tickets
+    }
+
+    /// A request has ended at one of its locks. Takes it out of the queues of its other locks, and returns those locks at which
+    /// the next may be let in now.
+    pub fn leave_other_queues(&mut self, ticket: Ticket) -> SmallVec<[KeyId; 1]> {
+        if !self.clients.has_multi_key() || failpoints::is_on(Failpoint::MultiKeyStaysInQueues) {
+            return SmallVec::new();
+        }
+        let mut keys = self.keys_of(ticket);
+        keys.retain(|key| self.leave(key.borrow(), ticket) == Left::NextMayEnter);
+        keys
     }
 
     /// The answer to this request with this hold could not be delivered, and the key holds no lock.

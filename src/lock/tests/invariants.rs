@@ -194,6 +194,7 @@ impl Observer<'_> {
                 let until = self.record.cooling.take().expect("I9: the lock was cooling");
                 assert!(until <= self.now, "I9: cooling ended too early");
             }
+            Effect::Ready(_) => panic!("nobody waits for several locks here"),
             Effect::Expired(_) => panic!("a step ends more holds than a lock can have here"),
             Effect::Answer(ticket, answer) => self.answered(*ticket, *answer),
         }
@@ -479,7 +480,7 @@ impl Observer<'_> {
                     matches!(answer, Answer::TimedOut | Answer::NoPermission | Answer::Granted(_))
                 }
                 Effect::Changed(..) | Effect::Rebound(..) | Effect::Ended(..) | Effect::Expired(_) => false,
-                Effect::Cools | Effect::Cooled => false,
+                Effect::Cools | Effect::Cooled | Effect::Ready(_) => false,
             });
             assert!(
                 !unserved || served.count() >= SERVED_MAX,

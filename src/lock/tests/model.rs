@@ -296,7 +296,7 @@ impl Model {
         let Some(timeout) = timeout else { return Acquired::Refused };
         let since = self.now.steady;
         let until = (timeout > 0).then(|| since + Millis(timeout));
-        let waiter = Waiter { request, since, until };
+        let waiter = Waiter { request, since, until, is_multi_key: false };
         self.waiting.push((ticket.unwrap(), waiter));
         Acquired::Waits
     }

@@ -7,7 +7,7 @@ fn waiter(client: Client, until: Option<Steady>) -> Waiter {
     let (mode, lease, since) = (Mode::Exclusive, Millis(5), harness::START.steady);
     let owner = client.owner().into();
     let request = Request { owner, mode, lease, max: None, delay: None, session: None, user: None };
-    Waiter { request, since, until }
+    Waiter { request, since, until, is_multi_key: false }
 }
 
 /// A queue in which these clients wait with the tickets 1, 2 and so on. The waits of B have a limit of 3 ms.

@@ -187,6 +187,10 @@ fn read_hold(holders: &mut Holders, word: &str) -> HoldId {
 
 /// Reads a waiter without its name and ticket, such as `5s2<3@1`.
 fn read_waiter(client: Client, ticket: u64, word: &str) -> Waiter {
+    let (word, is_multi_key) = match word.strip_suffix('+') {
+        Some(word) => (word, true),
+        None => (word, false),
+    };
     let (word, on) = cut(word, '@');
     let (word, left) = cut(word, '<');
     let (lease, mode, Options { max, delay }) = lease_and_mode(word);
@@ -197,6 +201,7 @@ fn read_waiter(client: Client, ticket: u64, word: &str) -> Waiter {
         request: Request { owner: client.owner().into(), mode, lease, max, delay, session, user: None },
         since,
         until,
+        is_multi_key,
     }
 }
 
@@ -292,6 +297,7 @@ fn write_effect(effect: &Effect) -> String {
         Effect::Expired(_) => "expired".to_owned(),
         Effect::Cools => "cools".to_owned(),
         Effect::Cooled => "cooled".to_owned(),
+        Effect::Ready(Ticket(ticket)) => format!("{ticket}: ready"),
         Effect::Answer(Ticket(ticket), answer) => match answer {
             Answer::Granted(id) => format!("{ticket}: {}", name(id)),
             Answer::TimedOut => format!("{ticket}: timeout"),

@@ -43,15 +43,9 @@ impl Handler for Acquire {
         let mut made = [0; 32];
         let (owner, is_made) = match request.owner {
             Some(owner) => (owner, false),
-            None => {
-                fill_with_owner(&mut made)?;
-                (OwnerRef::new(&made).ok_or(PANICKED)?, true)
-            }
+            None => (make_owner(&mut made)?, true),
         };
-        let patience = match request.patience {
-            Patience::For(_) | Patience::Endless if call.ctx.flags().denies_blocking() => Patience::None,
-            patience => patience,
-        };
+        let patience = patience(call, request.patience);
         let (session, user) = (session(call, &request)?, caller::user(call.ctx));
         let AcquireRequest { mode, lease, max, delay, .. } = request;
         let asked = Request { owner, mode, lease, max, delay, session, user };
@@ -84,7 +78,7 @@ impl Handler for Acquire {
 }
 
 /// The session that a request with SESSION is bound to: that of the connection on which it came.
-fn session(call: &Call, request: &AcquireRequest) -> Result<Option<Session>, Refusal> {
+pub(super) fn session(call: &Call, request: &AcquireRequest) -> Result<Option<Session>, Refusal> {
     if !request.is_session {
         return Ok(None);
     }
@@ -92,8 +86,16 @@ fn session(call: &Call, request: &AcquireRequest) -> Result<Option<Session>, Ref
     Ok(Some(state::with_engine(|engine| engine.session(client)).ok_or(PANICKED)?))
 }
 
+/// How long the request may wait. A client that must not be blocked does not wait.
+pub(super) fn patience(call: &Call, asked: Patience) -> Patience {
+    match asked {
+        Patience::For(_) | Patience::Endless if call.ctx.flags().denies_blocking() => Patience::None,
+        patience => patience,
+    }
+}
+
 /// Makes an owner: 128 random bits from the operating system, in 32 hex digits.
-fn fill_with_owner(owner: &mut [u8; 32]) -> Result<(), Refusal> {
+pub(super) fn make_owner(owner: &mut [u8; 32]) -> Result<OwnerRef<'_>, Refusal> {
     let mut random = [0u8; 16];
     SysRng.try_fill_bytes(&mut random).map_err(|_| NO_RANDOM_BYTES)?;
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
@@ -102,5 +104,5 @@ fn fill_with_owner(owner: &mut [u8; 32]) -> Result<(), Refusal> {
             (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
         }
     }
-    Ok(())
+    Ok(OwnerRef::new(owner).ok_or(PANICKED)?)
 }

@@ -4,7 +4,7 @@ use super::super::call::{Answer, Answered, Call, Handler};
 use super::super::ffi::clock;
 use super::super::ffi::command::{entry, Audience, CommandRow, KeyUse};
 use super::super::{reply, state};
-use crate::engine::Stored;
+use crate::lock::Holders;
 use crate::wire::errors::PANICKED;
 
 pub const ROW: CommandRow = CommandRow {
@@ -28,14 +28,13 @@ impl Handler for Info {
 
     fn handle(call: &Call) -> Answered {
         call.read(|read| {
-            let report = |(stored, key_ttl_ms): (&Stored, Option<u64>)| {
-                state::with_engine(|engine| {
-                    let report = engine.report(call.at, &stored.holders, key_ttl_ms, clock::now())?;
-                    reply::report(call.ctx, &report);
-                    Some(Answer::Nothing)
-                })
-            };
-            read.map_or(Some(None), report)
+            let free = Holders::Free;
+            let (holders, key_ttl_ms) = read.map_or((&free, None), |(stored, ttl_ms)| (&stored.holders, ttl_ms));
+            state::with_engine(|engine| {
+                let report = engine.report(call.at, holders, key_ttl_ms, clock::now())?;
+                reply::report(call.ctx, &report);
+                Some(Answer::Nothing)
+            })
         })?
         .map(|answer| answer.unwrap_or(Answer::Null))
         .ok_or_else(|| PANICKED.into())

@@ -11,6 +11,9 @@ mod failpoint;
 mod fence;
 mod info;
 mod list;
+mod macquire;
+mod mextend;
+mod mrelease;
 mod release;
 mod top;
 
@@ -21,6 +24,9 @@ pub const TABLE: &[&CommandRow] = &[
     &acquire::ROW,
     &release::ROW,
     &extend::ROW,
+    &macquire::ROW,
+    &mrelease::ROW,
+    &mextend::ROW,
     &check::ROW,
     &info::ROW,
     &list::ROW,
@@ -47,9 +53,14 @@ mod tests {
     #[test]
     fn the_arity_is_that_of_the_name_the_key_and_the_arguments() {
         for row in TABLE {
-            let key = usize::from(row.key != KeyUse::None);
+            let key = match row.key {
+                KeyUse::None => 0,
+                KeyUse::Read | KeyUse::ReadWrite => 1,
+                KeyUse::ReadWriteSeveral => 2,
+            };
             let least = i32::try_from(1 + key + row.args.len()).unwrap();
-            let expected = if row.options.is_empty() { least } else { -least };
+            let is_fixed = row.options.is_empty() && row.key != KeyUse::ReadWriteSeveral;
+            let expected = if is_fixed { least } else { -least };
             assert_eq!(row.arity, expected, "{:?}", row.name);
         }
     }
@@ -59,7 +70,7 @@ mod tests {
         for row in TABLE {
             let flags = row.flags.to_str().unwrap();
             match row.key {
-                KeyUse::ReadWrite => assert!(flags.contains("write"), "{:?}", row.name),
+                KeyUse::ReadWrite | KeyUse::ReadWriteSeveral => assert!(flags.contains("write"), "{:?}", row.name),
                 KeyUse::Read => assert!(flags.contains("readonly"), "{:?}", row.name),
                 KeyUse::None => {}
             }

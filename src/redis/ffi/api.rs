@@ -67,6 +67,7 @@ required! {
     RedisModule_FreeString RedisModule_StringPtrLen RedisModule_Call RedisModule_CallReplyType
     RedisModule_CallReplyStringPtr RedisModule_CallReplyLength RedisModule_CallReplyArrayElement
     RedisModule_FreeCallReply RedisModule_SetCommandInfo RedisModule_CreateCommand RedisModule_GetCommand
+    RedisModule_IsKeysPositionRequest RedisModule_KeyAtPosWithFlags
     RedisModule_CreateDataType RedisModule_SubscribeToServerEvent RedisModule_SubscribeToKeyspaceEvents
     RedisModule_SetModuleOptions RedisModule_GetServerInfo RedisModule_ServerInfoGetFieldC
     RedisModule_FreeServerInfo RedisModule_GetServerVersion RedisModule_GetDbIdFromIO RedisModule_GetKeyNameFromIO

@@ -29,7 +29,32 @@ pub unsafe extern "C" fn entry<C: OnCommand>(ctx: *mut RawCtx, argv: *mut *mut R
     OK
 }
 
-/// What a command does to the key that is its first argument.
+/// The server calls this for the command `C`, whose keys follow their number. Redis 7.0 and 7.2 find the keys of a module's
+/// command for the cluster by asking the command itself, and not by what it was told of them.
+pub unsafe extern "C" fn entry_of_several<C: OnCommand>(
+    ctx: *mut RawCtx,
+    argv: *mut *mut RawString,
+    argc: c_int,
+) -> c_int {
+    // SAFETY: Redis lends the context for the call.
+    if unsafe { call!(RedisModule_IsKeysPositionRequest(ctx)) } == 0 {
+        // SAFETY: what the caller passed.
+        return unsafe { entry::<C>(ctx, argv, argc) };
+    }
+    // SAFETY: Redis passes `argc` live strings.
+    let argv = unsafe { StringRef::arguments(argv, argc) };
+    let (count, last) = (argv.get(1).and_then(|count| count.decimal()).unwrap_or(0), argc.saturating_sub(1));
+    for place in (2..=last).take(count) {
+        // SAFETY: the context is that of the question, and the place is that of an argument.
+        unsafe { call!(RedisModule_KeyAtPosWithFlags(ctx, place, RW as c_int)) };
+    }
+    OK
+}
+
+/// What a command that changes its keys does to them.
+const RW: u32 = raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
+
+/// What a command does to the key that is its first argument, or to the keys whose number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyUse {
     /// It has no key.
@@ -38,6 +63,8 @@ pub enum KeyUse {
     Read,
     /// It reads and changes the key.
     ReadWrite,
+    /// It reads and changes several keys. Their number comes first.
+    ReadWriteSeveral,
 }
 
 /// All that the server is told of a command.
@@ -96,7 +123,10 @@ pub enum ArgKind {
 
 /// Creates the command; false if the server refuses it.
 pub fn create(ctx: Ctx, row: &CommandRow) -> bool {
-    let key: c_int = if row.key == KeyUse::None { 0 } else { 1 };
+    let key: c_int = match row.key {
+        KeyUse::None | KeyUse::ReadWriteSeveral => 0,
+        KeyUse::Read | KeyUse::ReadWrite => 1,
+    };
     // SAFETY: the strings are copied, and the entry lives as long as the process.
     let status = unsafe {
         call!(RedisModule_CreateCommand(
@@ -157,16 +187,20 @@ fn raw_key(usage: KeyUse) -> raw::RedisModuleCommandKeySpec {
     let flags = match usage {
         KeyUse::None => 0,
         KeyUse::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
-        KeyUse::ReadWrite => {
-            raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE
-        }
+        KeyUse::ReadWrite | KeyUse::ReadWriteSeveral => RW,
     };
     let mut key: raw::RedisModuleCommandKeySpec = zeroed();
     key.flags = flags.into();
     key.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
     key.bs.index.pos = 1;
-    key.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
-    key.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey: 0, keystep: 1, limit: 0 };
+    if usage == KeyUse::ReadWriteSeveral {
+        key.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
+        key.fk.keynum =
+            raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 { keynumidx: 0, firstkey: 1, keystep: 1 };
+    } else {
+        key.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+        key.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey: 0, keystep: 1, limit: 0 };
+    }
     key
 }
 
@@ -188,9 +222,16 @@ impl Docs {
     /// The arguments of a command, and a zeroed element at the end.
     fn arguments(&mut self, row: &CommandRow) -> Vec<raw::RedisModuleCommandArg> {
         let mut args = Vec::new();
+        let is_several = row.key == KeyUse::ReadWriteSeveral;
+        if is_several {
+            let kind = raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER;
+            args.push(self.argument("numkeys", kind, "The number of locks, 1 to 64."));
+        }
         if row.key != KeyUse::None {
-            let mut key = self.argument("key", raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY, "The lock.");
+            let summary = if is_several { "The locks, each once." } else { "The lock." };
+            let mut key = self.argument("key", raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY, summary);
             key.key_spec_index = 0;
+            key.flags = if is_several { raw::REDISMODULE_CMD_ARG_MULTIPLE as c_int } else { 0 };
             args.push(key);
         }
         args.extend(row.args.iter().map(|arg| {

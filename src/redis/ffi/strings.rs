@@ -49,6 +49,11 @@ impl<'a> StringRef<'a> {
         StringRef(self.0, PhantomData)
     }
 
+    /// The string as a plain decimal number.
+    pub fn decimal(self) -> Option<usize> {
+        std::str::from_utf8(self.bytes()).ok()?.parse().ok()
+    }
+
     /// Its bytes.
     #[inline]
     pub fn bytes(self) -> &'a [u8] {
