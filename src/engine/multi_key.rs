@@ -74,7 +74,6 @@ impl<W: Waiting> Engine<W> {
         keyspace: &mut impl Keyspace,
     ) -> Result<OutcomeOfAll, WrongType> {
         request.max = self.settings.max_hold(request.max);
-        self.check_types(names, keys)?;
         let mut taken = self.find_taken(names, keys, now, &request)?;
         if taken.is_some() && self.waits.clients().has_multi_key() {
             // A step of one lock may have ended a request that stood before this one at another.

@@ -59,6 +59,51 @@ pub trait Key {
     fn signal_changed(&mut self);
 }
 
+/// A key that stays open beyond a step.
+impl<K: Key> Key for &mut K {
+    type Rights = K::Rights;
+
+    fn found(&self) -> Found {
+        (**self).found()
+    }
+
+    fn stored(&mut self) -> Option<&mut Stored> {
+        (**self).stored()
+    }
+
+    fn rights(&self) -> K::Rights {
+        (**self).rights()
+    }
+
+    fn create(&mut self, stored: Stored) {
+        (**self).create(stored);
+    }
+
+    fn remove(&mut self) {
+        (**self).remove();
+    }
+
+    fn clear_ttl(&mut self) {
+        (**self).clear_ttl();
+    }
+
+    fn is_heard(&self) -> bool {
+        (**self).is_heard()
+    }
+
+    fn replicate(&mut self, effect: &[u8]) {
+        (**self).replicate(effect);
+    }
+
+    fn count_change(&mut self) {
+        (**self).count_change();
+    }
+
+    fn signal_changed(&mut self) {
+        (**self).signal_changed();
+    }
+}
+
 /// A keyspace event of the module class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyEvent {
@@ -86,7 +131,7 @@ pub trait Keyspace {
     fn with_holders(&mut self, key: KeyRef, look: &mut dyn FnMut(&Holders));
 }
 
-/// The keys that a command names, or that a request waits for. Each is opened for one step at a time.
+/// The keys that a command names, or that a request waits for. One at a time takes a step.
 pub trait KeySet {
     /// A key that is open for one step.
     type Key<'a>: Key

@@ -213,7 +213,7 @@ pub struct CallKeys<'a> {
 impl CallKeys<'_> {
     /// The keys, to be opened.
     pub fn to_open<'a>(&'a self, call: &Call) -> KeysOfCommand<'a> {
-        KeysOfCommand { ctx: call.ctx, names: self.strings }
+        KeysOfCommand::new(call.ctx, self.strings)
     }
 }
 

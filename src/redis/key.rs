@@ -1,5 +1,7 @@
 //! Open keys, as the engine sees them.
 
+use smallvec::SmallVec;
+
 use super::ffi::acl::Reader;
 use super::ffi::internal_names;
 use super::ffi::keys::{Content, TypedKey};
@@ -122,22 +124,32 @@ impl<'a> Key for OpenKey<'a> {
     }
 }
 
-/// The keys of a command with several.
+/// The keys of a command with several. Each is opened when it is needed first, and stays open until all are dropped.
 pub struct KeysOfCommand<'a> {
-    /// The command's context.
-    pub ctx: Ctx,
-    /// The keys.
-    pub names: &'a [StringRef<'a>],
+    ctx: Ctx,
+    names: &'a [StringRef<'a>],
+    opened: SmallVec<[OpenKey<'a>; 4]>,
 }
 
-impl KeySet for KeysOfCommand<'_> {
+impl<'a> KeysOfCommand<'a> {
+    /// The keys of these names, in the order in which they are opened first.
+    pub fn new(ctx: Ctx, names: &'a [StringRef<'a>]) -> KeysOfCommand<'a> {
+        KeysOfCommand { ctx, names, opened: SmallVec::new() }
+    }
+}
+
+impl<'n> KeySet for KeysOfCommand<'n> {
     type Key<'a>
-        = OpenKey<'a>
+        = &'a mut OpenKey<'n>
     where
         Self: 'a;
 
-    fn open<'a>(&'a mut self, place: usize, _at: KeyRef<'a>) -> Option<OpenKey<'a>> {
-        self.names.get(place).map(|name| OpenKey::open_for_command(self.ctx, *name))
+    fn open<'a>(&'a mut self, place: usize, _at: KeyRef<'a>) -> Option<&'a mut OpenKey<'n>> {
+        while self.opened.len() <= place {
+            let name = self.names.get(self.opened.len())?;
+            self.opened.push(OpenKey::open_for_command(self.ctx, *name));
+        }
+        self.opened.get_mut(place)
     }
 }
 
