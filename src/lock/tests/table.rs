@@ -1,5 +1,5 @@
 //! Single steps as tables: every request in every kind of state (`table.txt`), and the same for the options that few requests
-//! have (`options.txt`). [`super::words`] explains the notation.
+//! have (`options.txt`) and for requests for several locks (`multi_key.txt`). [`super::words`] explains the notation.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,8 @@ use super::words::{lock, run};
 const TABLE: &str = include_str!("table.txt");
 /// The table of these options.
 const OPTIONS: &str = include_str!("options.txt");
+/// The table of the requests for several locks.
+const MULTI_KEY: &str = include_str!("multi_key.txt");
 
 /// One row: what a request does in a state. Everything is written as in [`super::words`].
 struct Row {
@@ -42,7 +44,7 @@ fn rows(table: &'static str) -> Vec<Row> {
 
 #[test]
 fn every_request_does_in_every_state_what_the_tables_say() {
-    let wrong: Vec<String> = [TABLE, OPTIONS]
+    let wrong: Vec<String> = [TABLE, OPTIONS, MULTI_KEY]
         .into_iter()
         .flat_map(rows)
         .filter_map(|row| {
@@ -60,7 +62,7 @@ fn every_request_does_in_every_state_what_the_tables_say() {
 
 #[test]
 fn each_table_has_a_row_for_every_pair_of_state_and_request() {
-    for (table, states_min, requests_min) in [(TABLE, 50, 30), (OPTIONS, 12, 12)] {
+    for (table, states_min, requests_min) in [(TABLE, 50, 30), (OPTIONS, 12, 12), (MULTI_KEY, 16, 12)] {
         let rows = rows(table);
         let states: BTreeSet<_> = rows.iter().map(|row| row.state).collect();
         let requests: BTreeSet<_> = rows.iter().map(|row| row.request).collect();

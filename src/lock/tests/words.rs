@@ -16,6 +16,7 @@
 //!
 //!           B1:5          B waits with ticket 1 for an exclusive hold with a lease of 5 ms
 //!           B1:5s2@1      it waits for a shared hold with LIMIT 2, on session 1
+//!           B1:5+         it waits for several locks, of which this is one
 //!           B1:5<3        its wait times out in 3 ms (0: it has timed out)
 //!                         Ticket n has waited for n ms, except for ticket 9, which has just joined the queue.
 //!
@@ -28,17 +29,21 @@
 //!           wait B 7 <3         ask for the lock and wait up to 3 ms
 //!           release A #10 *5    with a fence, and COOL 5; `downgrade A #10` likewise
 //!           extend A 7 #10 >500 set the lease to 7 ms if the fence is 10, and raise the fence to 500
+//!           take B 7s           grant this lock to a request for several, if it is ready; `join B 7s`: such a request waits
+//!           serve 1             grant this lock to ticket 1, which waits for several, if it is ready
 //!           close A @1          end A's hold if it is bound to session 1, which has closed
 //!           delivered 10 1      the answer with hold 10 to ticket 1 has arrived; `undelivered 10 1`: it is lost
 //!           advance             a step without a request; `reconcile`: a step after a change from outside
 //!
 //! reply     of try and wait: a fence, `null` (refused), `waits`, `release first`, or `full`
 //!           of release, downgrade and extend: 1 or 0; of release with COOL also `shared`
+//!           of take and serve: the fence, with `held` before it if the owner held the lock already, or why the lock is
+//!           not ready: `taken`, `full`, `release first`, `no permission`, `gone` (the ticket does not wait any more)
 //!           of close: `later` if an answer is still in flight on that session, else `-`; of all others: `-`
 //!
 //! effects   granted 101, granted 101 after 2 (to a waiter that waited for 2 ms), reacquired 10, extended 10,
 //!           downgraded 10, rebound 10 from @1, ended A#10 expired, cools, cooled, 1: 101 (ticket 1 is answered with that hold),
-//!           1: timeout, 1: withdrawn, 1: no permission, 1: release first
+//!           1: ready (several locks, of which this one is), 1: timeout, 1: withdrawn, 1: no permission, 1: release first
 //! ```
 //! The fence clock stands at 100, or at the largest fence of a hold if that is larger. So the next fence is 101 or
 //! larger.
@@ -256,6 +261,34 @@ fn make_step(step: &mut Step, words: &[&str]) -> String {
             Released::NotHeld => "0".to_string(),
             Released::IsShared => "shared".to_string(),
         },
+        "take" => {
+            let (_, mode, Options { max, delay }) = plain.unwrap();
+            let (owner, lease) = (owner.unwrap(), lease.unwrap());
+            match step.readiness(owner, mode) {
+                ready @ (Readiness::Free | Readiness::Held) => {
+                    let request = Request { owner, mode, lease, max, delay, session, user: None };
+                    write_granted(ready == Readiness::Held, step.acquire_one_of_several(request))
+                }
+                not_ready => write_readiness(Some(not_ready)),
+            }
+        }
+        "serve" => {
+            let ticket = Ticket(number(words[1]));
+            match step.readiness_of(ticket) {
+                Some(ready) if ready.is_ready() => {
+                    let granted = step.grant_one_of_several(ticket).unwrap();
+                    assert_eq!(granted.is_new, ready == Readiness::Free);
+                    write_granted(!granted.is_new, granted.hold.fence)
+                }
+                not_ready => write_readiness(not_ready),
+            }
+        }
+        "join" => {
+            let (_, mode, Options { max, delay }) = plain.unwrap();
+            let (owner, lease) = (owner.unwrap(), lease.unwrap());
+            step.join(Request { owner, mode, lease, max, delay, session, user: None }, Ticket(NEW), None);
+            "-".to_string()
+        }
         "downgrade" => u8::from(step.downgrade(owner.unwrap(), fence_option)).to_string(),
         "extend" => {
             u8::from(step.extend(Extend { owner: owner.unwrap(), lease, fence: fence_option, raise })).to_string()
@@ -271,6 +304,24 @@ fn make_step(step: &mut Step, words: &[&str]) -> String {
             "-".to_string()
         }
     }
+}
+
+/// Writes what a request for several locks is granted.
+fn write_granted(is_held: bool, fence: Fence) -> String {
+    format!("{}{}", if is_held { "held " } else { "" }, fence.get())
+}
+
+/// Writes why a lock is not granted to a request for several.
+fn write_readiness(readiness: Option<Readiness>) -> String {
+    match readiness {
+        Some(Readiness::Held | Readiness::Free) => panic!("it is ready"),
+        Some(Readiness::Taken) => "taken",
+        Some(Readiness::Full) => "full",
+        Some(Readiness::MustRelease) => "release first",
+        Some(Readiness::NoPermission) => "no permission",
+        None => "gone",
+    }
+    .to_string()
 }
 
 /// Writes a hold's id.
