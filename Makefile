@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test test-matrix examples gate soak failpoints fuzz nightly memcheck bench servers clean
+.PHONY: help setup build run check test test-matrix examples gate soak failpoints fuzz upgrade nightly memcheck bench servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ failpoints: setup build ## switch on each failpoint and check that a test notice
 
 fuzz: ## feed random bytes to every decoder and to the rules (SECONDS=60 each), see docs/testing.md
 	@tools/fuzz.sh run $(or $(SECONDS),60)
+
+upgrade: setup build ## try the upgrade from the last module whose stored form is version 1, and the way back
+	@tools/upgrade.sh
 
 bench: setup build ## measure what locks cost and write docs/benchmarks (QUICK=1: three minutes, nothing written)
 	@tools/bench-setup.sh || echo 'make bench: some other locks are missing, so they are not compared'

@@ -9,7 +9,7 @@ use super::ffi::{clock, internal_names, log, Ctx, Level};
 use super::state::{self, module};
 use super::{key_events, timer, value_type};
 use crate::engine::{EntryId, KeyRef, Stored, Unlinked};
-use crate::lock::{Fence, Holders, Mode};
+use crate::lock::{Fence, Hold, Holders, Mode};
 use crate::policy::role::trust;
 use crate::wire::{self, ChangeKind, EffectWriter};
 
@@ -108,16 +108,27 @@ impl DataType for LockType {
         state::fence_to_save() != 0
     }
 
-    /// Who holds, how, and under which fence; not when the lease ends, which each server computes by its own clock.
+    /// Who holds, how, under which fence, and with which options; and how long the lock is cooling. Not when a lease, MAX or
+    /// cooling ends, which each server computes by its own clock.
     fn digest(digest: Digest, stored: &Stored) {
+        if let Holders::Cooling(cooling) = &stored.holders {
+            digest.add(b"cooling");
+            digest.add(&cooling.length.0.to_le_bytes());
+            digest.end_sequence();
+        }
         for (mode, hold) in stored.holders.iter() {
-            let mode: u32 = match mode {
+            let limit: u32 = match mode {
                 Mode::Exclusive => 0,
                 Mode::Shared(limit) => limit.map_or(u32::MAX, |limit| limit.units()),
             };
             digest.add(hold.owner.as_bytes());
             digest.add(&hold.fence.get().to_le_bytes());
-            digest.add(&mode.to_le_bytes());
+            digest.add(&limit.to_le_bytes());
+            // A hold without options has the digest that it had before there were any.
+            let options = options_to_digest(mode, hold);
+            if options != NO_OPTIONS {
+                digest.add(&options);
+            }
             // Each hold is a sequence of its own, because those under one fence may stand in any order.
             digest.end_sequence();
         }
@@ -152,4 +163,21 @@ impl DataType for LockType {
             timer::kick();
         }
     }
+}
+
+/// What a hold without WEIGHT, MAX and DELAY adds to a digest.
+const NO_OPTIONS: [u8; 13] = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// The weight of a hold in 4 bytes, whether it has MAX in one, and its DELAY in 8.
+fn options_to_digest(mode: Mode, hold: &Hold) -> [u8; 13] {
+    let weight: u32 = match mode {
+        Mode::Shared(Some(limit)) => limit.weight(),
+        Mode::Exclusive | Mode::Shared(None) => 1,
+    };
+    let has_max = u8::from(hold.max_end().is_some());
+    let delay = hold.terms.delay().map_or(0, |delay| delay.0);
+    let mut bytes = [0; 13];
+    let all = weight.to_le_bytes().into_iter().chain([has_max]).chain(delay.to_le_bytes());
+    bytes.iter_mut().zip(all).for_each(|(byte, value)| *byte = value);
+    bytes
 }

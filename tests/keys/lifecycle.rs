@@ -1,10 +1,11 @@
 //! Locks are keys: eviction, reload, TTLs set by hand, and what WATCH and CLIENT TRACKING see of them.
 
 use support::{
-    acquire, aof_commands, args, assert_both_clean, digest, holds, release, said, until, until_some, until_synced,
+    acquire, aof_commands, args, assert_both_clean, digest, holds, release, said, say, until, until_some, until_synced,
     waiter, Client, Server,
 };
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// A new client that waits for the lock without limit; what it is granted lasts so many milliseconds.
@@ -262,4 +263,30 @@ fn watch_and_tracking_see_every_grant_and_end() {
     assert_eq!(seen(watched), (true, true), "a release");
     server.assert_no_keys();
     server.assert_clean();
+}
+
+/// Two locks that differ in what they promise have different digests, so a replica that lost an option is noticed.
+#[test]
+fn digest_tells_options_and_cooling_apart() {
+    let options = ["", " DELAY 5", " DELAY 6", " MAX 60000", " SHARED", " SHARED LIMIT 5", " SHARED LIMIT 5 WEIGHT 2"];
+    let servers: Vec<_> = options.iter().map(|_| Server::start()).collect();
+    let acquire =
+        |(server, options): (&Server, &&str)| say(server, &format!("LOCK.ACQUIRE k a PX 60000{options}")).int();
+    // All get the same fence, so that they do not differ in that.
+    let fence = servers.iter().zip(&options).map(acquire).max().unwrap() + 1;
+    let mut seen = HashMap::new();
+    for (server, options) in servers.iter().zip(options) {
+        assert_eq!(say(server, &format!("LOCK.EXTEND k a RAISE {fence}")), 1);
+        assert_eq!(say(server, "LOCK.CHECK k a").array()[0], fence);
+        let other = seen.insert(digest(server), options);
+        assert_eq!(other, None, "{options:?} has the same digest");
+        server.assert_clean();
+    }
+    let server = &servers[0];
+    for length in ["600000", "700000"] {
+        assert_eq!(say(server, "DEL k"), 1);
+        say(server, "LOCK.ACQUIRE k a").int();
+        assert_eq!(say(server, &format!("LOCK.RELEASE k a COOL {length}")), 1);
+        assert_eq!(seen.insert(digest(server), length), None);
+    }
 }

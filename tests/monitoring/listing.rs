@@ -217,7 +217,7 @@ fn requests_that_make_no_sense_are_told_what_is_allowed() {
         ("LOCK.LIST 0 COUNT", "ERR COUNT needs a value"),
         ("LOCK.LIST 0 MATCH a MATCH b", "ERR MATCH is given twice"),
         ("LOCK.LIST 0 MATCH ", "ERR MATCH must be a pattern of 1 to 1024 bytes, not 0"),
-        ("LOCK.LIST 0 OWNER *", "ERR owner '*' is for LOCK.ACQUIRE only"),
+        ("LOCK.LIST 0 OWNER *", "ERR owner '*' is for LOCK.ACQUIRE and LOCK.MACQUIRE only"),
         ("LOCK.LIST 0 OWNER ", "ERR owner must be 1 to 1024 bytes, not 0"),
         ("LOCK.LIST 0 TYPE redislock", "ERR unknown option 'TYPE', expected one of COUNT, MATCH, OWNER"),
     ] {

@@ -6,3 +6,4 @@ mod golden_files;
 mod loading;
 mod restarts;
 mod start_quarantine;
+mod upgrade;
