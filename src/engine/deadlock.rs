@@ -84,8 +84,7 @@ impl<'a, W: Waiting> Search<'a, W> {
             if closes {
                 return Some(trail.links(request));
             }
-            self.requests_left = self.requests_left.saturating_sub(1);
-            if self.edges_left == 0 || self.requests_left == 0 {
+            if self.edges_left == 0 {
                 break;
             }
         }
@@ -169,14 +168,16 @@ impl<'a, W: Waiting> Search<'a, W> {
     }
 
     /// An owner is waited for. The requests that it waits with are to be followed.
-    fn reach(&self, owner: &Owner, by: &Pending, trail: &mut Trail) {
+    fn reach(&mut self, owner: &Owner, by: &Pending, trail: &mut Trail) {
         if !trail.seen.insert(owner.clone()) {
             return;
         }
         let node = trail.nodes.len();
         trail.nodes.push(Node { owner: owner.clone(), key: by.key.clone(), by: by.of });
         let theirs = self.waits.clients().requests_of(trail.user, owner).take(self.requests_left);
+        let known = trail.requests.len();
         trail.requests.extend(theirs.map(|(key, ticket)| Pending { key, ticket, of: Some(node) }));
+        self.requests_left = self.requests_left.saturating_sub(trail.requests.len() - known);
     }
 }
 

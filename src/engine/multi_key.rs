@@ -7,13 +7,17 @@
 //! A request that waits stands in the queues of all its locks. The wait table remembers one of them that was not ready: the
 //! watched one. Before that one is ready the request cannot be granted, so only a step there leads to another look at all.
 
+use std::rc::Rc;
+
 use smallvec::SmallVec;
 
 use super::agenda::Task;
 use super::commands::join;
 use super::deadlock::Search;
 use super::names::{KeyId, KeyRef};
-use super::server::{Found, GrantedKey, Key, KeyEvent, KeySet, Keyspace, Reply, Server, Waiting, WrongType};
+use super::server::{
+    Found, GrantedKey, Key, KeyEvent, KeySet, Keyspace, Reply, Server, Waiting, WriteCheck, WrongType,
+};
 use super::state::Engine;
 use crate::failpoints::{self, Failpoint};
 use crate::lock::{AskedWith, Fence, Now, OwnerRef, Readiness, Released, Request, Ticket, Wait};
@@ -158,13 +162,14 @@ impl<W: Waiting> Engine<W> {
     }
 
     /// Sees whether a request that waits for several locks can be granted, and if so grants it.
-    pub(super) fn grant_together<S: Server>(&mut self, server: &mut S, ticket: Ticket) {
+    /// False if the server refuses a write to one of the keys, so that it must be tried again.
+    pub(super) fn grant_together<S: Server>(&mut self, server: &mut S, ticket: Ticket) -> bool {
         let now = server.now();
         let ids = self.waits.keys_of(ticket);
         let names: SmallVec<[KeyRef; 8]> = ids.iter().map(KeyId::borrow).collect();
         let mut keys = KeysOfTask(server);
         for (place, at) in names.iter().enumerate() {
-            let Some(mut key) = keys.open(place, *at) else { return };
+            let Some(mut key) = keys.open(place, *at) else { return true };
             let readiness = self.step(*at, &mut key, now, |step| step.readiness_of(ticket));
             self.index(*at, &mut key);
             self.file_events(*at);
@@ -174,27 +179,51 @@ impl<W: Waiting> Engine<W> {
                         break;
                     }
                 }
-                Ok(Some(Readiness::Taken | Readiness::Full)) => return self.waits.watch(ticket, place),
-                Ok(Some(Readiness::MustRelease)) => return self.answer(ticket, |_| Reply::MustRelease),
+                Ok(Some(Readiness::Taken | Readiness::Full)) => {
+                    self.waits.watch(ticket, place);
+                    return true;
+                }
+                Ok(Some(Readiness::MustRelease)) => {
+                    self.answer(ticket, |_| Reply::MustRelease);
+                    return true;
+                }
                 Ok(Some(Readiness::NoPermission)) => {
                     self.stats.waits_denied += 1;
-                    return self.answer(ticket, |_| Reply::NoPermission(AskedWith::Macquire));
+                    self.answer(ticket, |_| Reply::NoPermission(AskedWith::Macquire));
+                    return true;
                 }
                 // It was answered.
-                Ok(None) | Err(WrongType) => return,
+                Ok(None) | Err(WrongType) => return true,
             }
         }
+        // The slot may be leaving with some of the keys gone already.
+        for (at, id) in names.iter().zip(&ids) {
+            match keys.0.write_check(*at) {
+                WriteCheck::Accepts => {}
+                WriteCheck::Foreign => {
+                    self.check_queue_first(id);
+                    return false;
+                }
+                WriteCheck::Halted => return false,
+            }
+        }
+        let owner = names.first().and_then(|at| Some(Rc::clone(&self.waits.queue(*at)?.get(ticket)?.request.owner)));
         let mut granted = Vec::new();
         for (place, at) in names.iter().enumerate() {
             let Some(mut key) = keys.open(place, *at) else { continue };
-            if let Ok(Some(lock)) = self.step(*at, &mut key, now, |step| step.grant_one_of_several(ticket)) {
-                granted.push(GrantedKey { name: at.name.into(), hold: lock.hold, is_new: lock.is_new });
+            self.scratch.has_recorded = false;
+            if let Ok(Some(hold)) = self.step(*at, &mut key, now, |step| step.grant_one_of_several(ticket)) {
+                granted.push(GrantedKey { name: at.name.into(), hold });
+            }
+            if let (Some(owner), false) = (&owner, self.scratch.has_recorded) {
+                self.confirm(&mut key, now, (**owner).borrow());
             }
             self.index(*at, &mut key);
             self.file_events(*at);
         }
         self.agenda.budget.charge_answer();
         self.answer(ticket, |made_owner| Reply::GrantedTogether(granted, ticket, made_owner));
+        true
     }
 
     /// Finds a key of another type, before anything is changed at any.

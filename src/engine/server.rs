@@ -149,8 +149,6 @@ pub struct GrantedKey {
     pub name: Rc<[u8]>,
     /// The hold.
     pub hold: HoldId,
-    /// Whether the hold began with this grant. If not, the owner held the lock already.
-    pub is_new: bool,
 }
 
 /// The answer to a client that waited.

@@ -223,8 +223,8 @@ impl<W: Waiting> Engine<W> {
     /// Does a task. [`Progress::Halted`] if it must be tried again.
     fn perform<S: Server>(&mut self, server: &mut S, task: &Task) -> Progress {
         if let Task::GrantTogether(_, ticket) = task {
-            self.grant_together(server, *ticket);
-            return Progress::Done;
+            let is_done = self.grant_together(server, *ticket);
+            return if is_done { Progress::Done } else { Progress::Halted };
         }
         let at = task.key().borrow();
         let now = server.now();

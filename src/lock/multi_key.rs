@@ -45,15 +45,6 @@ impl Readiness {
     }
 }
 
-/// One lock that was granted to a request for several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GrantedLock {
-    /// The hold.
-    pub hold: HoldId,
-    /// Whether the hold began with this grant. If not, the owner held the lock already.
-    pub is_new: bool,
-}
-
 impl Step<'_> {
     /// How this lock stands towards a new request for several locks.
     pub fn readiness(&mut self, owner: OwnerRef, mode: Mode) -> Readiness {
@@ -102,13 +93,20 @@ impl Step<'_> {
 
     /// Grants this lock to a request that waits for several locks, each of which is [ready](Readiness::is_ready). The caller
     /// answers the request when it has all of them. `None` if the request does not wait here.
-    pub fn grant_one_of_several(&mut self, ticket: Ticket) -> Option<GrantedLock> {
+    pub fn grant_one_of_several(&mut self, ticket: Ticket) -> Option<HoldId> {
         let waiter = self.queue.leave(ticket)?;
         let owner = Rc::clone(&waiter.request.owner);
-        let reacquired = self.reacquire(waiter.request.clone().with_owner(|_| (*owner).borrow()));
-        let granted = match reacquired {
-            Some(hold) => GrantedLock { hold, is_new: false },
-            None => GrantedLock { hold: self.grant_waiter(ticket, waiter), is_new: true },
+        let held = self.held_by((*owner).borrow()).map(|(id, _, hold)| (id, hold.session));
+        let granted = match held {
+            Some((id, bound_to)) => {
+                let answer = (ticket, waiter.request.session);
+                let in_flight = self.queue.take_answers(id);
+                let request = waiter.request.with_owner(|_| (*owner).borrow());
+                let id = self.reacquire(request)?;
+                self.queue.put_back_answers(id, in_flight, bound_to, answer);
+                id
+            }
+            None => self.grant_waiter(ticket, waiter),
         };
         self.advance();
         Some(granted)

@@ -14,6 +14,11 @@ use super::time::Steady;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
+impl Ticket {
+    /// A ticket that no waiter has, and that sorts before all others.
+    pub const NONE: Ticket = Ticket(0);
+}
+
 /// A request that waits in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiter {
@@ -44,6 +49,9 @@ struct Sent {
 
 /// The answers that tell of one grant, in the order of the requests. At least one of them has not arrived yet.
 type InFlight = SmallVec<[Sent; 1]>;
+
+/// The answers in flight that tell of one hold, if there are any.
+pub struct Answers(Option<InFlight>);
 
 /// What the loss of an answer means for the hold that it told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +117,7 @@ impl WaitQueue {
     /// The tickets of one owner's waiters, first come first.
     pub fn tickets_of(&self, owner: OwnerRef) -> Vec<Ticket> {
         let owner = Rc::new(owner.to_owner());
-        let theirs = (Rc::clone(&owner), Ticket(0))..=(owner, Ticket(u64::MAX));
+        let theirs = (Rc::clone(&owner), Ticket::NONE)..=(owner, Ticket(u64::MAX));
         self.by_owner.range(theirs).map(|(_, ticket)| *ticket).collect()
     }
 
@@ -131,7 +139,7 @@ impl WaitQueue {
     /// Whether the same owner has an earlier request in the queue. This one is answered together with it.
     pub fn asked_before(&self, ticket: Ticket, now: Steady) -> bool {
         let Some(waiter) = self.waiting.get(&ticket) else { return false };
-        let earlier = (Rc::clone(&waiter.request.owner), Ticket(0))..(Rc::clone(&waiter.request.owner), ticket);
+        let earlier = (Rc::clone(&waiter.request.owner), Ticket::NONE)..(Rc::clone(&waiter.request.owner), ticket);
         let mut running = self.by_owner.range(earlier).filter_map(|(_, ticket)| self.waiting.get(ticket));
         running.any(|other| !other.has_timed_out(now))
     }
@@ -140,6 +148,26 @@ impl WaitQueue {
     pub fn start_delivery(&mut self, hold: HoldId, to: impl IntoIterator<Item = (Ticket, Option<Session>)>) {
         let sent = to.into_iter().map(|(ticket, session)| Sent { ticket, session, has_arrived: false });
         self.in_flight.insert(hold, sent.collect());
+    }
+
+    /// Takes the answers in flight that tell of this hold, which is about to be granted to its owner once more.
+    pub fn take_answers(&mut self, hold: HoldId) -> Answers {
+        Answers(self.in_flight.remove(&hold))
+    }
+
+    /// Puts back the answers in flight that tell of this hold, and adds one. If there were none its owner knows of the hold, and it
+    /// was bound to that session: if the new answer is lost, the hold stays, and is bound to it again.
+    pub fn put_back_answers(
+        &mut self,
+        hold: HoldId,
+        before: Answers,
+        bound_to: Option<Session>,
+        (ticket, session): (Ticket, Option<Session>),
+    ) {
+        let known = || InFlight::from_elem(Sent { ticket: Ticket::NONE, session: bound_to, has_arrived: true }, 1);
+        let mut sent = before.0.unwrap_or_else(known);
+        sent.push(Sent { ticket, session, has_arrived: false });
+        self.in_flight.insert(hold, sent);
     }
 
     /// The holds that an answer in flight tells of.

@@ -35,7 +35,7 @@ impl OnBlocked for Waiter {
             Reply::GrantedTogether(granted, ticket, made_owner) => {
                 let made_owner = made_owner.as_ref().map(|owner| owner.as_bytes());
                 reply::grants(ctx, made_owner, granted.iter().map(|lock| lock.hold.fence));
-                for lock in granted.iter().filter(|lock| lock.is_new) {
+                for lock in granted {
                     let key = (key.0, Rc::clone(&lock.name));
                     delivery::track(ctx.client(), SentGrant { key, hold: lock.hold, ticket: *ticket });
                 }
@@ -62,7 +62,7 @@ impl OnBlocked for Waiter {
         match &answer.reply {
             Reply::Granted(hold, ticket, _) => lost(name, *hold, *ticket),
             Reply::GrantedTogether(granted, ticket, _) => {
-                granted.iter().filter(|lock| lock.is_new).for_each(|lock| lost(&lock.name, lock.hold, *ticket));
+                granted.iter().for_each(|lock| lost(&lock.name, lock.hold, *ticket));
             }
             Reply::Null
             | Reply::MustRelease

@@ -49,3 +49,29 @@ fn wait_whose_slot_moves_is_sent_after_it_and_stands_in_no_queue() {
     cluster.node(from).assert_clean();
     cluster.node(to).assert_clean();
 }
+
+/// One of the locks is still here, and another was taken at the server that the slot moves to.
+#[test]
+fn nothing_is_granted_while_the_slot_is_leaving_and_a_key_is_gone() {
+    let cluster = Cluster::start(2, 0);
+    let from = cluster.first_home("{k}");
+    let to = 1 - from;
+    let (source, target) = (cluster.node(from), cluster.node(to));
+    say(source, "LOCK.ACQUIRE {k}a x PX 600000").int();
+    let mut waiting = source.client();
+    let request = "LOCK.MACQUIRE 2 {k}a {k}b me PX 600000 BLOCK 0 SHARED";
+    source.send_to_wait(&mut waiting, &request.split(' ').collect::<Vec<_>>());
+    cluster.begin_move("{k}a", from, to);
+    let mut other = target.client();
+    assert_eq!(run(&mut other, "ASKING"), "OK");
+    run(&mut other, "LOCK.ACQUIRE {k}b y PX 600000").int();
+    assert_eq!(say(source, "LOCK.RELEASE {k}a x DOWNGRADE"), 1);
+    match waiting.receive(TOLD) {
+        Received::Reply(Value::Error(text)) => assert!(text.starts_with("TRYAGAIN "), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(say(source, "LOCK.CHECK {k}a me").is_nil());
+    assert_eq!(source.info_number("redislock", "redislock_waiters"), 0);
+    source.assert_clean();
+    target.assert_clean();
+}

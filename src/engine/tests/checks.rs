@@ -98,7 +98,7 @@ impl World {
             let (client, holds) = match answer {
                 Did::Answered(client, Reply::Granted(hold, ..)) => (client, vec![*hold]),
                 Did::Answered(client, Reply::GrantedTogether(granted, ..)) => {
-                    (client, granted.iter().filter(|lock| lock.is_new).map(|lock| lock.hold).collect())
+                    (client, granted.iter().map(|lock| lock.hold).collect())
                 }
                 _ => continue,
             };

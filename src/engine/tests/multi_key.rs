@@ -288,3 +288,118 @@ fn a_step_wakes_the_request_only_at_the_lock_that_it_waits_for() {
     world.release(B, "y").unwrap();
     assert!(world.engine.has_ready_work());
 }
+
+/// A slot that is leaving: some of the keys may be elsewhere already, and held there.
+#[test]
+fn nothing_is_granted_while_one_of_the_keys_may_be_elsewhere() {
+    let mut world = World::new();
+    world.engine.join_cluster();
+    world.grant(A, "x", 100_000);
+    let client = world.waits_all(&[A, B], "y", WAITING);
+    world.fake.foreign = vec![B];
+    world.release(A, "x").unwrap();
+    world.settle();
+    assert_eq!(world.hold(A), None, "all or none");
+    assert_eq!(world.answers().last(), Some(&(client, Reply::TryAgain)));
+    assert_eq!(world.engine.waiters(), 0);
+}
+
+#[test]
+fn a_request_that_the_server_refuses_a_write_to_is_tried_again() {
+    let mut world = World::new();
+    world.grant(A, "x", 100_000);
+    let client = world.waits_all(&[A, B], "y", WAITING);
+    world.release(A, "x").unwrap();
+    world.fake.write_check = WriteCheck::Halted;
+    world.run();
+    assert_eq!(world.granted(), [0u64; 0]);
+    world.fake.write_check = WriteCheck::Accepts;
+    world.pass(20);
+    world.settle();
+    world.assert_granted_together(client, &[A, B], "y");
+}
+
+/// Whichever of them was told of a hold first, if all answers are lost it ends.
+#[test]
+fn a_hold_that_several_lost_answers_told_of_ends() {
+    type Requests = [&'static [Name]; 2];
+    let cases: [Requests; 5] = [[&[A], &[A, B]], [&[A, B], &[A, C]], [&[A, B], &[A, B]], [&[A, B], &[A]], [&[A], &[A]]];
+    for requests in cases {
+        let mut world = World::new();
+        world.grants_all(&[A, B, C], "x", HOW);
+        for keys in requests {
+            match keys {
+                [key] => done(world.waits(ask(*key, "y").lease(100_000).block(0))),
+                keys => done(world.waits_all(keys, "y", How { lease: 100_000, ..WAITING })),
+            }
+        }
+        world.release_all(&[A, B, C], "x").unwrap();
+        world.settle();
+        let answers = world.answers();
+        assert_eq!(answers.len(), 2, "{requests:?}: {answers:?}");
+        for (_, reply) in &answers {
+            world.lose(A, reply);
+        }
+        world.settle();
+        for key in [A, B, C] {
+            assert_eq!(world.hold(key), None, "{requests:?}: {key:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_answer_leaves_an_older_hold_bound_as_it_was() {
+    for (before, asked) in [(None, Some(7)), (Some(7), None), (Some(7), Some(8))] {
+        let mut world = World::new();
+        world.grant(A, "x", 100_000);
+        world.send_with(B, "y", How { lease: 100_000, connection: before, ..HOW }).unwrap();
+        world.waits_all(&[A, B], "y", How { lease: 100_000, connection: asked, ..WAITING });
+        world.release(A, "x").unwrap();
+        world.settle();
+        let answers = world.answers();
+        world.lose(A, &answers.last().unwrap().1);
+        world.settle();
+        for connection in [7, 8] {
+            assert!(world.holders(B) == ["y"] || before == Some(7), "{before:?}, {asked:?}");
+            world.hang_up(connection);
+            world.settle();
+            if before != Some(connection) && before.is_none() {
+                assert_eq!(world.holders(B), ["y"], "{before:?}, {asked:?}: it was bound to none");
+            }
+        }
+        assert_eq!(world.hold(B).is_none(), before.is_some(), "{before:?}, {asked:?}");
+    }
+}
+
+#[test]
+fn a_hold_that_a_waiting_request_reacquires_loses_a_ttl_set_by_hand() {
+    let mut world = World::new();
+    world.grant(A, "x", 1000);
+    world.grant(B, "y", 5000);
+    world.waits_all(&[A, B], "y", WAITING);
+    world.did();
+    world.release(A, "x").unwrap();
+    world.settle();
+    let did = world.did();
+    assert!(did.contains(&Did::ClearedTtl("0:b".into())), "{did:?}");
+    let replicated = did.iter().any(|did| matches!(did, Did::Replicated(key, _) if key == "0:b"));
+    assert!(replicated, "WAIT counts replicas that have the hold: {did:?}");
+}
+
+/// Each request of an owner is there once for each of its locks, and the search for deadlocks stops after so many.
+#[test]
+fn the_search_for_deadlocks_looks_at_no_more_requests_than_it_may() {
+    let mut world = World::new();
+    world.set_to("deadlock-search-max", 20);
+    world.grant((0, "hot"), "h", 100_000);
+    let names: Vec<&'static str> = (0..30).map(|n| &*Box::leak(format!("n{n}").into_boxed_str())).collect();
+    let keys: Vec<Name> = names.iter().map(|name| (0, *name)).chain([(0, "hot")]).collect();
+    for n in 0..10 {
+        world.waits_all(&keys, &format!("o{n}"), WAITING);
+    }
+    let looks = world.looks;
+    world.grant((0, "mine"), "o1", 100_000);
+    world.waits(ask((0, "mine"), "o3").block(0));
+    world.waits(ask((0, "hot"), "o1").block(0));
+    assert!(world.looks - looks <= 200, "{} locks were looked at", world.looks - looks);
+}

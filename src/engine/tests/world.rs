@@ -527,8 +527,7 @@ fn told(key: Name, reply: &Reply) -> Vec<(KeyId, HoldId, Ticket)> {
     match reply {
         Reply::Granted(hold, ticket, _) => vec![(at(key).to_id(), *hold, *ticket)],
         Reply::GrantedTogether(granted, ticket, _) => {
-            let new = granted.iter().filter(|lock| lock.is_new);
-            new.map(|lock| (KeyRef { db: key.0, name: &lock.name }.to_id(), lock.hold, *ticket)).collect()
+            granted.iter().map(|lock| (KeyRef { db: key.0, name: &lock.name }.to_id(), lock.hold, *ticket)).collect()
         }
         other => panic!("no grant: {other:?}"),
     }

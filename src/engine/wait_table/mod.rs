@@ -58,7 +58,7 @@ impl<W: Waiting> WaitTable<W> {
             clients: ParkedClients::new(),
             contended: Contended::default(),
             spare: WaitQueue::default(),
-            next_ticket: 0,
+            next_ticket: Ticket::NONE.0 + 1,
         }
     }
 

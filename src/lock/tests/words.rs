@@ -277,8 +277,7 @@ fn make_step(step: &mut Step, words: &[&str]) -> String {
             match step.readiness_of(ticket) {
                 Some(ready) if ready.is_ready() => {
                     let granted = step.grant_one_of_several(ticket).unwrap();
-                    assert_eq!(granted.is_new, ready == Readiness::Free);
-                    write_granted(!granted.is_new, granted.hold.fence)
+                    write_granted(ready == Readiness::Held, granted.fence)
                 }
                 not_ready => write_readiness(not_ready),
             }
