@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::traffic::words;
+use crate::traffic::{words, words_together};
 
 /// Microseconds since the start of the run.
 pub type Us = u64;
@@ -107,8 +107,19 @@ pub struct Op {
     pub call_us: Us,
     /// When the reply came; [`NEVER`] if none did.
     pub ret_us: Us,
-    /// The reply.
+    /// The reply, as far as it is about this lock.
     pub reply: Reply,
+    /// If the command was about several locks: all its operations.
+    pub together: Option<Together>,
+}
+
+/// The operations of one command about several locks, one for each. They stand one after the other in [`History::ops`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// The number of the first.
+    pub first: usize,
+    /// All locks, in the order of the command.
+    pub locks: Vec<Lock>,
 }
 
 /// One connection of a client.
@@ -295,6 +306,16 @@ pub struct Recorder {
     history: Mutex<History>,
 }
 
+impl History {
+    /// All operations of the command that this operation is of, itself among them.
+    pub fn command_of<'a>(&'a self, op: &'a Op) -> &'a [Op] {
+        match &op.together {
+            None => std::slice::from_ref(op),
+            Some(together) => &self.ops[together.first..together.first + together.locks.len()],
+        }
+    }
+}
+
 impl Recorder {
     /// Begins now.
     pub fn new() -> Recorder {
@@ -331,9 +352,34 @@ impl Recorder {
     pub fn called(&self, client: &str, connection: usize, lock: &Lock, owner: &str, asked: Asked) -> usize {
         let mut notes = self.notes();
         let (client, owner, lock) = (client.to_owned(), owner.to_owned(), lock.clone());
-        let call_us = self.now_us();
-        notes.ops.push(Op { client, connection, lock, owner, asked, call_us, ret_us: NEVER, reply: Reply::Unknown });
+        let (call_us, ret_us, reply, together) = (self.now_us(), NEVER, Reply::Unknown, None);
+        notes.ops.push(Op { client, connection, lock, owner, asked, call_us, ret_us, reply, together });
         notes.ops.len() - 1
+    }
+
+    /// A command about several locks is about to be sent: the number of its first operation.
+    pub fn called_together(
+        &self,
+        client: &str,
+        connection: usize,
+        locks: &[Lock],
+        owner: &str,
+        asked: &Asked,
+    ) -> usize {
+        let mut notes = self.notes();
+        let (call_us, first) = (self.now_us(), notes.ops.len());
+        notes.ops.extend(locks.iter().map(|lock| Op {
+            client: client.to_owned(),
+            connection,
+            lock: lock.clone(),
+            owner: owner.to_owned(),
+            asked: asked.clone(),
+            call_us,
+            ret_us: NEVER,
+            reply: Reply::Unknown,
+            together: Some(Together { first, locks: locks.to_vec() }),
+        }));
+        first
     }
 
     /// Its reply came.
@@ -370,7 +416,7 @@ impl Recorder {
 
 impl fmt::Display for Op {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        let words = words(&self.lock, &self.owner, &self.asked).join(" ");
+        let words = self.words().join(" ");
         write!(out, "{} on connection {}: {words} (database {})", self.client, self.connection, self.lock.db)?;
         match self.ret_us {
             NEVER => write!(out, " at {} us, nobody knows what came of it", self.call_us),
@@ -380,6 +426,14 @@ impl fmt::Display for Op {
 }
 
 impl Op {
+    /// The command as it was sent.
+    pub fn words(&self) -> Vec<String> {
+        match &self.together {
+            None => words(&self.lock, &self.owner, &self.asked),
+            Some(together) => words_together(&together.locks, &self.owner, &self.asked),
+        }
+    }
+
     /// The fence, if a hold was granted or was there already.
     pub fn granted(&self) -> Option<u64> {
         match (&self.asked, &self.reply) {

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::history::{Act, Asked, Deed, History, Lock, Op, Reply, Us, NEVER};
-use crate::traffic::{words, LEASE_MAX_MS};
+use crate::traffic::LEASE_MAX_MS;
 
 /// What rounding to milliseconds, at both ends and in the AOF, may come to.
 const ROUNDING_US: Us = 5_000;
@@ -149,7 +149,9 @@ impl<'a> Model<'a> {
 
     /// Whether its owner may have withdrawn a request.
     pub fn may_have_been_withdrawn(&self, op: &Op) -> bool {
-        let mut theirs = self.of[&(&op.lock, op.owner.as_str())].iter();
+        // The release of one of several locks withdraws the request for all.
+        let all = self.history.command_of(op).iter();
+        let mut theirs = all.flat_map(|op| &self.of[&(&op.lock, op.owner.as_str())]);
         theirs.any(|n| {
             let other = &self.history.ops[*n];
             let is_release = matches!(other.asked, Asked::Release { .. }) && !matches!(other.reply, Reply::Error(_));
@@ -316,9 +318,13 @@ impl<'a> Model<'a> {
     fn closing_us(&self, fence: u64, ops: &[usize]) -> Us {
         let op = |n: &usize| &self.history.ops[*n];
         let began_us = ops.iter().filter(|n| op(n).granted() == Some(fence)).map(|n| op(n).call_us).min().unwrap_or(0);
+        // A hold that was loaded gets another fence when its owner reacquires it.
+        let is_renewed = |op: &Op| op.granted() > Some(fence) && self.may_be_renewed(fence, op.ret_us);
         let binding = ops.iter().filter(|n| match op(n).asked {
             Asked::Acquire { is_session: true, .. } => {
-                op(n).granted() == Some(fence) || (op(n).is_unknown() && self.latest_us[**n] >= began_us)
+                op(n).granted() == Some(fence)
+                    || is_renewed(op(n))
+                    || (op(n).is_unknown() && self.latest_us[**n] >= began_us)
             }
             _ => false,
         });
@@ -493,17 +499,24 @@ fn positions(history: &History) -> Vec<Option<usize>> {
     for all in heard.values_mut() {
         all.reverse();
     }
-    let place = |op| {
-        let op: &Op = op;
+    let mut place = |op: &Op| {
         let connection = &history.connections[op.connection];
         let next = heard.get_mut(&(connection.term, connection.address.as_str()))?;
         let at = *next.last()?;
-        if history.heard[at].words != words(&op.lock, &op.owner, &op.asked) {
+        if history.heard[at].words != op.words() {
             return None;
         }
         next.pop()
     };
-    history.ops.iter().map(place).collect()
+    let mut positions: Vec<Option<usize>> = Vec::with_capacity(history.ops.len());
+    for (n, op) in history.ops.iter().enumerate() {
+        let position = match &op.together {
+            Some(together) if together.first < n => positions[together.first],
+            Some(_) | None => place(op),
+        };
+        positions.push(position);
+    }
+    positions
 }
 
 /// When each connection was surely gone at its server: the server was seen without it three times, so that it was not about to

@@ -278,7 +278,8 @@ impl<'a> Waits<'a> {
         let blocked = self.blocked(model, sample);
         let mut waiters = 0;
         for (lock, seen) in &sample.locks {
-            let mut here = blocked.iter().copied().filter(|n| model.history.ops[*n].lock == *lock);
+            let is_here = |op: &Op| op.lock == *lock && op.together.is_none();
+            let mut here = blocked.iter().copied().filter(|n| is_here(&model.history.ops[*n]));
             match seen {
                 None => ills.extend(here.map(Ill::LostWakeUp)),
                 Some(seen) => {
@@ -302,13 +303,20 @@ impl<'a> Waits<'a> {
         }
         for n in &blocked {
             let op = &model.history.ops[*n];
+            if op.together.is_some() && model.history.command_of(op).iter().all(|op| is_ready(sample, op)) {
+                ills.push(Ill::LostWakeUp(*n));
+            }
             if let (Asked::Acquire { block_ms: Some(block_ms @ 1..), .. }, Some(at)) = (&op.asked, model.position[*n]) {
                 if model.history.heard[at].at_us + block_ms * 1000 < sample.call_us {
                     ills.push(Ill::Overdue(*n));
                 }
             }
         }
-        if waiters > sample.clients.iter().filter(|client| client.is_blocked).count() as u64 {
+        // A client that waits for several locks stands in the queue of each.
+        let more = |n: &usize| model.history.command_of(&model.history.ops[*n]).len() - 1;
+        let places =
+            sample.clients.iter().filter(|client| client.is_blocked).count() + blocked.iter().map(more).sum::<usize>();
+        if waiters > places as u64 {
             ills.push(Ill::Leaked);
         }
         ills
@@ -327,8 +335,19 @@ fn sessions<'a>(model: &Model<'a>) -> HashMap<&'a str, (Us, usize)> {
     all.into_iter().filter_map(|(owner, session)| Some((owner, session?))).collect()
 }
 
-/// Whether a lock that is held lets this request in as well.
+/// Whether a lock is ready for this request, which waits for several: its owner holds it, or it is first and can be let in.
+fn is_ready(sample: &Sample, op: &Op) -> bool {
+    let Some((_, Some(seen))) = sample.locks.iter().find(|(lock, _)| *lock == op.lock) else { return false };
+    let is_held = seen.holders.iter().any(|holder| holder.owner == op.owner);
+    let is_alone = seen.queue.iter().filter(|owner| **owner == op.owner).count() == 1;
+    is_held || (is_alone && seen.queue.first() == Some(&op.owner) && admits(seen, op))
+}
+
+/// Whether a lock lets this request in beside its holders.
 fn admits(seen: &Seen, op: &Op) -> bool {
+    if seen.holders.is_empty() {
+        return true;
+    }
     let Asked::Acquire { is_shared: true, limit, .. } = op.asked else { return false };
     let limits = seen.holders.iter().map(|holder| holder.limit).filter(|limit| *limit > 0).chain(limit);
     seen.is_shared && limits.min().is_none_or(|limit| (seen.holders.len() as u64) < limit)

@@ -41,15 +41,15 @@ pub fn live(scene: &Scene, locks: &[Lock], seed: u64, n: u64) {
         Customer { scene, name: format!("c{n}"), chance: Chance::of(seed, 100 + n), line: None, owners: 0 };
     while !scene.is_stopped() {
         let lock = customer.chance.one_of(locks).clone();
-        customer.visit(&lock);
+        customer.visit(locks, &lock);
         customer.rest(4);
     }
     customer.hang_up();
 }
 
 impl Customer<'_> {
-    /// Asks for a lock, and does something with it.
-    fn visit(&mut self, lock: &Lock) {
+    /// Asks for a lock or for several, and does something with it.
+    fn visit(&mut self, locks: &[Lock], lock: &Lock) {
         let is_common = self.chance.percent(30);
         let owner = if is_common {
             (*self.chance.one_of(&COMMON)).to_owned()
@@ -57,6 +57,9 @@ impl Customer<'_> {
             self.owners += 1;
             format!("{}-{}", self.name, self.owners)
         };
+        if self.chance.percent(12) {
+            return self.visit_together(locks, lock.db, &owner);
+        }
         let asked = self.request();
         match self.chance.from(0, 99) {
             // The reply is lost: the connection closes at once.
@@ -84,6 +87,64 @@ impl Customer<'_> {
         } else {
             self.rest(8);
         }
+    }
+
+    /// Asks for all locks of a database together, in some order, and does something with them.
+    fn visit_together(&mut self, locks: &[Lock], db: u32, owner: &str) {
+        let mut locks: Vec<Lock> = locks.iter().filter(|lock| lock.db == db).cloned().collect();
+        let first = self.chance.from(0, locks.len() as u64 - 1);
+        locks.rotate_left(usize::try_from(first).unwrap());
+        let Asked::Acquire { is_shared, lease_ms, block_ms, is_session, .. } = self.request() else { return };
+        let asked = Asked::Acquire { is_shared, limit: None, lease_ms, block_ms, is_session };
+        let granted = self.ask_together(&locks, owner, &asked);
+        let Some(Reply::Fence(fence)) = granted.first() else { return self.rest(8) };
+        match self.chance.from(0, 9) {
+            // The lease ends them.
+            0 => self.rest(30),
+            1 => self.hang_up(),
+            // One by one.
+            2 | 3 => {
+                for (lock, reply) in locks.iter().zip(&granted) {
+                    if let Reply::Fence(fence) = reply {
+                        self.hold(lock, owner, *fence, false);
+                    }
+                }
+            }
+            _ => {
+                if self.chance.percent(40) {
+                    let lease_ms = Some(self.chance.from(5, 700));
+                    self.ask_together(&locks, owner, &Asked::Extend { lease_ms, fence: None });
+                }
+                if let (true, Some(lock)) = (self.chance.percent(50), locks.first()) {
+                    let asked = Asked::Extend { lease_ms: Some(300), fence: Some(*fence) };
+                    self.ask(lock, owner, asked);
+                }
+                self.rest(20);
+                self.ask_together(&locks, owner, &Asked::Release { fence: None });
+            }
+        }
+    }
+
+    /// Sends a command about several locks, and waits for its reply or loses patience. Returns what it says of each lock.
+    fn ask_together(&mut self, locks: &[Lock], owner: &str, asked: &Asked) -> Vec<Reply> {
+        let Some(db) = locks.first().map(|lock| lock.db) else { return Vec::new() };
+        let Some(()) = self.call_up(db) else { return Vec::new() };
+        let Some(line) = self.line.as_mut() else { return Vec::new() };
+        let words = words_together(locks, owner, asked);
+        let first = self.scene.recorder.called_together(&self.name, line.number, locks, owner, asked);
+        if line.client.try_send(&words).is_err() {
+            self.hang_up();
+            return Vec::new();
+        }
+        let Some(value) = self.reply_to(first, asked) else { return Vec::new() };
+        let replies = understood_together(&value, locks.len());
+        for (n, reply) in replies.iter().enumerate() {
+            self.scene.recorder.returned(first + n, reply.clone());
+        }
+        if let Some(Reply::Error(text)) = replies.first() {
+            self.hang_up_if_demoted(text);
+        }
+        replies
     }
 
     /// LOCK.ACQUIRE in some form.
@@ -189,8 +250,30 @@ impl Customer<'_> {
 
     /// Sends a command, and waits for its reply or loses patience.
     fn ask(&mut self, lock: &Lock, owner: &str, asked: Asked) -> Reply {
+        let Some(op) = self.send(lock, owner, asked.clone()) else {
+            thread::sleep(Duration::from_millis(2));
+            return Reply::Unknown;
+        };
+        let Some(value) = self.reply_to(op, &asked) else { return Reply::Unknown };
+        let reply = understood(&value);
+        self.scene.recorder.returned(op, reply.clone());
+        if let Reply::Error(text) = &reply {
+            self.hang_up_if_demoted(text);
+        }
+        reply
+    }
+
+    /// A server that is no primary any more is left.
+    fn hang_up_if_demoted(&mut self, error: &str) {
+        if error.starts_with("READONLY") || error.starts_with("UNBLOCKED") {
+            self.hang_up();
+        }
+    }
+
+    /// Waits for the reply to an operation, or loses patience and hangs up.
+    fn reply_to(&mut self, op: usize, asked: &Asked) -> Option<Value> {
         let block_ms = match asked {
-            Asked::Acquire { block_ms, .. } => block_ms,
+            Asked::Acquire { block_ms, .. } => *block_ms,
             _ => None,
         };
         let hangs_up_after = match block_ms {
@@ -199,36 +282,22 @@ impl Customer<'_> {
             Some(block_ms) if self.chance.percent(15) => Some(self.chance.from(0, block_ms)),
             Some(_) => None,
         };
-        let Some(op) = self.send(lock, owner, asked) else {
-            thread::sleep(Duration::from_millis(2));
-            return Reply::Unknown;
-        };
-        let Some(line) = self.line.as_mut() else { return Reply::Unknown };
+        let line = self.line.as_mut()?;
         let within = match hangs_up_after {
             Some(ms) => Duration::from_millis(ms),
             None => HANGS + Duration::from_millis(block_ms.unwrap_or(0)),
         };
-        let reply = match line.client.receive(within) {
-            Received::Reply(value) => understood(&value),
+        match line.client.receive(within) {
+            Received::Reply(value) => return Some(value),
             Received::Silence => {
                 if hangs_up_after.is_none() {
                     self.scene.recorder.wrong(format!("no reply within {within:?} to operation {op}"));
                 }
-                self.hang_up();
-                return Reply::Unknown;
             }
-            Received::Closed => {
-                self.hang_up();
-                return Reply::Unknown;
-            }
-        };
-        self.scene.recorder.returned(op, reply.clone());
-        if let Reply::Error(text) = &reply {
-            if text.starts_with("READONLY") || text.starts_with("UNBLOCKED") {
-                self.hang_up();
-            }
+            Received::Closed => {}
         }
-        reply
+        self.hang_up();
+        None
     }
 
     /// Sends a command whose reply nobody will read.
@@ -340,6 +409,29 @@ pub fn words(lock: &Lock, owner: &str, asked: &Asked) -> Vec<String> {
         Asked::Check => say(&["LOCK.CHECK", &lock.name, owner]),
     }
     words
+}
+
+/// A command about several locks as it is sent: LOCK.MACQUIRE, LOCK.MRELEASE or LOCK.MEXTEND, with the options of the command
+/// about one.
+pub fn words_together(locks: &[Lock], owner: &str, asked: &Asked) -> Vec<String> {
+    let [lock, ..] = locks else { return Vec::new() };
+    let one = words(lock, owner, asked);
+    let mut all = vec![one[0].replace("LOCK.", "LOCK.M"), locks.len().to_string()];
+    all.extend(locks.iter().map(|lock| lock.name.clone()));
+    all.extend(one.into_iter().skip(2));
+    all
+}
+
+/// What a reply to a command about several locks means for each of them.
+pub fn understood_together(value: &Value, count: usize) -> Vec<Reply> {
+    match value {
+        Value::Array(fences) if fences.len() == count => fences.iter().map(understood).collect(),
+        Value::Int(0) => vec![Reply::No; count],
+        Value::Int(held) if *held == i64::try_from(count).unwrap() => vec![Reply::Yes; count],
+        // It is not told of which.
+        Value::Int(1..) => vec![Reply::Unknown; count],
+        other => vec![understood(other); count],
+    }
 }
 
 /// What a reply to it means.

@@ -35,7 +35,9 @@ fn operation(model: &Model, n: usize) -> Option<String> {
         (_, Reply::Error(text)) => error(model, op, text).and_then(|what| says(&what)),
         (Asked::Acquire { .. }, Reply::Fence(fence)) => granted(model, n, op, *fence),
         (Asked::Acquire { block_ms, is_shared, .. }, Reply::Null) => {
-            if let Some(sure) = held().filter(|sure| *is_shared || sure.exclusive_until_us > ret_us) {
+            // Of several locks others may hold the rest.
+            let is_one = op.together.is_none();
+            if let Some(sure) = held().filter(|sure| is_one && (*is_shared || sure.exclusive_until_us > ret_us)) {
                 return says(&format!("refused to the holder ({sure:?})"));
             }
             match block_ms {
@@ -98,8 +100,10 @@ fn granted(model: &Model, n: usize, op: &Op, fence: u64) -> Option<String> {
 
 /// Whether somebody may have been in the way of a request that was refused.
 fn refusal_has_a_reason(model: &Model, op: &Op) -> bool {
-    model.others_may_have_held(&op.lock, &op.owner, op.call_us, op.ret_us)
-        || model.others_may_have_waited(op)
+    let is_in_the_way = |op: &Op| {
+        model.others_may_have_held(&op.lock, &op.owner, op.call_us, op.ret_us) || model.others_may_have_waited(op)
+    };
+    model.history.command_of(op).iter().any(is_in_the_way)
         // Shared by itself, and asked for alone, it is told so by an error; then nothing is refused.
         || model.history.halts.iter().any(|halt| halt.from_us <= op.ret_us && halt.to_us >= op.call_us)
 }
@@ -126,7 +130,11 @@ fn error(model: &Model, op: &Op, text: &str) -> Option<String> {
         }
         _ if text.contains("holds the lock shared, release it first") => {
             matches!(op.asked, Asked::Acquire { is_shared: false, .. })
-                && model.may_have_held(&op.lock, &op.owner, None, op.call_us, op.ret_us)
+                && model
+                    .history
+                    .command_of(op)
+                    .iter()
+                    .any(|op| model.may_have_held(&op.lock, &op.owner, None, op.call_us, op.ret_us))
         }
         _ => false,
     };

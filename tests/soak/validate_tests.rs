@@ -36,7 +36,7 @@ impl History {
         // The server runs them as they are written down here.
         let (address, words) = (address(connection), words(&lock, &owner, &asked));
         self.heard.push(Heard { term: 0, at_us: ret_ms * 1000, address, words });
-        self.ops.push(Op { client, connection, lock, owner, asked, call_us, ret_us, reply });
+        self.ops.push(Op { client, connection, lock, owner, asked, call_us, ret_us, reply, together: None });
         self
     }
 
