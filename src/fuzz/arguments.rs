@@ -1,15 +1,17 @@
 //! The target `arguments`: a command and its arguments, as any client may send them.
 //!
 //! The bytes are lines, and every line but the first is an argument. The first letter of the first line chooses the
-//! command. A stands for LOCK.ACQUIRE, R for LOCK.RELEASE, E for LOCK.EXTEND, L for LOCK.LIST, T for LOCK.TOP, and any
-//! other byte for LOCK.CHECK.
+//! command. A stands for LOCK.ACQUIRE, R for LOCK.RELEASE, E for LOCK.EXTEND, L for LOCK.LIST, T for LOCK.TOP, M
+//! for LOCK.MACQUIRE, N for LOCK.MRELEASE, O for LOCK.MEXTEND, and any other byte for LOCK.CHECK.
+
+use std::collections::BTreeSet;
 
 use super::NOW;
 use crate::lock::{Fence, FenceClock, Millis, Mode, OwnerRef, Terms};
 use crate::wire::errors::BadRequest;
 use crate::wire::{
-    AcquireRequest, CheckRequest, ExtendRequest, Leases, ListRequest, Order, Patience, ReleaseRequest, TopRequest,
-    ARGS_MAX, LEASE_MAX_MS,
+    parse_macquire, parse_mextend, parse_mrelease, AcquireRequest, CheckRequest, ExtendRequest, KeysFirst, Leases,
+    ListRequest, Order, Patience, ReleaseRequest, TopRequest, ARGS_MAX, LEASE_MAX_MS, WORDS_MAX,
 };
 
 /// The default settings, and the strictest that are possible.
@@ -40,6 +42,9 @@ pub fn parse(bytes: &[u8]) {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let command = lines.next().and_then(|name| name.first()).copied().unwrap_or_default();
     let args: Args = lines.collect();
+    if matches!(command, b'M' | b'N' | b'O') {
+        return LEASES.into_iter().for_each(|leases| parse_several(command, &args, leases));
+    }
     for leases in LEASES {
         let read = |args: &[&[u8]]| read(command, args, leases).map(|request| spell(&request, leases));
         let parsed = read(&args);
@@ -56,12 +61,7 @@ pub fn parse(bytes: &[u8]) {
                 assert!(args.len() <= ARGS_MAX, "a request has more than {ARGS_MAX} arguments");
             }
             Err(bad) => {
-                let text = bad.to_string();
-                assert!(text.starts_with("ERR ") && text.len() <= ERROR_LEN_MAX, "{text}");
-                assert!(
-                    text.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
-                    "{text:?} has a character that an error reply must not have"
-                );
+                check_text(bad);
                 // A command keeps only as many arguments as a request can have. The error must be the same without the
                 // others.
                 let kept = args.get(..ARGS_MAX).unwrap_or(&args);
@@ -69,6 +69,51 @@ pub fn parse(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// Panics if the text of an error is unsuitable.
+fn check_text(bad: &BadRequest) {
+    let text = bad.to_string();
+    assert!(text.starts_with("ERR ") && text.len() <= ERROR_LEN_MAX, "{text}");
+    assert!(
+        text.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+        "{text:?} has a character that an error reply must not have"
+    );
+}
+
+/// Parses the words after the name of a command with several keys, as [`parse`] does those of the others.
+fn parse_several(command: u8, words: &[&[u8]], leases: Leases) {
+    let read = |words: &[&[u8]]| -> Result<usize, BadRequest> {
+        let KeysFirst { keys, args } = KeysFirst::parse(words)?;
+        let unique: BTreeSet<_> = keys.iter().collect();
+        assert!(unique.len() == keys.len() && (1..=64).contains(&keys.len()), "{keys:?}");
+        // What the command of one key makes of the same arguments.
+        let (is_same, alone) = match command {
+            b'M' => {
+                let request = parse_macquire(args, leases)?;
+                let alone = AcquireRequest::parse(args, leases);
+                (alone == Ok(request), alone.err())
+            }
+            b'N' => {
+                let owner = parse_mrelease(args)?;
+                let alone = ReleaseRequest::parse(args);
+                (alone.as_ref().is_ok_and(|alone| alone.owner == owner), alone.err())
+            }
+            _ => {
+                let request = parse_mextend(args, leases)?;
+                let alone = ExtendRequest::parse(args, leases, NOW.unix);
+                (alone == Ok(request), alone.err())
+            }
+        };
+        assert!(is_same, "the command of one key means something else: {alone:?}");
+        Ok(keys.len())
+    };
+    let parsed = read(words);
+    if let Err(bad) = &parsed {
+        check_text(bad);
+    }
+    let kept = words.get(..WORDS_MAX).unwrap_or(words);
+    assert_eq!(read(kept), parsed, "it is another request with the first {WORDS_MAX} words only");
 }
 
 /// Parses a request of the command that this letter stands for.
