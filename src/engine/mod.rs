@@ -81,7 +81,7 @@ pub use events::Events;
 pub use external::Unlinked;
 pub use inbox::Inbox;
 pub use listing::{ContendedLock, Listed, Page, Readable};
-pub use multi_key::{Fences, OutcomeOfAll};
+pub use multi_key::OutcomeOfAll;
 pub use names::{KeyId, KeyRef, Scope};
 pub use report::{check, HeldAs, Report, WaiterReport};
 pub use server::{

@@ -12,7 +12,7 @@ use super::key::{KeysOfCommand, OpenKey, ReadKey};
 use super::state::{self, module};
 use super::waiting_client::BlockedClient;
 use super::{notify, reply, timer};
-use crate::engine::{Engine, Events, Fences, Found, KeyEvent, KeyRef, Stored, WrongType};
+use crate::engine::{Engine, Events, Found, KeyEvent, KeyRef, Stored, WrongType};
 use crate::lock::{Fence, Owner};
 use crate::wire::errors::{self, PANICKED, READ_ONLY, WRONG_TYPE};
 use crate::wire::{KeysFirst, Leases, ARGS_MAX, WORDS_MAX as WORDS_OF_MANY_KEYS};
@@ -38,13 +38,6 @@ pub enum Answer {
         ttl_ms: u64,
         /// How many clients wait, if that was asked for.
         waiters: Option<usize>,
-    },
-    /// The fences of several locks, and the owner if the server made it for the request.
-    GrantedAll {
-        /// The owner.
-        made_owner: Option<Owner>,
-        /// The fences, in the order of the keys.
-        fences: Fences,
     },
     /// OK.
     Ok,
@@ -274,9 +267,6 @@ fn answer(ctx: Ctx, answered: Answered) {
         Ok(Answer::Null) => ctx.reply_null(),
         Ok(Answer::Granted { made_owner, fence }) => reply::grant(ctx, Some(made_owner.as_bytes()), fence),
         Ok(Answer::Checked { fence, ttl_ms, waiters }) => reply::check(ctx, fence, ttl_ms, waiters),
-        Ok(Answer::GrantedAll { made_owner, fences }) => {
-            reply::grants(ctx, made_owner.as_ref().map(Owner::as_bytes), fences.iter().copied());
-        }
         Ok(Answer::Ok) => ctx.reply_ok(),
         Ok(Answer::Nothing) => {}
         Err(Refusal::Arity) => ctx.reply_wrong_arity(),

@@ -4,10 +4,10 @@ use super::super::call::{Answer, Answered, Call, Handler, Refusal};
 use super::super::ffi::clock;
 use super::super::ffi::command::{entry_of_several, Arg, ArgKind, Audience, CommandRow, KeyUse};
 use super::super::key::ReadKeyspace;
-use super::super::{blocked, caller, notify, state, timer};
+use super::super::{blocked, caller, notify, reply, state, timer};
 use super::acquire;
 use crate::engine::OutcomeOfAll;
-use crate::lock::{OwnerRef, Request};
+use crate::lock::Request;
 use crate::wire::errors::PANICKED;
 use crate::wire::{parse_macquire, AcquireRequest, MACQUIRE_OPTIONS};
 
@@ -67,7 +67,8 @@ impl Handler for Macquire {
         notify::notify_of_keys(call.ctx, events);
         match outcome {
             OutcomeOfAll::Granted(fences) => {
-                Ok(Answer::GrantedAll { made_owner: is_made.then(|| OwnerRef::to_owner(owner)), fences })
+                reply::grants(call.ctx, is_made.then(|| owner.as_bytes()), fences.iter().copied());
+                Ok(Answer::Nothing)
             }
             OutcomeOfAll::Busy => Ok(Answer::Null),
             OutcomeOfAll::Waits { .. } => Ok(Answer::Nothing),
