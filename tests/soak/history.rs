@@ -44,11 +44,20 @@ pub enum Asked {
         block_ms: Option<u64>,
         /// SESSION.
         is_session: bool,
+        /// What few requests have.
+        options: Options,
     },
     /// LOCK.RELEASE.
     Release {
         /// FENCE.
         fence: Option<u64>,
+    },
+    /// LOCK.RELEASE ... COOL.
+    Cool {
+        /// FENCE.
+        fence: Option<u64>,
+        /// COOL.
+        cool_ms: u64,
     },
     /// LOCK.RELEASE ... DOWNGRADE.
     Downgrade {
@@ -64,6 +73,17 @@ pub enum Asked {
     },
     /// LOCK.CHECK.
     Check,
+}
+
+/// Options of LOCK.ACQUIRE that few requests have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// WEIGHT.
+    pub weight: Option<u64>,
+    /// MAX.
+    pub max_ms: Option<u64>,
+    /// DELAY.
+    pub delay_ms: Option<u64>,
 }
 
 /// What came of it.
@@ -205,6 +225,8 @@ pub struct Holder {
     pub ttl_ms: u64,
     /// Its limit; 0 = none.
     pub limit: u64,
+    /// The units of the limit that it takes.
+    pub weight: u64,
     /// The client it ends with, or 0.
     pub session: u64,
 }
@@ -214,6 +236,8 @@ pub struct Holder {
 pub struct Seen {
     /// Held together.
     pub is_shared: bool,
+    /// Held by nobody, and granted to nobody yet.
+    pub is_cooling: bool,
     /// By whom, in the order of fences.
     pub holders: Vec<Holder>,
     /// How many wait.
@@ -456,6 +480,11 @@ impl Op {
         matches!(self.asked, Asked::Acquire { .. }) && (self.is_unknown() || self.granted().is_some())
     }
 
+    /// Whether it asks to end a hold.
+    pub fn is_release(&self) -> bool {
+        matches!(self.asked, Asked::Release { .. } | Asked::Cool { .. })
+    }
+
     /// Whether it may wait at the server.
     pub fn is_blocking(&self) -> bool {
         matches!(self.asked, Asked::Acquire { block_ms: Some(_), .. })
@@ -466,6 +495,7 @@ impl Op {
     pub fn is_about(&self, fence: u64) -> bool {
         match self.asked {
             Asked::Release { fence: asked }
+            | Asked::Cool { fence: asked, .. }
             | Asked::Downgrade { fence: asked }
             | Asked::Extend { fence: asked, .. } => asked.is_none_or(|asked| asked >= fence),
             Asked::Acquire { .. } | Asked::Check => true,

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::history::{Act, Asked, Deed, History, Lock, Op, Reply, Us, NEVER};
+use crate::history::{Act, Asked, Deed, History, Lock, Op, Options, Reply, Us, NEVER};
 use crate::traffic::LEASE_MAX_MS;
 
 /// What rounding to milliseconds, at both ends and in the AOF, may come to.
@@ -154,7 +154,7 @@ impl<'a> Model<'a> {
         let mut theirs = all.flat_map(|op| &self.of[&(&op.lock, op.owner.as_str())]);
         theirs.any(|n| {
             let other = &self.history.ops[*n];
-            let is_release = matches!(other.asked, Asked::Release { .. }) && !matches!(other.reply, Reply::Error(_));
+            let is_release = other.is_release() && !matches!(other.reply, Reply::Error(_));
             is_release && other.call_us <= op.ret_us && self.latest_us[*n] >= op.call_us
         })
     }
@@ -273,7 +273,7 @@ impl<'a> Model<'a> {
             let is_before = self.ran_before(*other, n);
             let is_done = matches!(threat.reply, Reply::Yes | Reply::Unknown) && threat.is_about(fence) && !is_before;
             match threat.asked {
-                Asked::Release { .. } if is_done => until_us = until_us.min(threat.call_us),
+                Asked::Release { .. } | Asked::Cool { .. } if is_done => until_us = until_us.min(threat.call_us),
                 Asked::Extend { lease_ms, .. } if is_done => {
                     let lease_us = lease_ms.map_or_else(|| self.shortest_us(ops), |lease_ms| lease_ms * 1000);
                     let end_us = threat.call_us + lease_us.saturating_sub(ROUNDING_US);
@@ -285,7 +285,8 @@ impl<'a> Model<'a> {
         if exclusive_until_us > 0 {
             exclusive_until_us = self.downgraded_us(fence, ops).min(until_us);
         }
-        until_us = until_us.min(self.closing_us(fence, ops)).min(self.acted_us(op, until_us));
+        until_us =
+            until_us.min(self.max_us(fence, ops)).min(self.closing_us(fence, ops)).min(self.acted_us(op, until_us));
         exclusive_until_us = exclusive_until_us.min(until_us);
         let (from_us, call_us) = (op.ret_us, op.call_us);
         let (owner, term) = (owner.to_owned(), self.term(op));
@@ -312,6 +313,44 @@ impl<'a> Model<'a> {
     /// The shortest lease that was ever asked for there by this owner.
     fn shortest_us(&self, ops: &[usize]) -> Us {
         ops.iter().filter_map(|n| lease_us(&self.history.ops[*n])).min().unwrap_or(0)
+    }
+
+    /// From when on MAX may have ended the hold.
+    fn max_us(&self, fence: u64, ops: &[usize]) -> Us {
+        let op = |n: &usize| &self.history.ops[*n];
+        let end_us = |n: &usize| match op(n).asked {
+            Asked::Acquire { options: Options { max_ms: Some(max_ms), .. }, .. } => {
+                let may_be_its = op(n).is_unknown()
+                    || op(n).granted() == Some(fence)
+                    || (op(n).granted() < Some(fence)
+                        && op(n).granted().is_some_and(|its| self.may_be_renewed(its, NEVER)));
+                may_be_its.then_some(op(n).call_us + (max_ms * 1000).saturating_sub(ROUNDING_US))
+            }
+            _ => None,
+        };
+        ops.iter().filter_map(end_us).min().unwrap_or(NEVER)
+    }
+
+    /// Whether the lock may have been cooling at some time while this was asked.
+    pub fn may_have_cooled(&self, op: &Op) -> bool {
+        // By a clock that was put back the whole length is left, each time it is loaded.
+        let is_clock_set = self.history.acts.iter().any(|act| act.deed == Deed::SetClock);
+        let was_loaded = |act: &Act| act.deed == Deed::Load && act.ret_us + LATE_US >= op.call_us;
+        if is_clock_set && self.acts_within(0, op.ret_us).any(was_loaded) {
+            return true;
+        }
+        let same = self.history.ops.iter().enumerate().filter(|(_, other)| other.lock.name == op.lock.name);
+        same.filter(|(_, other)| other.call_us <= op.ret_us).any(|(n, other)| match other.asked {
+            Asked::Cool { cool_ms, .. } => {
+                let is_done = matches!(other.reply, Reply::Yes | Reply::Unknown);
+                is_done && self.latest_us[n].saturating_add(cool_ms * 1000 + LATE_US) >= op.call_us
+            }
+            Asked::Acquire { options: Options { delay_ms: Some(delay_ms), .. }, .. } => {
+                let from_us = op.call_us.saturating_sub(delay_ms * 1000 + LATE_US);
+                other.may_have_been_granted() && self.may_have_held(&other.lock, &other.owner, None, from_us, op.ret_us)
+            }
+            _ => false,
+        })
     }
 
     /// From when on a connection may have ended the hold by closing; perhaps much later, if the server may not write then.
@@ -447,15 +486,15 @@ impl<'a> Model<'a> {
             }
             let is_about = match op.asked {
                 // Without a fence to compare, only what was said of any hold counts.
-                Asked::Release { fence: asked } | Asked::Extend { fence: asked, .. } => {
-                    asked.is_none() || asked == fence
-                }
+                Asked::Release { fence: asked }
+                | Asked::Cool { fence: asked, .. }
+                | Asked::Extend { fence: asked, .. } => asked.is_none() || asked == fence,
                 Asked::Check => true,
                 Asked::Acquire { .. } | Asked::Downgrade { .. } => false,
             };
             let is_over = matches!(
                 (&op.asked, &op.reply),
-                (Asked::Release { .. }, Reply::Yes | Reply::No)
+                (Asked::Release { .. } | Asked::Cool { .. }, Reply::Yes | Reply::No)
                     | (Asked::Extend { .. }, Reply::No)
                     | (Asked::Check, Reply::Null)
             );
@@ -486,7 +525,8 @@ fn longest_us() -> Us {
 fn lease_us(op: &Op) -> Option<Us> {
     match op.asked {
         Asked::Acquire { lease_ms, .. } | Asked::Extend { lease_ms: Some(lease_ms), .. } => Some(lease_ms * 1000),
-        Asked::Extend { lease_ms: None, .. } | Asked::Release { .. } | Asked::Downgrade { .. } | Asked::Check => None,
+        Asked::Extend { lease_ms: None, .. } | Asked::Release { .. } | Asked::Cool { .. } => None,
+        Asked::Downgrade { .. } | Asked::Check => None,
     }
 }
 

@@ -39,8 +39,13 @@ pub fn check(model: &Model) -> Vec<String> {
 fn beyond_limit(sample: &Sample, lock: &Lock, seen: &Seen) -> Option<String> {
     let limit = seen.holders.iter().map(|holder| holder.limit).filter(|limit| *limit > 0).min();
     let max = if seen.is_shared { limit } else { Some(1) };
-    let is_beyond = max.is_some_and(|max| seen.holders.len() as u64 > max);
+    let is_beyond = max.is_some_and(|max| units(seen) > max);
     is_beyond.then(|| format!("more holders of {lock} than may be, at {} us: {seen:?}", sample.call_us))
+}
+
+/// The units that all holders take together.
+fn units(seen: &Seen) -> u64 {
+    seen.holders.iter().map(|holder| holder.weight).sum()
 }
 
 /// Whoever holds may hold by what is known.
@@ -346,11 +351,12 @@ fn is_ready(sample: &Sample, op: &Op) -> bool {
 /// Whether a lock lets this request in beside its holders.
 fn admits(seen: &Seen, op: &Op) -> bool {
     if seen.holders.is_empty() {
-        return true;
+        return !seen.is_cooling;
     }
-    let Asked::Acquire { is_shared: true, limit, .. } = op.asked else { return false };
+    let Asked::Acquire { is_shared: true, limit, options, .. } = op.asked else { return false };
     let limits = seen.holders.iter().map(|holder| holder.limit).filter(|limit| *limit > 0).chain(limit);
-    seen.is_shared && limits.min().is_none_or(|limit| (seen.holders.len() as u64) < limit)
+    let weight = options.weight.unwrap_or(1);
+    seen.is_shared && limits.min().is_none_or(|limit| units(seen) + weight <= limit)
 }
 
 fn was_killed_in_line(model: &Model, lock: &Lock, owner: &str, by_us: Us) -> bool {

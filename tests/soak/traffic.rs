@@ -6,7 +6,7 @@ use std::time::Duration;
 use support::{args, Client, Received, Value};
 
 use crate::chance::Chance;
-use crate::history::{Asked, Lock, Reply, Use};
+use crate::history::{Asked, Lock, Options, Reply, Use};
 use crate::run::Scene;
 
 /// The longest lease that is asked for, in milliseconds.
@@ -94,8 +94,9 @@ impl Customer<'_> {
         let mut locks: Vec<Lock> = locks.iter().filter(|lock| lock.db == db).cloned().collect();
         let first = self.chance.from(0, locks.len() as u64 - 1);
         locks.rotate_left(usize::try_from(first).unwrap());
-        let Asked::Acquire { is_shared, lease_ms, block_ms, is_session, .. } = self.request() else { return };
-        let asked = Asked::Acquire { is_shared, limit: None, lease_ms, block_ms, is_session };
+        let Asked::Acquire { is_shared, lease_ms, block_ms, is_session, options, .. } = self.request() else { return };
+        let options = Options { max_ms: options.max_ms, ..Options::default() };
+        let asked = Asked::Acquire { is_shared, limit: None, lease_ms, block_ms, is_session, options };
         let granted = self.ask_together(&locks, owner, &asked);
         let Some(Reply::Fence(fence)) = granted.first() else { return self.rest(8) };
         match self.chance.from(0, 9) {
@@ -162,7 +163,13 @@ impl Customer<'_> {
         };
         let is_shared = self.chance.percent(45);
         let limit = (is_shared && self.chance.percent(60)).then(|| self.chance.from(1, 3));
-        Asked::Acquire { is_shared, limit, lease_ms, block_ms, is_session: self.chance.percent(20) }
+        let is_session = self.chance.percent(20);
+        let options = Options {
+            weight: limit.filter(|_| self.chance.percent(20)).map(|limit| self.chance.from(1, limit)),
+            max_ms: self.chance.percent(10).then(|| self.chance.from(20, 600)),
+            delay_ms: (!is_shared && self.chance.percent(8)).then(|| self.chance.from(1, 60)),
+        };
+        Asked::Acquire { is_shared, limit, lease_ms, block_ms, is_session, options }
     }
 
     /// Something that needs a hold.
@@ -218,7 +225,10 @@ impl Customer<'_> {
             }
             _ => {
                 let fence = self.chance.percent(40).then_some(fence);
-                let asked = Asked::Release { fence };
+                let asked = match self.chance.percent(8) {
+                    true => Asked::Cool { fence, cool_ms: self.chance.from(1, 80) },
+                    false => Asked::Release { fence },
+                };
                 self.ask(lock, owner, asked.clone());
                 if self.chance.percent(10) {
                     // Sent twice.
@@ -373,7 +383,7 @@ pub fn words(lock: &Lock, owner: &str, asked: &Asked) -> Vec<String> {
     let mut say = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
     let of_fence = |fence: &Option<u64>| fence.map(|fence| fence.to_string());
     match asked {
-        Asked::Acquire { is_shared, limit, lease_ms, block_ms, is_session } => {
+        Asked::Acquire { is_shared, limit, lease_ms, block_ms, is_session, options } => {
             say(&["LOCK.ACQUIRE", &lock.name, owner, "PX", &lease_ms.to_string()]);
             if let Some(block_ms) = block_ms {
                 say(&["BLOCK", &block_ms.to_string()]);
@@ -387,14 +397,22 @@ pub fn words(lock: &Lock, owner: &str, asked: &Asked) -> Vec<String> {
             if *is_session {
                 say(&["SESSION"]);
             }
+            let Options { weight, max_ms, delay_ms } = options;
+            for (word, value) in [("WEIGHT", weight), ("MAX", max_ms), ("DELAY", delay_ms)] {
+                if let Some(value) = value {
+                    say(&[word, &value.to_string()]);
+                }
+            }
         }
-        Asked::Release { fence } | Asked::Downgrade { fence } => {
+        Asked::Release { fence } | Asked::Cool { fence, .. } | Asked::Downgrade { fence } => {
             say(&["LOCK.RELEASE", &lock.name, owner]);
             if let Some(fence) = of_fence(fence) {
                 say(&["FENCE", &fence]);
             }
-            if matches!(asked, Asked::Downgrade { .. }) {
-                say(&["DOWNGRADE"]);
+            match asked {
+                Asked::Downgrade { .. } => say(&["DOWNGRADE"]),
+                Asked::Cool { cool_ms, .. } => say(&["COOL", &cool_ms.to_string()]),
+                _ => {}
             }
         }
         Asked::Extend { lease_ms, fence } => {

@@ -46,13 +46,25 @@ fn operation(model: &Model, n: usize) -> Option<String> {
                 None => says("refused though nobody can have held it or waited"),
             }
         }
-        (Asked::Release { fence } | Asked::Downgrade { fence } | Asked::Extend { fence, .. }, Reply::Yes) => {
+        (
+            Asked::Release { fence }
+            | Asked::Cool { fence, .. }
+            | Asked::Downgrade { fence }
+            | Asked::Extend { fence, .. },
+            Reply::Yes,
+        ) => {
             if may_hold(*fence) {
                 return None;
             }
             says("it cannot have held")
         }
-        (Asked::Release { fence } | Asked::Downgrade { fence } | Asked::Extend { fence, .. }, Reply::No) => {
+        (
+            Asked::Release { fence }
+            | Asked::Cool { fence, .. }
+            | Asked::Downgrade { fence }
+            | Asked::Extend { fence, .. },
+            Reply::No,
+        ) => {
             let sure = held().filter(|sure| fence.is_none_or(|fence| sure.fence == fence))?;
             // A hold that was loaded gets another fence as soon as its owner reacquires it.
             if fence.is_some() && model.may_be_renewed(sure.fence, ret_us) {
@@ -101,7 +113,9 @@ fn granted(model: &Model, n: usize, op: &Op, fence: u64) -> Option<String> {
 /// Whether somebody may have been in the way of a request that was refused.
 fn refusal_has_a_reason(model: &Model, op: &Op) -> bool {
     let is_in_the_way = |op: &Op| {
-        model.others_may_have_held(&op.lock, &op.owner, op.call_us, op.ret_us) || model.others_may_have_waited(op)
+        model.others_may_have_held(&op.lock, &op.owner, op.call_us, op.ret_us)
+            || model.others_may_have_waited(op)
+            || model.may_have_cooled(op)
     };
     model.history.command_of(op).iter().any(is_in_the_way)
         // Shared by itself, and asked for alone, it is told so by an error; then nothing is refused.
@@ -127,6 +141,10 @@ fn error(model: &Model, op: &Op, text: &str) -> Option<String> {
         "READONLY" | "UNBLOCKED" => term.superseded_us <= op.ret_us,
         "LOADING" | "BUSY" | "MASTERDOWN" => {
             is_halted(&["the data set is loaded again", "killed", "a failover"]) || term.superseded_us <= op.ret_us
+        }
+        _ if text.contains("COOL needs an exclusive hold") => {
+            matches!(op.asked, Asked::Cool { .. })
+                && model.may_have_held(&op.lock, &op.owner, None, op.call_us, op.ret_us)
         }
         _ if text.contains("holds the lock shared, release it first") => {
             matches!(op.asked, Asked::Acquire { is_shared: false, .. })

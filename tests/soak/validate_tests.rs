@@ -1,7 +1,9 @@
 //! Histories made by hand: what is wrong is found, and what only looks wrong is not.
 
 use super::*;
-use crate::history::{Act, Connection, Deed, Heard, Holder, Lock, Sample, Seen, SeenClient, Term, Us, Use, NEVER};
+use crate::history::{
+    Act, Connection, Deed, Heard, Holder, Lock, Options, Sample, Seen, SeenClient, Term, Us, Use, NEVER,
+};
 use crate::traffic::words;
 
 fn lock() -> Lock {
@@ -20,11 +22,11 @@ fn address(n: usize) -> String {
 }
 
 fn acquire(lease_ms: u64, block_ms: Option<u64>) -> Asked {
-    Asked::Acquire { is_shared: false, limit: None, lease_ms, block_ms, is_session: false }
+    Asked::Acquire { is_shared: false, limit: None, lease_ms, block_ms, is_session: false, options: Options::default() }
 }
 
 fn shared(lease_ms: u64, limit: Option<u64>) -> Asked {
-    Asked::Acquire { is_shared: true, limit, lease_ms, block_ms: None, is_session: false }
+    Asked::Acquire { is_shared: true, limit, lease_ms, block_ms: None, is_session: false, options: Options::default() }
 }
 
 impl History {
@@ -75,9 +77,10 @@ fn seen(is_shared: bool, holders: &[(&str, u64, u64)]) -> Seen {
         fence: *fence,
         ttl_ms: 100,
         limit: *limit,
+        weight: 1,
         session: 0,
     };
-    Seen { is_shared, holders: holders.iter().map(holder).collect(), waiters: 0, queue: Vec::new() }
+    Seen { is_shared, is_cooling: false, holders: holders.iter().map(holder).collect(), waiters: 0, queue: Vec::new() }
 }
 
 const NO_FENCE: Asked = Asked::Release { fence: None };
@@ -293,7 +296,14 @@ fn a_grant_that_was_never_delivered_and_goes_on_is_found() {
 
 #[test]
 fn a_session_that_outlives_its_connection_is_found() {
-    let asked = Asked::Acquire { is_shared: false, limit: None, lease_ms: 1500, block_ms: None, is_session: true };
+    let asked = Asked::Acquire {
+        is_shared: false,
+        limit: None,
+        lease_ms: 1500,
+        block_ms: None,
+        is_session: true,
+        options: Options::default(),
+    };
     let mut history =
         start().op("0", asked, (0, 1), Reply::Fence(10)).looks((15, 250), Some(&seen(false, &[("0", 10, 0)])), &[]);
     (history.connections[0].closing_us, history.connections[0].closed_us) = (12_000, 12_000);

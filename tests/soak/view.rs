@@ -124,10 +124,12 @@ pub fn described(info: &Value) -> Option<Seen> {
         fence: number(hold.get("fence")),
         ttl_ms: number(hold.get("ttl")),
         limit: number(hold.get("limit")),
+        weight: number(hold.get("weight")),
         session: number(hold.get("session")),
     };
     Some(Seen {
         is_shared: info.get("mode") == "shared",
+        is_cooling: info.get("mode") == "cooling",
         holders: info.get("holders").array().iter().map(holder).collect(),
         waiters: number(info.get("waiters")),
         queue: info.get("queue").array().iter().map(|waiter| waiter.get("owner").text()).collect(),

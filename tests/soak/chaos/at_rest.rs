@@ -16,8 +16,12 @@ use crate::view::described;
 /// How long a server may take to obey.
 const LIFTED: Duration = Duration::from_secs(10);
 /// What takes away what stands in the way of rest.
-const LIFT: [&[&str]; 3] =
-    [&["CLIENT", "UNPAUSE"], &["CONFIG", "SET", "maxmemory", "0"], &["CONFIG", "SET", "min-replicas-to-write", "0"]];
+const LIFT: [&[&str]; 4] = [
+    &["CLIENT", "UNPAUSE"],
+    &["CONFIG", "SET", "maxmemory", "0"],
+    &["CONFIG", "SET", "min-replicas-to-write", "0"],
+    &["CONFIG", "SET", "redislock.max-holders", "10000"],
+];
 
 /// What a server says in one moment.
 struct Look {
