@@ -63,7 +63,7 @@ impl<W: Waiting> Engine<W> {
                 }
             },
             Acquired::MustRelease => Outcome::Refused(Refused::MustRelease),
-            Acquired::MayNotGrant => self.refuse_in_quarantine(now),
+            Acquired::MayNotGrant => Outcome::Refused(self.refused_in_quarantine(now)),
             Acquired::Full => Outcome::Refused(Refused::Holders(self.settings.holders_max())),
             Acquired::Waits => {
                 let search = Search::new(&self.waits, now.steady, self.settings.deadlock_search_max());
@@ -103,15 +103,15 @@ impl<W: Waiting> Engine<W> {
     pub fn refuse_to_wait(&mut self, at: KeyRef, now: Now, ticket: Ticket) -> Outcome {
         self.leave_queue(at, ticket);
         if !self.quarantine.may_grant(now.steady) {
-            return self.refuse_in_quarantine(now);
+            return Outcome::Refused(self.refused_in_quarantine(now));
         }
         self.stats.refusals += 1;
         Outcome::Busy
     }
 
-    /// The server grants nothing yet, and the request does not wait.
-    fn refuse_in_quarantine(&self, now: Now) -> Outcome {
-        Outcome::Refused(Refused::Quarantine(self.quarantine.left(now.steady)))
+    /// Why a request that does not wait is refused while the server grants nothing yet.
+    pub(super) fn refused_in_quarantine(&self, now: Now) -> Refused {
+        Refused::Quarantine(self.quarantine.left(now.steady))
     }
 
     /// LOCK.RELEASE. Whether the owner held the lock.

@@ -20,7 +20,7 @@ use super::server::{
 };
 use super::state::Engine;
 use crate::failpoints::{self, Failpoint};
-use crate::lock::{AskedWith, Fence, Now, OwnerRef, Readiness, Released, Request, Ticket, Wait};
+use crate::lock::{AskedWith, Fence, Now, OwnerRef, Readiness, Released, Request, Step, Ticket, Wait};
 use crate::wire::errors::Refused;
 use crate::wire::{ExtendRequest, Patience};
 
@@ -100,7 +100,7 @@ impl<W: Waiting> Engine<W> {
         if let Some(full) = names.iter().find_map(|at| self.no_room_to_wait(*at)) {
             return Ok(OutcomeOfAll::Refused(full));
         }
-        self.step_at_each(names, keys, now, |step| step.join(request, ticket, until), |_, _| {})?;
+        self.step_at_each(names, keys, now, |step| step.join(request, ticket, until), |()| {})?;
         let search = Search::new(&self.waits, now.steady, self.settings.deadlock_search_max());
         if let Some(cycle) = search.cycle(names, ticket, keyspace) {
             self.leave_queues(names, ticket);
@@ -138,7 +138,7 @@ impl<W: Waiting> Engine<W> {
     ) -> Result<usize, WrongType> {
         self.check_types(names, keys)?;
         let mut held = 0;
-        let count = |_, released| held += usize::from(released == Released::Yes);
+        let count = |released| held += usize::from(released == Released::Yes);
         self.step_at_each(names, keys, now, |step| step.release(owner, None, None), count)?;
         Ok(held)
     }
@@ -287,18 +287,18 @@ impl<W: Waiting> Engine<W> {
         Ok(fences)
     }
 
-    /// Takes the same step at each lock.
+    /// Takes the same step at each lock, and hands on what it returns.
     fn step_at_each<S: KeySet, R>(
         &mut self,
         names: &Keys,
         keys: &mut S,
         now: Now,
-        mut rules: impl FnMut(&mut crate::lock::Step) -> R,
-        mut result: impl FnMut(usize, R),
+        mut rules: impl FnMut(&mut Step) -> R,
+        mut result: impl FnMut(R),
     ) -> Result<(), WrongType> {
         for (place, at) in names.iter().enumerate() {
             let mut key = keys.open(place, *at).ok_or(NO_DATABASE)?;
-            result(place, self.step(*at, &mut key, now, &mut rules)?);
+            result(self.step(*at, &mut key, now, &mut rules)?);
             // A waiter is served when the lease ends, even if the lock was renamed since it was granted.
             self.index(*at, &mut key);
             self.file_events(*at);
@@ -315,7 +315,7 @@ impl<W: Waiting> Engine<W> {
     /// The answer to a request that does not wait, for locks that are not all ready.
     fn refuse_all(&mut self, now: Now) -> OutcomeOfAll {
         if !self.quarantine.may_grant(now.steady) {
-            return OutcomeOfAll::Refused(Refused::Quarantine(self.quarantine.left(now.steady)));
+            return OutcomeOfAll::Refused(self.refused_in_quarantine(now));
         }
         self.stats.refusals += 1;
         OutcomeOfAll::Busy
