@@ -10,6 +10,9 @@ use crate::model::Model;
 
 /// How long what must not last may last.
 const LASTS_US: Us = 100_000;
+/// How long it may last where the wall clock was set. The server keeps timers by it, and the module looks ten times a second
+/// whether one is overdue.
+const LASTS_BY_A_WRONG_CLOCK_US: Us = 300_000;
 /// How often it must be seen at least.
 const LOOKS: usize = 6;
 /// How far an end may seem to move, by rounding here and in the AOF.
@@ -198,6 +201,8 @@ fn lasting(model: &Model) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut before: Option<&Sample> = None;
     let view = Waits::of(model);
+    let is_clock_set = model.history.acts.iter().any(|act| act.deed == Deed::SetClock);
+    let lasts_us = if is_clock_set { LASTS_BY_A_WRONG_CLOCK_US } else { LASTS_US };
     for sample in &model.history.samples {
         let since_us = before.map_or(sample.call_us, |before| before.call_us);
         let is_halted = model.history.halts.iter().any(|halt| halt.from_us <= sample.ret_us && halt.to_us >= since_us);
@@ -219,7 +224,7 @@ fn lasting(model: &Model) -> Vec<String> {
                 course.lasts_us += (sample.call_us - since_us).min(GAP_US);
             }
             course.looks += 1;
-            if course.lasts_us > LASTS_US && course.looks >= LOOKS && told.insert(ill.clone()) {
+            if course.lasts_us > lasts_us && course.looks >= LOOKS && told.insert(ill.clone()) {
                 wrong.push(format!("{} since {} us", ill.say(model), course.since_us));
             }
         }
