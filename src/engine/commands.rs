@@ -93,6 +93,11 @@ impl<W: Waiting> Engine<W> {
     /// must name it in the answer.
     pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, is_made: bool) {
         self.waits.park(ticket, client, at, is_made);
+        self.tell_of_first_waiter(at, ticket);
+    }
+
+    /// If nobody waited for this lock before this request, an event says that somebody does now.
+    pub(super) fn tell_of_first_waiter(&mut self, at: KeyRef, ticket: Ticket) {
         let is_only = |queue: &WaitQueue| queue.len() == 1 && queue.get(ticket).is_some();
         if self.waits.queue(at).is_some_and(is_only) {
             self.events.push(KeyEvent::Contended);
@@ -102,15 +107,20 @@ impl<W: Waiting> Engine<W> {
     /// The client behind a ticket that [`Engine::acquire`] returned cannot be blocked. It does not wait.
     pub fn refuse_to_wait(&mut self, at: KeyRef, now: Now, ticket: Ticket) -> Outcome {
         self.leave_queue(at, ticket);
+        self.refuse(now).map_or(Outcome::Busy, Outcome::Refused)
+    }
+
+    /// Refuses a request that does not wait: why, if not because the lock is taken. If it is, the refusal is counted.
+    pub(super) fn refuse(&mut self, now: Now) -> Option<Refused> {
         if !self.quarantine.may_grant(now.steady) {
-            return Outcome::Refused(self.refused_in_quarantine(now));
+            return Some(self.refused_in_quarantine(now));
         }
         self.stats.refusals += 1;
-        Outcome::Busy
+        None
     }
 
     /// Why a request that does not wait is refused while the server grants nothing yet.
-    pub(super) fn refused_in_quarantine(&self, now: Now) -> Refused {
+    fn refused_in_quarantine(&self, now: Now) -> Refused {
         Refused::Quarantine(self.quarantine.left(now.steady))
     }
 

@@ -127,7 +127,7 @@ impl<'a, W: Waiting> Search<'a, W> {
         if waiter.is_multi_key && is_held_by(&waiter.request.owner, at, self.now, keyspace) {
             return false;
         }
-        let walked = trail.walked.insert(request.key.clone(), request.ticket).unwrap_or(Ticket(0));
+        let walked = trail.walked.insert(request.key.clone(), request.ticket).unwrap_or(Ticket::NONE);
         let mut mode = waiter.request.mode;
         for (ticket, other) in queue.before(request.ticket) {
             if ticket < walked || !take_edge(&mut self.edges_left) {

@@ -25,7 +25,8 @@
 //!   has no key. When nothing is noted, no other deadline exists. A deadline keeps its place in the table as long as its lock
 //!   stays in its key, also while a step that it asked for is on the agenda. LOCK.LIST relies on that.
 //! * **E2** Each request in a queue has one parked client, and each parked client has one request, in the queue of the lock that
-//!   it waits for, or of each of several locks. (Between [`Engine::acquire`] and [`Engine::park`] the request with the last ticket has none yet.)
+//!   it waits for, or of each of several locks. (Between [`Engine::acquire`] and [`Engine::park`] the request with the last
+//!   ticket has none yet.)
 //! * **E3** A queue exists only while somebody waits in it or an answer is in flight.
 //! * **E4** The contended locks are those that have a queue and holders. For a lock that is not noted, and that somebody waits
 //!   for, they also name the exclusive holder that the key names. (A replica does not keep the latter.)

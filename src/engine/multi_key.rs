@@ -15,9 +15,7 @@ use super::agenda::Task;
 use super::commands::join;
 use super::deadlock::Search;
 use super::names::{KeyId, KeyRef};
-use super::server::{
-    Found, GrantedKey, Key, KeyEvent, KeySet, Keyspace, Reply, Server, Waiting, WriteCheck, WrongType,
-};
+use super::server::{Found, GrantedKey, Key, KeySet, Keyspace, Reply, Server, Waiting, WriteCheck, WrongType};
 use super::state::Engine;
 use crate::failpoints::{self, Failpoint};
 use crate::lock::{AskedWith, Fence, Now, OwnerRef, Readiness, Released, Request, Step, Ticket, Wait};
@@ -115,10 +113,8 @@ impl<W: Waiting> Engine<W> {
     pub fn park_multi_key(&mut self, ticket: Ticket, client: W, names: &Keys, watched: usize, is_made: bool) {
         self.waits.park_multi_key(ticket, client, names, watched, is_made);
         for at in names {
-            if self.waits.queue(*at).is_some_and(|queue| queue.len() == 1 && queue.get(ticket).is_some()) {
-                self.events.push(KeyEvent::Contended);
-                self.events.file_under(&at.to_id());
-            }
+            self.tell_of_first_waiter(*at, ticket);
+            self.file_events(*at);
         }
     }
 
@@ -314,11 +310,7 @@ impl<W: Waiting> Engine<W> {
 
     /// The answer to a request that does not wait, for locks that are not all ready.
     fn refuse_all(&mut self, now: Now) -> OutcomeOfAll {
-        if !self.quarantine.may_grant(now.steady) {
-            return OutcomeOfAll::Refused(self.refused_in_quarantine(now));
-        }
-        self.stats.refusals += 1;
-        OutcomeOfAll::Busy
+        self.refuse(now).map_or(OutcomeOfAll::Busy, OutcomeOfAll::Refused)
     }
 
     /// The events of the last step are those of this key.

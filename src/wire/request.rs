@@ -226,7 +226,7 @@ impl<'a> ExtendRequest<'a> {
 }
 
 /// The owner, and the options behind it.
-pub(super) fn split<'a, 'b>(args: &'b [&'a [u8]]) -> Result<(&'a [u8], Options<'a, 'b>), BadRequest> {
+fn split<'a, 'b>(args: &'b [&'a [u8]]) -> Result<(&'a [u8], Options<'a, 'b>), BadRequest> {
     let (owner, options) = args.split_first().ok_or(BadRequest::Arity)?;
     Ok((owner, Options::new(options)))
 }

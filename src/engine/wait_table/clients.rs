@@ -140,7 +140,7 @@ impl<W: Waiting> ParkedClients<W> {
     /// is there once for each.
     pub fn requests_of(&self, user: User, owner: &Owner) -> impl Iterator<Item = (KeyId, Ticket)> + '_ {
         let owner = Rc::new(owner.clone());
-        let theirs = (user, Rc::clone(&owner), Ticket(0))..=(user, owner, Ticket(u64::MAX));
+        let theirs = (user, Rc::clone(&owner), Ticket::NONE)..=(user, owner, Ticket(u64::MAX));
         let parked = self.by_owner.range(theirs).filter_map(|(_, _, ticket)| Some((self.parked.get(ticket)?, *ticket)));
         parked.flat_map(|(parked, ticket)| parked.keys().map(move |key| (key.to_id(), ticket)))
     }

@@ -1,7 +1,7 @@
 //! The wait table: the queues of all locks, the clients that wait in them, and the holders of the locks that they wait for.
 //!
-//! The three belong together. A request stands in one queue, or in one for each of several locks, and has one client; a lock is contended if it has a queue
-//! and holders. So they are private to this table, and each of its methods leaves them in step:
+//! The three belong together. A request stands in one queue, or in one for each of several locks, and has one client; a lock
+//! is contended if it has a queue and holders. So they are private to this table, and each of its methods leaves them in step:
 //!
 //! * [`WaitTable::lend`] gives a step of the rules the queue of its lock, and [`WaitTable::take_back`] brings the table
 //!   up to date after the step.
@@ -145,25 +145,29 @@ impl<W: Waiting> WaitTable<W> {
     /// Takes note of the client behind a request that has just joined the queue of `at`. `is_made`: the server made the
     /// owner, and must name it in the answer. A client whose request stands in no queue is abandoned.
     pub fn park(&mut self, ticket: Ticket, client: W, at: KeyRef, is_made: bool) {
-        let Some(waiter) = self.queues.get(at).and_then(|queue| queue.get(ticket)) else { return client.abandon() };
-        let takes_part = takes_part(waiter.request.mode);
-        let (owner, user) = (Rc::clone(&waiter.request.owner), waiter.request.user);
-        let requester = Requester { owner, is_made, user, takes_part };
-        let until = waiter.until;
-        let name = self.queues.name(at).unwrap_or_else(|| at.name.into());
-        self.clients.park(ticket, client, (at.db, name), None, until, requester);
+        let Some((requester, until)) = self.requester(at, ticket, is_made) else { return client.abandon() };
+        self.clients.park(ticket, client, (at.db, self.queue_name(at)), None, until, requester);
     }
 
     /// Takes note of the client behind a request for several locks, which has just joined all their queues. `watched` is the
     /// place of a lock that is not ready; `is_made` and a request that stands in no queue as for [`WaitTable::park`].
     pub fn park_multi_key(&mut self, ticket: Ticket, client: W, keys: &[KeyRef], watched: usize, is_made: bool) {
         let Some((at, others)) = keys.split_first() else { return client.abandon() };
-        let Some(waiter) = self.queues.get(*at).and_then(|queue| queue.get(ticket)) else { return client.abandon() };
-        let (owner, user, until) = (Rc::clone(&waiter.request.owner), waiter.request.user, waiter.until);
-        let requester = Requester { owner, is_made, user, takes_part: takes_part(waiter.request.mode) };
-        let name = |at: &KeyRef| self.queues.name(*at).unwrap_or_else(|| at.name.into());
-        let (key, others) = ((at.db, name(at)), others.iter().map(name).collect());
-        self.clients.park(ticket, client, key, Some((others, watched)), until, requester);
+        let Some((requester, until)) = self.requester(*at, ticket, is_made) else { return client.abandon() };
+        let others = others.iter().map(|at| self.queue_name(*at)).collect();
+        self.clients.park(ticket, client, (at.db, self.queue_name(*at)), Some((others, watched)), until, requester);
+    }
+
+    /// What is remembered of a request that stands in this queue, and when its wait ends.
+    fn requester(&self, at: KeyRef, ticket: Ticket, is_made: bool) -> Option<(Requester, Option<Steady>)> {
+        let waiter = self.queues.get(at)?.get(ticket)?;
+        let (owner, user) = (Rc::clone(&waiter.request.owner), waiter.request.user);
+        Some((Requester { owner, is_made, user, takes_part: takes_part(waiter.request.mode) }, waiter.until))
+    }
+
+    /// The queue's own copy of the key's name.
+    fn queue_name(&self, at: KeyRef) -> Rc<[u8]> {
+        self.queues.name(at).unwrap_or_else(|| at.name.into())
     }
 
     /// The ticket of the request that this client waits with.
