@@ -6,8 +6,22 @@ use std::collections::BTreeSet;
 use support::{acquire, aof_commands, digest, release, run, skip, until, Client, Server, Value};
 
 /// The commands for everybody.
-const COMMANDS: [&str; 7] =
-    ["lock.acquire", "lock.release", "lock.extend", "lock.check", "lock.info", "lock.list", "lock.top"];
+const COMMANDS: [&str; 10] = [
+    "lock.acquire",
+    "lock.release",
+    "lock.extend",
+    "lock.macquire",
+    "lock.mrelease",
+    "lock.mextend",
+    "lock.check",
+    "lock.info",
+    "lock.list",
+    "lock.top",
+];
+
+/// Those of them that change locks.
+const WRITES: [&str; 6] =
+    ["lock.acquire", "lock.release", "lock.extend", "lock.macquire", "lock.mrelease", "lock.mextend"];
 
 /// A connection of a new user with these rules, and no others.
 #[track_caller]
@@ -195,9 +209,9 @@ fn commands_are_in_the_servers_own_categories() {
     let lock_commands = |name: &str| -> BTreeSet<String> {
         category(&server, name).into_iter().filter(|command| COMMANDS.contains(&command.as_str())).collect()
     };
-    assert_eq!(lock_commands("write"), set(&["lock.acquire", "lock.release", "lock.extend"]));
+    assert_eq!(lock_commands("write"), set(&WRITES));
     assert_eq!(lock_commands("read"), set(&["lock.check", "lock.info", "lock.list", "lock.top"]));
-    assert_eq!(lock_commands("blocking"), set(&["lock.acquire"]));
+    assert_eq!(lock_commands("blocking"), set(&["lock.acquire", "lock.macquire"]));
     assert!(lock_commands("fast").is_superset(&set(&["lock.acquire", "lock.release", "lock.extend", "lock.check"])));
     for none in ["dangerous", "admin", "string", "keyspace", "connection", "transaction", "scripting"] {
         assert_eq!(lock_commands(none), BTreeSet::new(), "@{none}");

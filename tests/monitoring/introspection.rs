@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use support::{acquire, args, digest, release, Client, Server, Value};
 
-/// The commands for everybody that have a key.
+/// The commands for everybody that have one key.
 const COMMANDS: [&str; 5] = ["lock.acquire", "lock.release", "lock.extend", "lock.check", "lock.info"];
 
 /// Those of them that change nothing.
 const READ_ONLY: [&str; 2] = ["lock.check", "lock.info"];
+
+/// The commands for everybody that have several keys.
+const MULTI_KEY: [&str; 3] = ["lock.macquire", "lock.mrelease", "lock.mextend"];
 
 /// The commands for everybody that have none.
 const KEYLESS: [&str; 2] = ["lock.list", "lock.top"];
@@ -46,6 +49,29 @@ fn command_info_tells_arity_flags_and_where_the_key_stands() {
         assert_eq!(words(&info[2]), set(flags), "{name}: flags");
         let (first, last, step) = (&info[3], &info[4], &info[5]);
         assert_eq!((first.int(), last.int(), step.int()), (1, 1, 1), "{name}: first key, last key, step");
+    }
+    server.assert_clean();
+}
+
+#[test]
+fn commands_of_several_keys_say_where_their_keys_are_counted() {
+    let server = Server::start();
+    for (name, flags) in [
+        ("LOCK.MACQUIRE", &["write", "denyoom", "blocking", "movablekeys", "module"][..]),
+        ("LOCK.MRELEASE", &["write", "movablekeys", "module"]),
+        ("LOCK.MEXTEND", &["write", "movablekeys", "module"]),
+    ] {
+        let info = command_info(&server, name);
+        assert_eq!(info[1], -4, "{name}: arity");
+        assert_eq!(words(&info[2]), set(flags), "{name}: flags");
+        assert_eq!([&info[3], &info[4], &info[5]].map(Value::int), [0, 0, 0], "{name}: the keys move");
+        let [spec] = info[8].array() else { panic!("{name}: one key spec expected, got {:?}", info[8]) };
+        assert_eq!(words(&spec.get("flags")), key_flags(name), "{name}");
+        assert_eq!(spec.get("begin_search").get("spec").get("index"), 1, "{name}");
+        let find = spec.get("find_keys");
+        assert_eq!(find.get("type"), "keynum", "{name}");
+        let bounds = ["keynumidx", "firstkey", "keystep"].map(|bound| find.get("spec").get(bound).int());
+        assert_eq!(bounds, [0, 1, 1], "{name}: keynumidx, firstkey, keystep");
     }
     server.assert_clean();
 }
@@ -115,7 +141,9 @@ fn command_docs_tell_what_every_command_does() {
     let server = Server::start();
     let listed = server.cmd(&["COMMAND", "LIST", "FILTERBY", "MODULE", "redislock"]);
     let listed = words(&listed);
-    assert!(set(&COMMANDS).is_subset(&listed) && set(&KEYLESS).is_subset(&listed), "{listed:?}");
+    for known in [&COMMANDS[..], &MULTI_KEY, &KEYLESS] {
+        assert!(set(known).is_subset(&listed), "{known:?} in {listed:?}");
+    }
     for name in listed {
         let docs = server.cmd(&["COMMAND", "DOCS", &name]).get(&name);
         assert!(docs.get("summary").text().len() > 20, "{name}: {docs:?}");
