@@ -47,6 +47,7 @@ pub struct Stats {
 
 impl Stats {
     /// Counts one effect of a step.
+    #[inline]
     pub fn count(&mut self, effect: &Effect, now: Now) {
         match effect {
             Effect::Granted(_, None) => self.grants_at_once += 1,

@@ -70,7 +70,8 @@ impl<W: Waiting> Engine<W> {
         if effects.capacity() > EFFECTS_KEPT {
             effects.shrink_to(EFFECTS_KEPT);
         }
-        self.scratch.effects = effects;
+        // The list that is there meanwhile is empty. To drop it would cost more than all the rest of this.
+        mem::forget(mem::replace(&mut self.scratch.effects, effects));
         #[cfg(debug_assertions)]
         self.check_step(at, key);
         Ok(result)

@@ -43,6 +43,7 @@ pub struct Step<'a> {
 impl Step<'_> {
     /// Ends expired holds and cooling that is over, and serves the queue. Every step begins with it, so that nothing depends
     /// on a timer having run.
+    #[inline(always)]
     pub fn advance(&mut self) {
         // Mostly there is nothing to do, and nothing is called for it.
         if self.holders.first_expiry().is_some_and(|end| end <= self.now.steady) {
@@ -53,6 +54,7 @@ impl Step<'_> {
         }
     }
 
+    #[cold]
     fn end_expired(&mut self) {
         for _ in 0..ENDED_MAX {
             let Some(id) = self.holders.first_expired(self.now.steady) else { break };
