@@ -7,8 +7,6 @@
 //! A request that waits stands in the queues of all its locks. The wait table remembers one of them that was not ready: the
 //! watched one. Before that one is ready the request cannot be granted, so only a step there leads to another look at all.
 
-use std::rc::Rc;
-
 use smallvec::SmallVec;
 
 use super::agenda::Task;
@@ -18,7 +16,7 @@ use super::names::{KeyId, KeyRef};
 use super::server::{Found, GrantedKey, Key, KeySet, Keyspace, Reply, Server, Waiting, WriteCheck, WrongType};
 use super::state::Engine;
 use crate::failpoints::{self, Failpoint};
-use crate::lock::{AskedWith, Fence, Now, OwnerRef, Readiness, Released, Request, Step, Ticket, Wait};
+use crate::lock::{Fence, Now, OwnerRef, Readiness, Released, Request, Step, Ticket, Wait};
 use crate::wire::errors::Refused;
 use crate::wire::{ExtendRequest, Patience};
 
@@ -90,7 +88,7 @@ impl<W: Waiting> Engine<W> {
         match readiness {
             Readiness::MustRelease => return Ok(OutcomeOfAll::Refused(Refused::MustRelease)),
             Readiness::Full => return Ok(OutcomeOfAll::Refused(Refused::Holders(self.settings.holders_max()))),
-            Readiness::Held | Readiness::Free | Readiness::Taken | Readiness::NoPermission => {}
+            Readiness::Held | Readiness::Free | Readiness::Taken => {}
         }
         let Wait::Join { ticket, until } = wait else {
             return Ok(self.refuse_all(now));
@@ -183,11 +181,6 @@ impl<W: Waiting> Engine<W> {
                     self.answer(ticket, |_| Reply::MustRelease);
                     return true;
                 }
-                Ok(Some(Readiness::NoPermission)) => {
-                    self.stats.waits_denied += 1;
-                    self.answer(ticket, |_| Reply::NoPermission(AskedWith::Macquire));
-                    return true;
-                }
                 // It was answered.
                 Ok(None) | Err(WrongType) => return true,
             }
@@ -203,7 +196,16 @@ impl<W: Waiting> Engine<W> {
                 WriteCheck::Halted => return false,
             }
         }
-        let owner = names.first().and_then(|at| Some(Rc::clone(&self.waits.queue(*at)?.get(ticket)?.request.owner)));
+        let Some(request) = names.first().and_then(|at| Some(self.waits.queue(*at)?.get(ticket)?.request.clone()))
+        else {
+            return true;
+        };
+        let is_denied = request.user.is_some_and(|user| !keys.0.may_acquire_all(user, &names));
+        if is_denied && !failpoints::is_on(Failpoint::RightsNotAsked) {
+            self.stats.waits_denied += 1;
+            self.answer(ticket, |_| Reply::NoPermissionToAll);
+            return true;
+        }
         let mut granted = Vec::new();
         for (place, at) in names.iter().enumerate() {
             let Some(mut key) = keys.open(place, *at) else { continue };
@@ -211,8 +213,8 @@ impl<W: Waiting> Engine<W> {
             if let Ok(Some(hold)) = self.step(*at, &mut key, now, |step| step.grant_one_of_several(ticket)) {
                 granted.push(GrantedKey { name: at.name.into(), hold });
             }
-            if let (Some(owner), false) = (&owner, self.scratch.has_recorded) {
-                self.confirm(&mut key, now, (**owner).borrow());
+            if !self.scratch.has_recorded {
+                self.confirm(&mut key, now, (*request.owner).borrow());
             }
             self.index(*at, &mut key);
             self.file_events(*at);

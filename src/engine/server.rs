@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::entries::EntryId;
 use super::names::KeyRef;
-use crate::lock::{AskedWith, Fence, HoldId, Holders, Now, Owner, Rights, Ticket};
+use crate::lock::{Fence, HoldId, Holders, Now, Owner, Rights, Ticket, User};
 use crate::policy::slot_owner::SlotOwner;
 use crate::wire::OwnSlots;
 
@@ -163,8 +163,10 @@ pub enum Reply {
     Null,
     /// The owner holds the lock shared now, and this request asks for the exclusive hold.
     MustRelease,
-    /// The user may not acquire the lock any more with that command.
-    NoPermission(AskedWith),
+    /// The user may not acquire the lock any more.
+    NoPermission,
+    /// The user may not acquire these locks together any more.
+    NoPermissionToAll,
     /// The key holds a value of another type now.
     WrongType,
     /// The key's slot is not here any more, or is leaving. A cluster client asks again and finds the right server.
@@ -228,6 +230,8 @@ pub trait Server {
     fn slot_owner(&mut self, key: KeyRef) -> SlotOwner;
     /// Opens a key. `None` if its database does not exist.
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<Self::Key<'a>>;
+    /// Whether this user may run LOCK.MACQUIRE on these keys, which are of one database.
+    fn may_acquire_all(&mut self, user: User, keys: &[KeyRef]) -> bool;
     /// The slots that are this server's according to the cluster; `None` if the server does not tell.
     fn own_slots(&mut self) -> Option<OwnSlots>;
     /// Tells replicas and the AOF how far the fence clock has come.

@@ -10,9 +10,7 @@ use super::server::{Found, Key, KeyEvent, Reply, Waiting, WrongType};
 use super::sessions::SessionState;
 use super::state::Engine;
 use super::wait_table::Left;
-use crate::lock::{
-    Answer, AskedWith, Effect, End, HoldChange, HoldId, Now, Owner, Session, SharedHolders, Step, Ticket,
-};
+use crate::lock::{Answer, Effect, End, HoldChange, HoldId, Now, Owner, Session, SharedHolders, Step, Ticket};
 
 /// The number of expired holds that are reported at a time.
 const REPORTED_MAX: usize = 64;
@@ -133,7 +131,7 @@ impl<W: Waiting> Engine<W> {
             Effect::Answer(ticket, Answer::NoPermission) => {
                 self.stats.waits_denied += 1;
                 self.agenda.budget.charge_answer();
-                self.answer(ticket, |_| Reply::NoPermission(AskedWith::Acquire));
+                self.answer(ticket, |_| Reply::NoPermission);
             }
         }
     }

@@ -53,7 +53,7 @@ pub use multi_key::Readiness;
 pub use owner::{Owner, OwnerRef, OWNER_LEN_MAX};
 pub use queue::{Loss, Ticket, WaitQueue, Waiter};
 pub use request::Request;
-pub use rights::{AskedWith, Rights};
+pub use rights::Rights;
 pub use shared::SharedHolders;
 pub use step::Step;
 pub use time::{Millis, Now, Steady, UnixMicros};

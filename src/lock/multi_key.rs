@@ -6,7 +6,7 @@
 //! so two such requests never wait for each other.
 //!
 //! A step sees one lock only. So the rules tell whether this lock is ready, and grant it when the caller has found that all of
-//! them are. The caller must do both at one moment, and take a request that was answered at one lock out of the queues of
+//! them are, and that the user may still acquire them together. The caller must do all that at one moment, and take a request that was answered at one lock out of the queues of
 //! the others.
 
 use std::rc::Rc;
@@ -16,7 +16,6 @@ use super::hold::{HoldId, Mode};
 use super::owner::OwnerRef;
 use super::queue::{Ticket, Waiter};
 use super::request::Request;
-use super::rights::AskedWith;
 use super::step::Step;
 use super::time::Steady;
 use crate::failpoints::{self, Failpoint};
@@ -34,8 +33,6 @@ pub enum Readiness {
     Full,
     /// The owner holds the lock shared, and asks for the exclusive hold.
     MustRelease,
-    /// The lock can be granted, but the user of the request may not acquire it any more.
-    NoPermission,
 }
 
 impl Readiness {
@@ -59,12 +56,8 @@ impl Step<'_> {
     pub fn readiness_of(&mut self, ticket: Ticket) -> Option<Readiness> {
         self.advance();
         let is_first = self.queue.first().is_some_and(|(first, _)| first == ticket);
-        let Request { owner, mode, user, .. } = self.queue.get(ticket)?.request.clone();
-        let readiness = self.readiness_if((*owner).borrow(), mode, is_first);
-        if readiness.is_ready() && self.is_denied(user, AskedWith::Macquire) {
-            return Some(Readiness::NoPermission);
-        }
-        Some(readiness)
+        let Request { owner, mode, .. } = self.queue.get(ticket)?.request.clone();
+        Some(self.readiness_if((*owner).borrow(), mode, is_first))
     }
 
     fn readiness_if(&self, owner: OwnerRef, mode: Mode, is_next: bool) -> Readiness {

@@ -9,7 +9,7 @@ use super::holders::Holders;
 use super::owner::{Owner, OwnerRef};
 use super::queue::{Loss, Ticket, WaitQueue, Waiter};
 use super::request::Request;
-use super::rights::{AskedWith, Rights};
+use super::rights::Rights;
 use super::time::{Millis, Now, Steady};
 use crate::failpoints::{self, Failpoint};
 
@@ -141,7 +141,7 @@ impl Step<'_> {
         } else if is_multi_key {
             self.effects.push(Effect::Ready(ticket));
             return None;
-        } else if self.is_denied(user, AskedWith::Acquire) {
+        } else if self.is_denied(user) {
             Answer::NoPermission
         } else {
             return self.queue.leave(ticket).map(|waiter| waiter.request);
@@ -265,7 +265,7 @@ impl Step<'_> {
             self.effects.push(Effect::Answer(ticket, Answer::TimedOut));
             return;
         }
-        if self.is_denied(first.request.user, AskedWith::Acquire) {
+        if self.is_denied(first.request.user) {
             self.effects.push(Effect::Answer(ticket, Answer::NoPermission));
             return;
         }
@@ -292,8 +292,8 @@ impl Step<'_> {
     }
 
     /// Whether a waiter's user may not acquire the lock any more (I8).
-    pub(super) fn is_denied(&mut self, user: Option<User>, with: AskedWith) -> bool {
-        user.is_some_and(|user| !self.rights.may_acquire(user, with)) && !failpoints::is_on(Failpoint::RightsNotAsked)
+    fn is_denied(&mut self, user: Option<User>) -> bool {
+        user.is_some_and(|user| !self.rights.may_acquire(user)) && !failpoints::is_on(Failpoint::RightsNotAsked)
     }
 
     /// Makes a hold. Every grant goes through here, and only here does a new hold get its fence.

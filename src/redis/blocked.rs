@@ -8,7 +8,6 @@ use super::state::{self, module};
 use super::waiting_client::{BlockedClient, PendingReply, SentGrant};
 use super::{delivery, reply, timer};
 use crate::engine::{KeyRef, Reply};
-use crate::lock::AskedWith;
 use crate::wire::errors::{self, Refused};
 
 /// Blocks the client of a command, which must not reply after that. `None` if the server neither blocked the client nor
@@ -42,8 +41,8 @@ impl OnBlocked for Waiter {
             }
             Reply::Null => ctx.reply_null(),
             Reply::MustRelease => ctx.reply_error(&Refused::MustRelease.to_string()),
-            Reply::NoPermission(AskedWith::Acquire) => ctx.reply_error(errors::NO_PERMISSION),
-            Reply::NoPermission(AskedWith::Macquire) => ctx.reply_error(errors::NO_PERMISSION_TO_ALL),
+            Reply::NoPermission => ctx.reply_error(errors::NO_PERMISSION),
+            Reply::NoPermissionToAll => ctx.reply_error(errors::NO_PERMISSION_TO_ALL),
             Reply::WrongType => ctx.reply_error(errors::WRONG_TYPE),
             Reply::TryAgain => ctx.reply_error(errors::TRY_AGAIN),
             Reply::ClusterDown => ctx.reply_error(errors::CLUSTER_DOWN),
@@ -66,7 +65,8 @@ impl OnBlocked for Waiter {
             }
             Reply::Null
             | Reply::MustRelease
-            | Reply::NoPermission(_)
+            | Reply::NoPermission
+            | Reply::NoPermissionToAll
             | Reply::WrongType
             | Reply::TryAgain
             | Reply::ClusterDown => {}

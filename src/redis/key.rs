@@ -10,7 +10,7 @@ use super::ffi::Ctx;
 use super::state::module;
 use super::{users, value_type};
 use crate::engine::{Found, Key, KeyRef, KeySet, Keyspace, Readable, Stored};
-use crate::lock::{AskedWith, Holders, Rights, User};
+use crate::lock::{Holders, Rights, User};
 
 /// A key open for writing, until it is dropped. Opening it signals no change; the server is told of real changes only.
 pub struct OpenKey<'a> {
@@ -73,8 +73,8 @@ pub struct KeyRights<'a> {
 }
 
 impl Rights for KeyRights<'_> {
-    fn may_acquire(&mut self, user: User, with: AskedWith) -> bool {
-        users::may_acquire(user, self.name, with, self.ctx)
+    fn may_acquire(&mut self, user: User) -> bool {
+        users::may_acquire(user, self.name, self.ctx)
     }
 }
 

@@ -5,8 +5,9 @@ use super::ffi::context::is_paused;
 use super::ffi::{clock, internal_names, Ctx};
 use super::key::OpenKey;
 use super::state::module;
+use super::users;
 use crate::engine::{KeyRef, Server, ServerState, WriteCheck};
-use crate::lock::{Fence, Now};
+use crate::lock::{Fence, Now, User};
 use crate::policy::slot_owner::SlotOwner;
 use crate::wire::OwnSlots;
 
@@ -96,6 +97,11 @@ impl Server for TimerServer {
 
     fn open<'a>(&'a mut self, key: KeyRef<'a>) -> Option<OpenKey<'a>> {
         self.ctx.select_db(key.db).then(|| OpenKey::open_by_name(self.ctx, key.name))
+    }
+
+    fn may_acquire_all(&mut self, user: User, keys: &[KeyRef]) -> bool {
+        let db = keys.first().map_or(0, |key| key.db);
+        self.ctx.select_db(db) && users::may_acquire_all(user, keys, self.ctx)
     }
 
     fn own_slots(&mut self) -> Option<OwnSlots> {

@@ -64,7 +64,7 @@ pub struct Module {
     /// The ACL users that asked for locks.
     pub users: RefCell<Option<UserNumbers<NamedUser>>>,
     /// The words of the commands that users are asked about: LOCK.ACQUIRE, LOCK.MACQUIRE, a number of keys and an owner.
-    pub acl_words: OnceCell<[ServerString; 4]>,
+    pub acl_words: OnceCell<[ServerString; 3]>,
     /// The client that asked last and was connected.
     pub last_client: Cell<u64>,
 

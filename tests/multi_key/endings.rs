@@ -23,7 +23,7 @@ enum Told {
 
 const COMES_BY_RENAME: &str = "the owner comes to hold one of the locks shared, by RENAME";
 
-const ENDS: [End; 10] = [
+const ENDS: [End; 11] = [
     End { name: "the wait times out", act: |_, _| {}, told: Some(Told::Null) },
     End {
         name: "LOCK.RELEASE of one of the locks by the owner",
@@ -79,6 +79,14 @@ const ENDS: [End; 10] = [
         name: "the user loses the right to one of the keys",
         act: |server, _| {
             assert_eq!(say(server, "ACL SETUSER app resetkeys ~a ~c"), "OK");
+            assert_eq!(say(server, "LOCK.RELEASE a x"), 1);
+        },
+        told: Some(Told::Error("NOPERM ")),
+    },
+    End {
+        name: "no rule set of the user covers all keys any more",
+        act: |server, _| {
+            assert_eq!(say(server, "ACL SETUSER app resetkeys ~a (~b ~c +lock.macquire)"), "OK");
             assert_eq!(say(server, "LOCK.RELEASE a x"), 1);
         },
         told: Some(Told::Error("NOPERM ")),

@@ -70,7 +70,7 @@ pub struct KeyRights {
 }
 
 impl Rights for KeyRights {
-    fn may_acquire(&mut self, user: User, _: AskedWith) -> bool {
+    fn may_acquire(&mut self, user: User) -> bool {
         !self.denied.borrow().contains(&(user, self.at.clone()))
     }
 }
@@ -281,6 +281,11 @@ impl Server for Fake {
             log: Rc::clone(&self.log),
             mirror: None,
         })
+    }
+
+    fn may_acquire_all(&mut self, user: User, keys: &[KeyRef]) -> bool {
+        let denied = self.denied.borrow();
+        keys.iter().all(|key| !denied.contains(&(user, (key.db, key.name.to_vec()))))
     }
 
     fn own_slots(&mut self) -> Option<OwnSlots> {

@@ -33,8 +33,8 @@ use std::rc::Rc;
 use super::wait_table::Contended;
 use super::*;
 use crate::lock::{
-    AskedWith, Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, OwnerRef, Released, Request, Rights, Session,
-    Steady, Terms, Ticket, UnixMicros, User, WaitQueue,
+    Fence, Hold, Holders, Limit, Millis, Mode, Now, Origin, OwnerRef, Released, Request, Rights, Session, Steady,
+    Terms, Ticket, UnixMicros, User, WaitQueue,
 };
 use crate::wire::{ExtendRequest, Patience, ReleaseRequest};
 use fake::{show, Client, Did, Fake, Value};

@@ -125,7 +125,7 @@ fn a_request_that_ends_stands_in_no_queue_any_more() {
         ("the owner holds one shared", Some(Reply::MustRelease), |world, _| {
             world.restore_all(C, &[("y", Mode::Shared(None))], 20, 9_000_000);
         }),
-        ("the user loses its right", Some(Reply::NoPermission(AskedWith::Macquire)), |world, _| {
+        ("the user loses its right", Some(Reply::NoPermissionToAll), |world, _| {
             world.deny(1, B);
             world.release(A, "x").unwrap();
         }),

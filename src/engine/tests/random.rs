@@ -270,7 +270,7 @@ impl Story {
                     assert!(self.answered.insert(client), "client {client} was answered twice");
                     let keys = &self.waited[&client].keys;
                     let is_denied = keys.iter().any(|key| self.world.is_denied(*key));
-                    let is_sent_away = matches!(reply, Reply::NoPermission(_));
+                    let is_sent_away = matches!(reply, Reply::NoPermission | Reply::NoPermissionToAll);
                     assert!(!is_sent_away || is_denied, "client {client} was sent away");
                     if let Reply::GrantedTogether(granted, ..) = &reply {
                         let names: Vec<&[u8]> = granted.iter().map(|lock| &*lock.name).collect();

@@ -21,8 +21,8 @@ fn assert_only_the_last_is_granted(world: &World, [a, b, c]: [u64; 3]) {
     let answers = world.answers();
     let told: Vec<u64> = answers.iter().map(|(client, _)| *client).collect();
     assert_eq!(told, [a, b, c]);
-    assert_eq!(answers[0].1, Reply::NoPermission(AskedWith::Acquire));
-    assert_eq!(answers[1].1, Reply::NoPermission(AskedWith::Acquire));
+    assert_eq!(answers[0].1, Reply::NoPermission);
+    assert_eq!(answers[1].1, Reply::NoPermission);
     assert!(matches!(answers[2].1, Reply::Granted(..)), "{answers:?}");
     assert_eq!(world.engine.stats().waits_denied, 2);
     assert_eq!(world.engine.stats().grants_after_waiting, 1);
@@ -93,7 +93,7 @@ fn other_requests_of_the_owner_are_judged_by_their_own_users() {
     world.did();
     world.release(K, "x").unwrap();
     let answers = world.answers();
-    assert_eq!(answers[0], (theirs, Reply::NoPermission(AskedWith::Acquire)));
+    assert_eq!(answers[0], (theirs, Reply::NoPermission));
     assert_eq!(answers[1].0, mine);
     // Neither its lease nor its session counts.
     world.hang_up(9);
@@ -114,7 +114,7 @@ fn request_of_an_owner_that_holds_by_a_restored_value_is_judged() {
     world.did();
     world.restore(K, "a", 5000, 2_000_000);
     world.rest();
-    assert_eq!(world.answers(), [(client, Reply::NoPermission(AskedWith::Acquire))]);
+    assert_eq!(world.answers(), [(client, Reply::NoPermission)]);
     assert_eq!(world.holders(K), ["a"], "what it holds it holds");
 }
 
@@ -145,7 +145,7 @@ fn right_that_is_lost_for_one_lock_is_not_lost_for_another() {
         world.release(key, "x").unwrap();
     }
     let answers = world.answers();
-    assert_eq!(answers[0], (gone, Reply::NoPermission(AskedWith::Acquire)));
+    assert_eq!(answers[0], (gone, Reply::NoPermission));
     assert_eq!(answers[1].0, there);
     assert!(matches!(answers[1].1, Reply::Granted(..)));
 }

@@ -56,7 +56,7 @@ impl Client {
 
 /// As [`Rights`], a set contains the users that may no longer acquire the lock.
 impl Rights for BTreeSet<User> {
-    fn may_acquire(&mut self, user: User, _: AskedWith) -> bool {
+    fn may_acquire(&mut self, user: User) -> bool {
         !self.contains(&user)
     }
 }

@@ -317,7 +317,6 @@ fn write_readiness(readiness: Option<Readiness>) -> String {
         Some(Readiness::Taken) => "taken",
         Some(Readiness::Full) => "full",
         Some(Readiness::MustRelease) => "release first",
-        Some(Readiness::NoPermission) => "no permission",
         None => "gone",
     }
     .to_string()

@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_void, CStr, CString};
 use std::ptr::{self, NonNull};
 
 use redis_module::raw;
+use smallvec::SmallVec;
 
 use super::api::{call, OK};
 use super::context::Ctx;
@@ -20,9 +21,9 @@ impl AclUser {
         NonNull::new(user).map(AclUser)
     }
 
-    fn may_run<const N: usize>(&self, words: [StringRef; N], ctx: Ctx, check: Option<CheckInDatabase>) -> bool {
-        let mut argv = words.map(StringRef::raw);
-        let (start, len) = (argv.as_mut_ptr(), N as c_int);
+    fn may_run(&self, words: &[StringRef], ctx: Ctx, check: Option<CheckInDatabase>) -> bool {
+        let mut argv: SmallVec<[_; 4]> = words.iter().map(|word| word.raw()).collect();
+        let (start, len) = (argv.as_mut_ptr(), argv.len() as c_int);
         let user = self.0.as_ptr();
         let answer = match check {
             // SAFETY: the user and the strings are live; the reason of a denial is not asked for.
@@ -96,12 +97,7 @@ impl NamedUser {
 
     /// Whether the user may run a command of these words: in the database that the context has selected with `check`, and
     /// else in any. `None` if the server knows no such user.
-    pub fn may_run<const N: usize>(
-        &self,
-        words: [StringRef; N],
-        ctx: Ctx,
-        check: Option<CheckInDatabase>,
-    ) -> Option<bool> {
+    pub fn may_run(&self, words: &[StringRef], ctx: Ctx, check: Option<CheckInDatabase>) -> Option<bool> {
         match &self.lasting {
             Some(user) => Some(user.may_run(words, ctx, check)),
             None => Some(AclUser::find(&self.name)?.may_run(words, ctx, check)),
