@@ -122,15 +122,6 @@ impl Agenda {
         }
     }
 
-    /// The next tick sees whether this request for several locks can be granted, because this one of them is ready.
-    pub fn grant_together(&mut self, at: KeyRef, ticket: Ticket) {
-        // Every step of the lock asks for it.
-        let is_asked = matches!(self.ready.back(), Some(Task::GrantTogether(_, last)) if *last == ticket);
-        if !is_asked {
-            self.ready.push_back(Task::GrantTogether(at.to_id(), ticket));
-        }
-    }
-
     /// Takes the next task.
     pub fn next_ready(&mut self) -> Option<Task> {
         let task = self.ready.pop_front()?;
@@ -173,6 +164,15 @@ impl Agenda {
     /// Puts back the holds that were not reported yet. They stay the first.
     pub fn put_back_expired(&mut self, key: KeyId, holds: SharedHolders) {
         self.expired_backlog.push_front((key, holds));
+    }
+
+    /// The requests for several locks that are to be looked at.
+    #[cfg(any(test, fuzzing))]
+    pub fn due_requests(&self) -> impl Iterator<Item = Ticket> + '_ {
+        self.ready.iter().chain(&self.retry).filter_map(|task| match task {
+            Task::GrantTogether(_, ticket) => Some(*ticket),
+            _ => None,
+        })
     }
 
     /// Every key that is named here.

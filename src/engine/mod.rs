@@ -39,6 +39,7 @@
 //! * **E9** When nothing is noted and the server may write (and grant, see [`quarantine`]), no lease and no wait has ended unnoticed, and the first in each
 //!   queue is one that cannot be let in, or waits for several locks that are not all ready.
 //! * **E10** A client gets one answer or is abandoned, once.
+//! * **E11** A request for several locks that a task must look at has exactly one such task.
 
 mod agenda;
 mod chunks;

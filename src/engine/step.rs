@@ -114,8 +114,8 @@ impl<W: Waiting> Engine<W> {
             Effect::Cooled => self.events.push(KeyEvent::Cooled),
             Effect::Expired(holds) => self.agenda.push_expired(at.to_id(), holds),
             Effect::Ready(ticket) => {
-                if self.waits.clients().watched(ticket) == Some(at) {
-                    self.agenda.grant_together(at, ticket);
+                if self.waits.becomes_due(at, ticket) {
+                    self.agenda.push(Task::GrantTogether(at.to_id(), ticket));
                 }
             }
             Effect::Answer(ticket, Answer::Granted(hold)) => {

@@ -305,7 +305,11 @@ impl<W: Waiting> Engine<W> {
         for task in self.agenda.take_tasks() {
             match task {
                 Task::Revoke(key, hold, ticket) => inbox.undelivered.push((key, hold, ticket)),
-                Task::Reconcile(key) | Task::Advance(key) | Task::GrantTogether(key, _) => inbox.changed.push(key),
+                Task::Reconcile(key) | Task::Advance(key) => inbox.changed.push(key),
+                Task::GrantTogether(key, ticket) => {
+                    self.waits.watch_again(ticket);
+                    inbox.changed.push(key);
+                }
                 Task::Expire(key, lease) => match server.open(key.borrow()) {
                     Some(mut open) => {
                         self.index(key.borrow(), &mut open);

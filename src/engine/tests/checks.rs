@@ -41,6 +41,14 @@ impl World {
         self.check_e4_contended(&noted);
         self.check_e6_nothing_lent();
         self.check_e7_sessions(&noted);
+        self.check_e11_due_requests();
+    }
+
+    fn check_e11_due_requests(&self) {
+        let clients = self.engine.waits.clients();
+        let mut tasks: Vec<_> = self.engine.agenda.due_requests().filter(|ticket| clients.is_parked(*ticket)).collect();
+        tasks.sort_unstable();
+        assert_eq!(tasks, clients.due().collect::<Vec<_>>(), "E11: one task for each request that is due");
     }
 
     fn check_e1_deadlines(&mut self, noted: &BTreeSet<KeyId>) {

@@ -319,6 +319,27 @@ fn a_request_that_the_server_refuses_a_write_to_is_tried_again() {
     world.assert_granted_together(client, &[A, B], "y");
 }
 
+/// Every look at a request takes a step at the lock that it waits for, and a step there asks for another look. As long as the
+/// server refused the write, each look left one more task behind, and all ticks were spent on them.
+#[test]
+fn a_request_that_cannot_be_granted_yet_is_looked_at_once_a_tick() {
+    let mut world = World::new();
+    world.grant(A, "x", 100_000);
+    let client = world.waits_all(&[A, B], "y", WAITING);
+    world.fake.foreign = vec![B];
+    world.release(A, "x").unwrap();
+    world.fake.open_cost_us = 10;
+    for _ in 0..10 {
+        world.run();
+        world.pass(20);
+    }
+    assert_eq!(world.engine.agenda.due_requests().count(), 1, "one task for one request");
+    world.fake.foreign = Vec::new();
+    world.run();
+    world.settle();
+    world.assert_granted_together(client, &[A, B], "y");
+}
+
 /// Whichever of them was told of a hold first, if all answers are lost it ends.
 #[test]
 fn a_hold_that_several_lost_answers_told_of_ends() {

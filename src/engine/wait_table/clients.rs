@@ -31,6 +31,9 @@ struct Several {
     others: Vec<Rc<[u8]>>,
     /// The place of the lock that was last found not to be ready. Before that one is, the request cannot be granted.
     watched: usize,
+    /// A task is to look at all locks, because the watched one was ready. It ends in a grant, in another answer, or in a lock
+    /// to watch.
+    is_due: bool,
 }
 
 impl<W> Parked<W> {
@@ -119,7 +122,7 @@ impl<W: Waiting> ParkedClients<W> {
         requester: Requester,
     ) {
         self.multi_key += usize::from(several.is_some());
-        let several = several.map(|(others, watched)| Box::new(Several { others, watched }));
+        let several = several.map(|(others, watched)| Box::new(Several { others, watched, is_due: false }));
         let wait_end = until.map_or(EntryId::NONE, |until| self.wait_ends.insert(until, ticket));
         self.tickets.insert(client.id(), ticket);
         if let Some(user) = requester.user {
@@ -162,17 +165,45 @@ impl<W: Waiting> ParkedClients<W> {
         self.multi_key > 0
     }
 
-    /// The lock, of the several that the request with this ticket waits for, that was last found not to be ready.
-    pub fn watched(&self, ticket: Ticket) -> Option<KeyRef<'_>> {
-        let parked = self.parked.get(&ticket)?;
-        parked.keys().nth(parked.several.as_ref()?.watched)
+    /// This lock is ready for the request with this ticket, which waits for several. True if it was the watched one: now a task
+    /// must look at all of them. False if that task is there already.
+    pub fn becomes_due(&mut self, at: KeyRef, ticket: Ticket) -> bool {
+        let Some(parked) = self.parked.get_mut(&ticket) else { return false };
+        let Some(several) = parked.several.as_ref().filter(|several| !several.is_due) else { return false };
+        if parked.keys().nth(several.watched) != Some(at) {
+            return false;
+        }
+        if let Some(several) = &mut parked.several {
+            several.is_due = true;
+        }
+        true
     }
 
     /// The lock at this place, of the several that the request with this ticket waits for, was found not to be ready.
     pub fn watch(&mut self, ticket: Ticket, place: usize) {
         if let Some(several) = self.parked.get_mut(&ticket).and_then(|parked| parked.several.as_mut()) {
-            several.watched = place;
+            (several.watched, several.is_due) = (place, false);
         }
+    }
+
+    /// The task that was to look at all locks of the request with this ticket is dropped.
+    pub fn watch_again(&mut self, ticket: Ticket) {
+        if let Some(several) = self.parked.get_mut(&ticket).and_then(|parked| parked.several.as_mut()) {
+            several.is_due = false;
+        }
+    }
+
+    /// The requests for several locks that a task must look at.
+    #[cfg(any(test, fuzzing))]
+    pub fn due(&self) -> impl Iterator<Item = Ticket> + '_ {
+        let is_due = |parked: &Parked<W>| parked.several.as_ref().is_some_and(|several| several.is_due);
+        self.parked.iter().filter(move |(_, parked)| is_due(parked)).map(|(ticket, _)| *ticket)
+    }
+
+    /// Whether a client waits with this ticket.
+    #[cfg(any(test, fuzzing))]
+    pub fn is_parked(&self, ticket: Ticket) -> bool {
+        self.parked.contains_key(&ticket)
     }
 
     /// Takes the ticket of a request whose wait has run out. Its client stays.

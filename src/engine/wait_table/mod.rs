@@ -185,10 +185,21 @@ impl<W: Waiting> WaitTable<W> {
         self.clients.keys_of(ticket).map(KeyRef::to_id).collect()
     }
 
+    /// This lock is ready for the request with this ticket, which waits for several. True if a task must look at all of them
+    /// now, and no task is there yet.
+    pub fn becomes_due(&mut self, at: KeyRef, ticket: Ticket) -> bool {
+        self.clients.becomes_due(at, ticket)
+    }
+
     /// The lock at this place, of the several that the request with this ticket waits for, is not ready. Nothing is to be done
     /// about the request before that one is.
     pub fn watch(&mut self, ticket: Ticket, place: usize) {
         self.clients.watch(ticket, place);
+    }
+
+    /// The task that was to look at all locks of the request with this ticket is dropped.
+    pub fn watch_again(&mut self, ticket: Ticket) {
+        self.clients.watch_again(ticket);
     }
 
     /// A request leaves its queue without having been served.
