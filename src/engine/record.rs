@@ -21,6 +21,8 @@ pub struct Impact {
     is_granted: bool,
     /// A hold that was there goes on, changed or confirmed.
     is_kept: bool,
+    /// The lock is cooling from now on.
+    is_cooling: bool,
     /// An owner gained or lost the lock, or its mode changed. WATCH and CLIENT TRACKING are told.
     is_signalled: bool,
 }
@@ -32,6 +34,10 @@ impl Impact {
 
     fn kept(&mut self) {
         self.is_kept = true;
+    }
+
+    fn cools(&mut self) {
+        (self.is_cooling, self.is_signalled) = (true, true);
     }
 
     fn ended(&mut self) {
@@ -65,8 +71,8 @@ impl Impact {
                     impact.ended();
                 }
                 Effect::Expired(_) | Effect::Cooled => impact.ended(),
-                // The end of the hold before it says it already.
-                Effect::Cools | Effect::Rebound(..) | Effect::Ready(_) | Effect::Answer(..) => {}
+                Effect::Cools => impact.cools(),
+                Effect::Rebound(..) | Effect::Ready(_) | Effect::Answer(..) => {}
             }
         }
         impact.is_granted = granted > 0;
@@ -95,7 +101,7 @@ impl Impact {
                     }
                 }
                 Change::Cooling(cooling) => {
-                    impact.ended();
+                    impact.cools();
                     *holders = Holders::Cooling(cooling);
                 }
                 Change::Freed => {
@@ -107,9 +113,9 @@ impl Impact {
         impact
     }
 
-    /// Whether a hold was granted or confirmed. A TTL that somebody set by hand must not end it.
-    fn confirms_a_hold(self) -> bool {
-        self.is_granted || self.is_kept
+    /// Whether a hold was granted or confirmed, or cooling began. A TTL that somebody set by hand must not end that.
+    fn clears_ttl(self) -> bool {
+        self.is_granted || self.is_kept || self.is_cooling
     }
 }
 
@@ -181,7 +187,7 @@ impl<W: Waiting> Engine<W> {
                 key.remove();
             }
             Some(_) => {
-                if impact.confirms_a_hold() {
+                if impact.clears_ttl() {
                     key.clear_ttl();
                 }
                 self.index(at, key);

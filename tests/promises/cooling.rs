@@ -40,6 +40,28 @@ fn lock_that_was_released_with_cool_is_granted_to_nobody_until_it_is_over() {
     assert_all_over(&server);
 }
 
+/// The TTL would remove the key, and the next run of a job would come too early.
+#[test]
+fn ttl_set_by_hand_does_not_end_cooling() {
+    let primary = Server::start();
+    let replica = Server::builder().replica_of(&primary).start();
+    for (acquire, end) in [
+        ("LOCK.ACQUIRE k a PX 600000", "LOCK.RELEASE k a COOL 600000"),
+        ("LOCK.ACQUIRE k a PX 100 DELAY 600000", "PING"),
+    ] {
+        say(&primary, acquire).int();
+        assert_eq!(say(&primary, "PEXPIRE k 500000"), 1);
+        say(&primary, end);
+        until("the lock is cooling", || say(&primary, "LOCK.INFO k").get("mode") == "cooling");
+        until("the TTL is cleared", || say(&primary, "PTTL k") == -1);
+        until_synced(&primary, &replica);
+        assert_eq!(say(&replica, "PTTL k"), -1);
+        assert_cooling(&primary);
+        assert_eq!(say(&primary, "DEL k"), 1);
+    }
+    assert_all_over(&primary);
+}
+
 #[test]
 fn waiters_wait_in_order_until_cooling_is_over() {
     let server = Server::builder().config("notify-keyspace-events KEd").start();
