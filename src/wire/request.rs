@@ -112,7 +112,7 @@ impl<'a> AcquireRequest<'a> {
             } else if SESSION.is(name) {
                 session = Some(options.flag(&SESSION, &session)?);
             } else if MAX.is(name) {
-                max = Some(options.length(&MAX, &max, leases.max)?);
+                max = Some(options.length(&MAX, &max, Terms::LONGEST)?);
             } else if IS_MULTI_KEY {
                 return Err(BadRequest::Unknown(name.into(), MACQUIRE_OPTIONS));
             } else if LIMIT.is(name) {

@@ -90,6 +90,18 @@ fn lease_above_max_lease_is_an_error_that_names_the_range() {
     server.assert_clean();
 }
 
+/// MAX is there to be longer than a lease: with short leases a hold goes on as long as it is renewed, up to MAX.
+#[test]
+fn max_may_be_longer_than_max_lease() {
+    let server = Server::start();
+    set(&server, "max-lease", 10_000);
+    let mut c = server.client();
+    c.cmd(&["LOCK.ACQUIRE", "k", "a", "PX", "10000", "MAX", "31536000000"]).int();
+    assert!(server.cmd(&["LOCK.INFO", "k"]).get("holders").array()[0].get("max").int() > 10_000);
+    assert!(c.cmd(&["LOCK.ACQUIRE", "k2", "a", "MAX", "31536000001"]).is_err());
+    server.assert_clean();
+}
+
 /// A limit in milliseconds that is no whole second leaves EX the seconds below it.
 #[test]
 fn max_lease_below_a_second_leaves_ex_nothing() {
