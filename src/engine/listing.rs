@@ -51,8 +51,9 @@ pub struct Listed {
     pub waiters: usize,
 }
 
-/// How high a lock stands in LOCK.TOP: its rank, and its name. Of two of one rank the one whose name comes first stands higher.
-type Standing<'a> = (u64, Reverse<&'a [u8]>);
+/// How high a lock stands in LOCK.TOP: its rank, whether it is held, and its name. Of two of one rank one that is held stands
+/// higher than a free one, and then the one whose name comes first.
+type Standing<'a> = (u64, bool, Reverse<&'a [u8]>);
 
 /// What one call of LOCK.LIST returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,17 +154,22 @@ impl<W: Waiting> Engine<W> {
         let mut best: BinaryHeap<Reverse<Standing>> = BinaryHeap::new();
         for (name, queue) in self.waits.queues_of(db) {
             let Some(rank) = rank(queue, request.order, now.steady) else { continue };
-            let place = Reverse((rank, Reverse(name)));
             let is_full = best.len() >= request.count;
-            if (is_full && best.peek().is_some_and(|least| place >= *least)) || !keys.may_read(name) {
+            let is_beaten = |place: Standing| is_full && best.peek().is_some_and(|Reverse(least)| place <= *least);
+            if is_beaten((rank, true, Reverse(name))) {
+                continue;
+            }
+            // Those who wait for several locks may wait in the queue of a free one. The one that keeps them comes first.
+            let place = (rank, self.waits.contended().is_held(KeyRef { db, name }), Reverse(name));
+            if is_beaten(place) || !keys.may_read(name) {
                 continue;
             }
             if is_full {
                 best.pop();
             }
-            best.push(place);
+            best.push(Reverse(place));
         }
-        let names = best.into_sorted_vec().into_iter().map(|Reverse((_, Reverse(name)))| name);
+        let names = best.into_sorted_vec().into_iter().map(|Reverse((_, _, Reverse(name)))| name);
         names.filter_map(|name| self.contended(KeyRef { db, name }, now, keys)).collect()
     }
 

@@ -40,6 +40,24 @@ fn the_locks_with_the_most_waiters_or_the_longest_wait_come_first() {
     server.assert_clean();
 }
 
+/// Whoever waits for several locks waits in the queues of free ones, too, and just as long. What keeps it is what must be seen.
+#[test]
+fn of_the_locks_of_one_request_the_one_that_is_held_comes_first() {
+    let server = Server::start();
+    let mut c = server.client();
+    acquire(&mut c, "zz", "holder");
+    let mut waiting = server.client();
+    server.send_to_wait(&mut waiting, &["LOCK.MACQUIRE", "3", "aa", "zz", "bb", "me", "BLOCK", "0"]);
+    for order in ["WAITED", "WAITERS"] {
+        assert_eq!(top(&mut c, &["BY", order]), ["zz", "aa", "bb"]);
+        assert_eq!(top(&mut c, &["COUNT", "1", "BY", order]), ["zz"]);
+    }
+    release(&mut c, "zz", "holder");
+    assert_eq!(waiting.read().array().len(), 3);
+    assert_eq!(c.cmd(&["LOCK.MRELEASE", "3", "aa", "zz", "bb", "me"]), 3);
+    server.assert_clean();
+}
+
 #[test]
 fn an_entry_is_that_of_list_with_the_first_waiters() {
     let (server, mut a, fence) = held();

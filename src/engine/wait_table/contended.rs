@@ -72,6 +72,11 @@ impl Contended {
         self.held.keys()
     }
 
+    /// Whether this lock has a queue and holders.
+    pub fn is_held(&self, key: KeyRef) -> bool {
+        self.held.contains_key(&key.to_id())
+    }
+
     /// Whether this lock has a queue and shared holders.
     pub fn is_shared(&self, key: KeyRef) -> bool {
         self.held.get(&key.to_id()) == Some(&Held::Shared)
