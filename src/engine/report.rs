@@ -133,6 +133,11 @@ impl<W: Waiting> Engine<W> {
         first.collect()
     }
 
+    /// The number of clients that wait for this lock under another name than this one: those for whom a holder can yield.
+    pub fn waiters_beside(&self, at: KeyRef, holder: OwnerRef) -> usize {
+        self.waits.queue(at).map_or(0, |queue| queue.len() - queue.tickets_of(holder).len())
+    }
+
     /// The number of clients that wait for this lock.
     pub fn waiters_for(&self, at: KeyRef) -> usize {
         self.waits.queue(at).map_or(0, WaitQueue::len)

@@ -182,7 +182,7 @@ impl fmt::Display for BadRequest {
             Range(name, of, max) => write!(f, "ERR {name} must be a number {of}from 1 to {max}"),
             Number(name) => write!(f, "ERR {name} must be a number from 1 to {}", Fence::MAX.get()),
             RaiseTooFar(max) => {
-                write!(f, "ERR RAISE must be at most 60 seconds ahead of this server's clock, now {max}")
+                write!(f, "ERR RAISE must be at most 60 seconds ahead of this server's clock; the limit is now {max}")
             }
             Cursor => write!(f, "ERR cursor must be 0 or the number that the last call returned, at most {}", u32::MAX),
             Count => write!(f, "ERR COUNT must be a number from 1 to {COUNT_MAX}"),
@@ -195,7 +195,8 @@ impl fmt::Display for BadRequest {
             Unknown(spelled, known) => {
                 let mut words = Vec::new();
                 known.iter().for_each(|group| group.for_each(&mut |option| words.push(option.word)));
-                write!(f, "ERR unknown option {}, expected one of {}", Quoted(spelled), words.join(", "))
+                let one_of = if words.len() > 1 { "one of " } else { "" };
+                write!(f, "ERR unknown option {}, expected {one_of}{}", Quoted(spelled), words.join(", "))
             }
         }
     }

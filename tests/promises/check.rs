@@ -1,8 +1,8 @@
 //! LOCK.CHECK: do I still hold it, for how long? And how CLIENT TRACKING and WATCH carry that on.
 
 use support::{
-    acquire, aof_commands, args, assert_both_clean, digest, exec, held, release, until, until_synced, waiter, Client,
-    Server, Value,
+    acquire, aof_commands, args, assert_all_over, assert_both_clean, digest, exec, held, release, say, until,
+    until_synced, wait, waiter, Client, Server, Value,
 };
 
 /// Fence and ms left of a hold, as LOCK.CHECK tells them.
@@ -106,6 +106,25 @@ fn check_does_not_count_a_lease_that_has_run_out_as_held() {
     server.assert_clean();
 }
 
+/// A holder that yields to those who wait must not yield to itself.
+#[test]
+fn check_does_not_count_requests_of_the_holder_itself_as_waiters() {
+    let server = Server::start();
+    say(&server, "LOCK.ACQUIRE mine a").int();
+    say(&server, "LOCK.ACQUIRE theirs b").int();
+    let mut own = wait(&server, "LOCK.MACQUIRE 2 mine theirs a BLOCK 0");
+    let counted = || say(&server, "LOCK.CHECK mine a WAITERS").array()[2].int();
+    assert_eq!(counted(), 0);
+    let mut other = wait(&server, "LOCK.ACQUIRE mine c BLOCK 0");
+    assert_eq!(counted(), 1);
+    assert_eq!(say(&server, "LOCK.RELEASE theirs b"), 1);
+    assert_eq!(own.read().array().len(), 2);
+    assert_eq!(say(&server, "LOCK.MRELEASE 2 mine theirs a"), 2);
+    other.read().int();
+    assert_eq!(say(&server, "LOCK.RELEASE mine c"), 1);
+    assert_all_over(&server);
+}
+
 #[test]
 fn check_answers_bad_requests_with_errors() {
     let (server, mut a, _) = held();
@@ -119,7 +138,7 @@ fn check_answers_bad_requests_with_errors() {
         assert!(answer.err_text().starts_with("ERR wrong number of arguments"), "{command:?}: {answer:?}");
     }
     for (option, expected) in [
-        (&["b"][..], "ERR unknown option 'b', expected one of WAITERS"),
+        (&["b"][..], "ERR unknown option 'b', expected WAITERS"),
         (&["WAITERS", "waiters"], "ERR WAITERS is given twice"),
     ] {
         let answer = server.cmd(&[&["LOCK.CHECK", "k", "a"], option].concat());

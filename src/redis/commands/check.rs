@@ -34,7 +34,7 @@ impl Handler for Check {
             engine::check(&stored.holders, key_ttl_ms, owner, clock::now())
         })?;
         let Some((fence, ttl_ms)) = held else { return Ok(Answer::Null) };
-        let count = || state::with_engine(|engine| engine.waiters_for(call.at)).ok_or(PANICKED);
+        let count = || state::with_engine(|engine| engine.waiters_beside(call.at, owner)).ok_or(PANICKED);
         let waiters = counts_waiters.then(count).transpose()?;
         Ok(Answer::Checked { fence, ttl_ms, waiters })
     }
