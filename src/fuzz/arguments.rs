@@ -155,7 +155,7 @@ fn spell(request: &Request, leases: Leases) -> Vec<Vec<u8>> {
                 }
             }
             put_flag(&mut args, "SESSION", asked.is_session);
-            put(&mut args, "MAX", asked.max.map(|max| lease(max, leases)));
+            put(&mut args, "MAX", asked.max.map(|max| within(max, Terms::LONGEST)));
             put(&mut args, "DELAY", asked.delay.map(|delay| within(delay, Terms::DELAY_MAX)));
         }
         Request::Release(asked) => {
