@@ -1,0 +1,666 @@
+"""Locks for threads. `aio` has the same for asyncio."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Callable, Optional, TypeVar
+
+from ._base import (
+    Base,
+    HoldBase,
+    Spec,
+    Stacks,
+    Timeout,
+    as_keys,
+    clients,
+    list_command,
+    satisfies,
+    seconds_to_wait,
+    top_command,
+)
+from ._core import (
+    MAX_LEASE,
+    Check,
+    Key,
+    LockEntry,
+    LockInfo,
+    decode_check,
+    decode_entry,
+    decode_info,
+    milliseconds,
+)
+from ._dial import Dialer, Target
+from ._engine import Engine
+from ._hold import HoldState
+from ._io import Runtime
+from ._keeper import Watch
+from ._sync_io import SyncRuntime, run
+from .errors import NotAcquired, NotHeld, Unreachable
+from .hooks import Hooks
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Hold(HoldBase):
+    """One hold of one lock, or of several that were acquired together."""
+
+    def __init__(self, engine: Engine, state: HoldState) -> None:
+        super().__init__(state)
+        self._engine = engine
+
+    def extend(self, lease: Optional[float] = None) -> None:
+        """Gives the hold a new lease that starts now, in seconds. Raises NotHeld if it has ended.
+
+        Without `lease` it is the lease that was given last. With renewal, the new lease is renewed.
+        """
+        ms = (
+            self._state.lease_ms if lease is None else milliseconds("lease", lease, MAX_LEASE)
+        )
+        run(self._engine.extend(self._state, ms))
+
+    def check(self) -> Optional[Check]:
+        """Asks the server: the fence, the seconds left and the number of clients that wait.
+
+        None if it is not held any more; then it is marked as lost.
+        """
+        self._state.raise_if_lost() if self.lost_reason == "fork" else None
+        replies = run(self._engine.check(self._state))
+        return decode_check(replies[0]) if replies else None
+
+    def downgrade(self) -> None:
+        """Makes the exclusive hold a shared one, without the lock being free in between."""
+        run(self._engine.downgrade(self._state))
+        self._state.request = replace(self._state.request, mode="shared")
+
+    def on_lost(self, callback: Callable[[Hold], Any]) -> None:
+        """Calls back once if the hold is lost, on a thread of this package. It must not block."""
+        self._state.on_lost(lambda _: callback(self))
+
+    def release(self, *, cool: Optional[float] = None) -> None:
+        """Gives the lock back. Raises NotHeld if the hold had ended before.
+
+        With `cool` nobody is granted the lock for that many seconds from now. If no server answers,
+        the release goes on in the background until the lease would be over.
+        """
+        if self._again:
+            self._again -= 1
+            return
+        ms = 0 if cool is None else milliseconds("cool", cool, MAX_LEASE)
+        if run(self._engine.release(self._state, ms)) is False:
+            raise self._state.error() if self._state.state == "lost" else NotHeld(
+                f"{self._state.request.name} was not held any more"
+            )
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        try:
+            self.release()
+        except NotHeld:
+            # What the body raised is what the caller has to see.
+            if error is None:
+                raise
+
+
+class Lock:
+    """A lock that can be acquired any number of times, like `threading.Lock`.
+
+    Each acquisition has an owner and a fence of its own. Threads may share the object.
+    """
+
+    def __init__(self, locks: Locks, spec: Spec, owner: Optional[Owner] = None) -> None:
+        self._locks = locks
+        self._spec = spec
+        self._owner = owner
+        self._holds = Stacks()
+
+    @property
+    def key(self) -> Key:
+        """The lock's key; the first one, if there are several."""
+        return self._spec.keys[0]
+
+    @property
+    def current(self) -> Optional[Hold]:
+        """The hold that this thread acquired last through this object, or None."""
+        hold: Optional[Hold] = self._holds.last(threading.get_ident())
+        return hold
+
+    def take(self, timeout: Timeout = -1) -> Hold:
+        """Acquires the lock and returns the hold, which the caller releases.
+
+        `timeout` in seconds: None waits without limit, 0 does not wait, and -1 stands for the
+        lock's own. Raises NotAcquired.
+        """
+        seconds = seconds_to_wait(True, self._spec.timeout if timeout == -1 else timeout, None)
+        return self._take(seconds)
+
+    def acquire(self, blocking: bool = True, timeout: Optional[float] = None) -> bool:
+        """Acquires the lock, as threading.Lock does: True, or False if it was not granted in time.
+
+        `timeout` in seconds: None stands for the lock's own, -1 waits without limit.
+        """
+        try:
+            hold = self._take(seconds_to_wait(blocking, timeout, self._spec.timeout))
+        except NotAcquired:
+            return False
+        self._holds.push(threading.get_ident(), hold)
+        return True
+
+    def release(self) -> None:
+        """Releases what this thread acquired last, or else what another thread did.
+
+        Raises NotHeld if the hold had ended before, RuntimeError if there is none.
+        """
+        hold = self._holds.pop(threading.get_ident())
+        if hold is None:
+            raise RuntimeError("release of a lock that was not acquired")
+        hold.release()
+
+    def locked(self) -> bool:
+        """Whether somebody holds the lock, as the server says."""
+        info = self._locks.info(self.key)
+        return info is not None and info.holders_count > 0
+
+    def __enter__(self) -> Hold:
+        hold = self.take()
+        self._holds.push(threading.get_ident(), hold)
+        return hold
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        hold = self._holds.pop(threading.get_ident())
+        if hold is not None:
+            hold.__exit__(kind, error, trace)
+
+    def __call__(self, function: F) -> F:
+        """As a decorator: each call of the function acquires the lock."""
+
+        @functools.wraps(function)
+        def locked(*args: Any, **kwargs: Any) -> Any:
+            with self.take():
+                return function(*args, **kwargs)
+
+        return locked  # type: ignore[return-value]
+
+    def _take(self, seconds: float) -> Hold:
+        spec = self._spec
+        if self._owner is not None:
+            again = self._owner._held(spec)
+            if again is not None:
+                again._again += 1
+                return again
+        engine = self._locks._engine
+        owner = self._owner.id if self._owner else self._locks._new_owner()
+        state = run(
+            engine.acquire(
+                spec.request(owner),
+                seconds,
+                renew=spec.renew,
+                durable=spec.durable,
+                durable_timeout=spec.durable_timeout,
+            )
+        )
+        hold = Hold(engine, state)
+        if spec.on_lost is not None:
+            hold.on_lost(spec.on_lost)
+        if self._owner is not None:
+            self._owner._remember(hold)
+        return hold
+
+
+class ReadWriteLock:
+    """One lock with two modes: any number of readers, or one writer. They wait in one queue."""
+
+    def __init__(self, write: Lock, read: Lock) -> None:
+        self._write = write
+        self._read = read
+
+    def read(self) -> Lock:
+        """The lock to read under: shared with other readers."""
+        return self._read
+
+    def write(self) -> Lock:
+        """The lock to write under: exclusive."""
+        return self._write
+
+
+class _Factory:
+    """What makes lock objects: a client, or an owner scope."""
+
+    def _home(self) -> Locks:
+        raise NotImplementedError
+
+    def _scope(self) -> Optional[Owner]:
+        return None
+
+    def lock(
+        self,
+        key: Key,
+        *,
+        lease: Optional[float] = None,
+        timeout: Timeout = -1,
+        renew: Optional[bool] = None,
+        session: bool = False,
+        max: Optional[float] = None,
+        delay: Optional[float] = None,
+        durable: int = 0,
+        durable_timeout: float = 1.0,
+        on_lost: Optional[Callable[[Hold], Any]] = None,
+    ) -> Lock:
+        """An exclusive lock. All times are in seconds.
+
+        lease: how long a hold lasts unless it is renewed, up to 365 days (the client's default).
+        timeout: how long to wait. None: without limit, 0: not at all, -1: the client's default.
+        renew: whether the package extends the hold at a third of the lease (the client's default).
+        session: the hold also ends when its connection closes, so at once if the process dies. It
+            keeps a connection of its own.
+        max: the hold ends at the latest this long after its grant.
+        delay: if the hold ends by its lease or its session, nobody is granted the lock for this
+            long, at most an hour.
+        durable: the number of replicas that must confirm the grant within `durable_timeout`;
+            else NotDurable.
+        on_lost: is called with the hold if it is lost, on a thread of this package.
+        """
+        return self._lock(
+            (key,), lease, timeout, renew, session, max, on_lost,
+            delay=delay, durable=durable, durable_timeout=durable_timeout,
+        )  # fmt: skip
+
+    def rwlock(
+        self,
+        key: Key,
+        *,
+        lease: Optional[float] = None,
+        timeout: Timeout = -1,
+        renew: Optional[bool] = None,
+        session: bool = False,
+        max: Optional[float] = None,
+        on_lost: Optional[Callable[[Hold], Any]] = None,
+    ) -> ReadWriteLock:
+        """A lock for many readers or one writer. The options are those of `lock`."""
+        write = self._lock((key,), lease, timeout, renew, session, max, on_lost)
+        read = self._lock((key,), lease, timeout, renew, session, max, on_lost, mode="shared")
+        return ReadWriteLock(write, read)
+
+    def semaphore(
+        self,
+        key: Key,
+        n: int,
+        *,
+        weight: int = 1,
+        lease: Optional[float] = None,
+        timeout: Timeout = -1,
+        renew: Optional[bool] = None,
+        session: bool = False,
+        max: Optional[float] = None,
+        on_lost: Optional[Callable[[Hold], Any]] = None,
+    ) -> Lock:
+        """At most n units are held at a time. A hold takes `weight` of them.
+
+        All clients should use the same n. The other options are those of `lock`.
+        """
+        return self._lock(
+            (key,), lease, timeout, renew, session, max, on_lost,
+            mode="counted", limit=n, weight=weight,
+        )  # fmt: skip
+
+    def multi(
+        self,
+        keys: Sequence[Key],
+        *,
+        shared: bool = False,
+        lease: Optional[float] = None,
+        timeout: Timeout = -1,
+        renew: Optional[bool] = None,
+        session: bool = False,
+        max: Optional[float] = None,
+        on_lost: Optional[Callable[[Hold], Any]] = None,
+    ) -> Lock:
+        """1 to 64 locks in one step: all or none. In a cluster they must be in one slot.
+
+        The other options are those of `lock`.
+        """
+        mode = "shared" if shared else "exclusive"
+        return self._lock(
+            as_keys(keys), lease, timeout, renew, session, max, on_lost, mode=mode, multi=True
+        )
+
+    def _lock(
+        self,
+        keys: tuple[Key, ...],
+        lease: Optional[float],
+        timeout: Timeout,
+        renew: Optional[bool],
+        session: bool,
+        max: Optional[float],
+        on_lost: Optional[Callable[[Hold], Any]],
+        **more: Any,
+    ) -> Lock:
+        locks = self._home()
+        spec = Spec(
+            keys,
+            lease=locks._lease if lease is None else lease,
+            timeout=locks._timeout if timeout == -1 else timeout,
+            renew=locks._renew if renew is None else renew,
+            session=session,
+            max=max,
+            on_lost=on_lost,
+            **more,
+        )
+        return Lock(locks, spec, self._scope())
+
+
+class Locks(Base, _Factory):
+    """A client for locks, over a client of redis-py: `Redis`, `RedisCluster`, or what
+    `Sentinel.master_for` returns.
+
+    It takes only the address, the TLS settings and the credentials from that client, and opens
+    connections of its own. Threads share one `Locks`; make one for each process.
+
+    label: is put in front of every owner, so that LOCK.INFO names the application.
+    lease, timeout, renew: the defaults for its locks, as in `lock`.
+    request_timeout: the seconds a server may take for an answer before this client looks elsewhere.
+    probe_interval: how often, in seconds, a wait looks whether its server is still there.
+    tracking: whether servers tell of losses at once (CLIENT TRACKING), over one more connection.
+    share_waits: whether the waits of this process for one lock stand behind one wait in the server.
+    max_idle: how many connections of waits are kept for the next ones.
+    hooks: are told of grants, releases and losses.
+    metrics: whether OpenTelemetry's API is used if it is installed.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        label: Optional[str] = None,
+        lease: float = 30.0,
+        timeout: Timeout = None,
+        renew: bool = True,
+        request_timeout: float = 1.0,
+        probe_interval: float = 2.0,
+        tracking: bool = True,
+        share_waits: bool = False,
+        max_idle: int = 8,
+        hooks: Iterable[Hooks] = (),
+        metrics: bool = True,
+    ) -> None:
+        super().__init__(
+            client,
+            label=label,
+            lease=lease,
+            timeout=timeout,
+            renew=renew,
+            request_timeout=request_timeout,
+            probe_interval=probe_interval,
+            tracking=tracking,
+            share_waits=share_waits,
+            max_idle=max_idle,
+            hooks=hooks,
+            metrics=metrics,
+        )
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Locks:
+        """A client for one server. The options are those of the class."""
+        from redis import Redis
+
+        return cls(Redis.from_url(url), **options)
+
+    def owner(self, name: Optional[str] = None) -> Owner:
+        """A scope whose locks all have one owner, so that the server finds deadlocks.
+
+        One piece of work uses it, that is one thread at a time. A lock that it holds it can
+        acquire again at once. `name` replaces the random part of the owner; it must be unique.
+        """
+        return Owner(self, self._new_owner() if name is None else name)
+
+    def once(
+        self,
+        key: Key,
+        period: float,
+        *,
+        lease: Optional[float] = None,
+        renew: Optional[bool] = None,
+    ) -> Once:
+        """Work that is done once per period, in seconds, however many processes try."""
+        return Once(self.lock(key, lease=lease, timeout=0, renew=renew), period)
+
+    def leader(
+        self,
+        key: Key,
+        *,
+        lease: float = 10.0,
+        session: bool = True,
+        max: Optional[float] = None,
+        on_lost: Optional[Callable[[Hold], Any]] = None,
+    ) -> Leader:
+        """An election: whoever holds the lock leads.
+
+        With `session` a successor is elected as soon as the leader's process dies.
+        """
+        lock = self.lock(
+            key, lease=lease, timeout=None, renew=True, session=session, max=max, on_lost=on_lost
+        )
+        return Leader(self, lock)
+
+    def info(self, key: Key) -> Optional[LockInfo]:
+        """Who holds the lock and who waits for it; None if it is free."""
+        engine = self._engine
+        timeout = 5 * engine.options.request_timeout
+        return decode_info(run(engine.execute(engine.slot(key), ("LOCK.INFO", key), timeout)))
+
+    def check(self, key: Key, owner: str) -> Optional[Check]:
+        """The fence of this owner's hold, the seconds left, and how many wait; None if it holds
+        nothing."""
+        engine = self._engine
+        timeout = 5 * engine.options.request_timeout
+        command = ("LOCK.CHECK", key, owner, "WAITERS")
+        return decode_check(run(engine.execute(engine.slot(key), command, timeout)))
+
+    def list(
+        self, *, match: Optional[str] = None, owner: Optional[str] = None, count: int = 100
+    ) -> Iterator[LockEntry]:
+        """All locks, of all nodes of a cluster. One may come twice, as with SCAN.
+
+        match: a pattern for keys. owner: only what this owner holds. count: the size of a page.
+        """
+        engine = self._engine
+        for node in run(engine.primaries()):
+            cursor: Any = 0
+            while True:
+                command = list_command(cursor, match, owner, count)
+                cursor, entries = run(engine.ask_node(node, command))
+                yield from map(decode_entry, entries)
+                if int(cursor) == 0:
+                    break
+
+    def top(self, count: int = 10, *, by: str = "waiters") -> Sequence[LockEntry]:
+        """The most contended locks. `by` is `waiters` or `waited`."""
+        engine = self._engine
+        found: list[LockEntry] = []
+        for node in run(engine.primaries()):
+            found += map(decode_entry, run(engine.ask_node(node, top_command(count, by))))
+        found.sort(key=lambda e: e.waited if by == "waited" else e.waiters, reverse=True)
+        return found[:count]
+
+    def close(self) -> None:
+        """Releases all holds, ends all waits with ClientClosed, and closes all connections."""
+        self._closed = True
+        made = self._made
+        if made is not None and made[0] == self._context():
+            run(made[1].close(2 * self._options.request_timeout))
+
+    def __enter__(self) -> Locks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _home(self) -> Locks:
+        return self
+
+    def _runtime(self, target: Target, name: str) -> Runtime:
+        return SyncRuntime(Dialer(target, name, aio=False))
+
+
+class Owner(_Factory):
+    """One owner for several locks. See `Locks.owner`."""
+
+    def __init__(self, locks: Locks, name: str) -> None:
+        if not 1 <= len(name.encode()) <= 1024:
+            raise ValueError("an owner has 1 to 1024 bytes")
+        self.id = name
+        self._locks = locks
+        self._mine: list[Hold] = []
+
+    def _home(self) -> Locks:
+        return self._locks
+
+    def _scope(self) -> Owner:
+        return self
+
+    def _held(self, spec: Spec) -> Optional[Hold]:
+        self._mine = [hold for hold in self._mine if hold.held]
+        return next((hold for hold in self._mine if satisfies(hold, spec)), None)
+
+    def _remember(self, hold: Hold) -> None:
+        self._mine.append(hold)
+
+
+class Once:
+    """Work that is done once per period. See `Locks.once`."""
+
+    def __init__(self, lock: Lock, period: float) -> None:
+        milliseconds("period", period, MAX_LEASE)
+        self._lock = lock
+        self._period = period
+
+    @contextmanager
+    def attempt(self) -> Iterator[Optional[Hold]]:
+        """Yields the hold if this process does the work, or None if it was done, or is being done.
+
+        After the body nobody does it again until the period is over, counted from its beginning.
+        If the body raises, the lock is free, and somebody else may try at once.
+        """
+        try:
+            hold = self._lock.take(0)
+        except NotAcquired:
+            yield None
+            return
+        began = time.monotonic()
+        try:
+            yield hold
+        except BaseException:
+            hold.__exit__(NotHeld, NotHeld(""), None)
+            raise
+        left = self._period - (time.monotonic() - began)
+        hold.release(cool=left if left > 0 else None)
+
+    def __call__(self, function: Callable[..., T]) -> Callable[..., Optional[T]]:
+        """As a decorator: the function returns None without being run if it is not its turn."""
+
+        @functools.wraps(function)
+        def once(*args: Any, **kwargs: Any) -> Optional[T]:
+            with self.attempt() as hold:
+                return None if hold is None else function(*args, **kwargs)
+
+        return once
+
+
+class Leader:
+    """An election. See `Locks.leader`."""
+
+    def __init__(self, locks: Locks, lock: Lock) -> None:
+        self._locks = locks
+        self._lock = lock
+
+    def elect(self, timeout: Timeout = None) -> Hold:
+        """Waits until this process leads, and returns the hold. Release it to hand over.
+
+        `timeout` in seconds; None waits without limit. Raises NotAcquired.
+        """
+        return self._lock.take(timeout)
+
+    def current(self) -> Optional[str]:
+        """The owner of the leader, or None if nobody leads."""
+        return _leader(self._locks.info(self._lock.key))
+
+    def observe(self, callback: Callable[[Optional[str]], Any]) -> Observation:
+        """Calls back with the owner of the leader, or None, now and whenever it changes.
+
+        The calls come on a thread of this package and must not block. End it with `close`.
+        """
+        return Observation(self._locks, self._lock.key, callback)
+
+
+class Observation:
+    """Somebody who is told who leads. See `Leader.observe`."""
+
+    def __init__(
+        self, locks: Locks, key: Key, callback: Callable[[Optional[str]], Any]
+    ) -> None:
+        self._engine = locks._engine
+        self._callback = callback
+        self._known: Any = self
+        self._first = threading.Event()
+        self._watch = Watch(key, self._looked)
+        self._watch.slot = self._engine.slot(key)
+        self._engine.keeper.watch(self._watch)
+
+    @property
+    def leader(self) -> Optional[str]:
+        """The owner that leads as far as it is known. Waits for the first answer, for 10 s."""
+        if not self._first.wait(10.0):
+            raise Unreachable("no server has said yet who leads")
+        leader: Optional[str] = self._known
+        return leader
+
+    def close(self) -> None:
+        self._engine.keeper.unwatch(self._watch)
+
+    def __enter__(self) -> Observation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _looked(self, info: Optional[LockInfo]) -> None:
+        leader = _leader(info)
+        if leader != self._known:
+            self._known = leader
+            self._first.set()
+            self._callback(leader)
+
+
+def _leader(info: Optional[LockInfo]) -> Optional[str]:
+    return info.holders[0].owner if info is not None and info.holders else None
+
+
+def _at_exit() -> None:
+    """What is being withdrawn gets a moment. Holds are left to their leases."""
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end and any(
+        client._settling() for client in clients() if isinstance(client, Locks)
+    ):
+        time.sleep(0.01)
+
+
+atexit.register(_at_exit)
