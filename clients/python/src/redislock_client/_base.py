@@ -174,9 +174,7 @@ class Base:
             if made is None or made[0] != context:
                 target = self._target()
                 prefix = owner_prefix(self.label)
-                engine = Engine(
-                    self._runtime(target, client_name(prefix)), target, self._options
-                )
+                engine = Engine(self._runtime(target, client_name(prefix)), target, self._options)
                 if self._closed:
                     engine.abort()
                 self._made = made = (context, engine, prefix)

@@ -1,4 +1,4 @@
-"""What needs no I/O: commands, replies, clocks and back-off. Both halves of the package share it."""
+"""What needs no I/O: commands, replies, clocks, back-off. Both halves of the package share it."""
 
 from __future__ import annotations
 

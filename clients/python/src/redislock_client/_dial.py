@@ -93,9 +93,7 @@ def _sentinel(pool: Any, kwargs: Mapping[str, Any], aio: bool) -> Target:
     service = pool.service_name
     return Target(
         "sentinel",
-        [
-            Endpoint(p.connection_kwargs["host"], int(p.connection_kwargs["port"])) for p in pools
-        ],
+        [Endpoint(p.connection_kwargs["host"], int(p.connection_kwargs["port"])) for p in pools],
         _plain(pool.connection_class, aio),
         _settings(kwargs),
         service=service.decode() if isinstance(service, bytes) else service,
@@ -181,9 +179,7 @@ class Dialer:
             io_timeout,
         )
 
-    def sentinel_connection(
-        self, index: int, timeout: float, io_timeout: Optional[float]
-    ) -> Any:
+    def sentinel_connection(self, index: int, timeout: float, io_timeout: Optional[float]) -> Any:
         """A connection that is not open yet, to the Sentinel of that number."""
         target = self.target
         settings = {k: v for k, v in target.sentinel_settings[index].items() if k != "db"}

@@ -1,4 +1,4 @@
-"""Acquiring, releasing and everything between: the part that is the same for threads and asyncio."""
+"""Acquiring, releasing and everything between: what is the same for threads and asyncio."""
 
 from __future__ import annotations
 
@@ -284,8 +284,10 @@ class Engine:
         for command in request.checks():
             reply = await self.execute(hold.slot, command, self.options.request_timeout)
             if reply is None:
-                raise hold.error() if not hold.held else NotHeld(
-                    f"{request.name} was lost right after its grant"
+                raise (
+                    hold.error()
+                    if not hold.held
+                    else NotHeld(f"{request.name} was lost right after its grant")
                 )
             replies.append(reply[1])
         hold.checked(sent, min(replies) / 1000, hold.version)
@@ -294,9 +296,7 @@ class Engine:
             age = request.lease - min(replies) / 1000
             hold.bound(sent - max(0.0, age) + request.max_ms / 1000)
 
-    async def _confirm(
-        self, hold: HoldState, grant: Grant, wanted: int, timeout: float
-    ) -> None:
+    async def _confirm(self, hold: HoldState, grant: Grant, wanted: int, timeout: float) -> None:
         """Waits until enough replicas have the grant. On the same connection, or it counts less."""
         link = grant.link
         assert link is not None
@@ -326,7 +326,9 @@ class Engine:
                 node.give_back(link)
             if attempt.stray:
                 end = attempt.sent + request.lease
-                self._settle(self._repeat(self.slot(request.keys[0]), request.release(), end), request)
+                self._settle(
+                    self._repeat(self.slot(request.keys[0]), request.release(), end), request
+                )
             return
         pending: Optional[Pending] = None
         try:
@@ -535,7 +537,6 @@ class Engine:
                 raise Unreachable(trouble)
             if asking is None and (refusal is None or refusal.code != "MOVED"):
                 await self.rt.sleep(min(left, backoff.pause()))
-
 
     async def ask_node(self, node: Node, command: Command) -> Any:
         try:

@@ -155,7 +155,7 @@ class Keeper:
             self._poke()
 
     def _poke(self) -> None:
-        if self._heap and self._heap[0][0] < self._due_first or self._lost_nodes:
+        if (self._heap and self._heap[0][0] < self._due_first) or self._lost_nodes:
             self._wake.set()
 
     async def _run(self) -> None:
@@ -374,9 +374,7 @@ class Keeper:
         kind, item = job
         await self._engine.redirect(node, error)
         if error.code not in PASSING and kind == "renew":
-            logger.warning(
-                "%s cannot be renewed: %s", item.request.name, server_text(error)
-            )
+            logger.warning("%s cannot be renewed: %s", item.request.name, server_text(error))
             item.refusal = error.text
         # It may pass. If it does not, the lease ends the hold.
         pause = random.uniform(0.1, 0.4)

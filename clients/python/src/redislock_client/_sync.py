@@ -61,9 +61,7 @@ class Hold(HoldBase):
 
         Without `lease` it is the lease that was given last. With renewal, the new lease is renewed.
         """
-        ms = (
-            self._state.lease_ms if lease is None else milliseconds("lease", lease, MAX_LEASE)
-        )
+        ms = self._state.lease_ms if lease is None else milliseconds("lease", lease, MAX_LEASE)
         run(self._engine.extend(self._state, ms))
 
     def check(self) -> Optional[Check]:
@@ -71,7 +69,8 @@ class Hold(HoldBase):
 
         None if it is not held any more; then it is marked as lost.
         """
-        self._state.raise_if_lost() if self.lost_reason == "fork" else None
+        if self.lost_reason == "fork":
+            raise self._state.error()
         replies = run(self._engine.check(self._state))
         return decode_check(replies[0]) if replies else None
 
@@ -95,8 +94,10 @@ class Hold(HoldBase):
             return
         ms = 0 if cool is None else milliseconds("cool", cool, MAX_LEASE)
         if run(self._engine.release(self._state, ms)) is False:
-            raise self._state.error() if self._state.state == "lost" else NotHeld(
-                f"{self._state.request.name} was not held any more"
+            raise (
+                self._state.error()
+                if self._state.state == "lost"
+                else NotHeld(f"{self._state.request.name} was not held any more")
             )
 
     def __enter__(self) -> Hold:
@@ -614,9 +615,7 @@ class Leader:
 class Observation:
     """Somebody who is told who leads. See `Leader.observe`."""
 
-    def __init__(
-        self, locks: Locks, key: Key, callback: Callable[[Optional[str]], Any]
-    ) -> None:
+    def __init__(self, locks: Locks, key: Key, callback: Callable[[Optional[str]], Any]) -> None:
         self._engine = locks._engine
         self._callback = callback
         self._known: Any = self

@@ -216,7 +216,7 @@ class SyncRuntime:
         return SyncMutex()
 
     async def sleep(self, seconds: float) -> None:
-        time.sleep(max(0.0, seconds))
+        time.sleep(max(0.0, seconds))  # noqa: ASYNC251
 
     def spawn(self, job: Coroutine[Any, Any, None], name: str) -> None:
         threading.Thread(target=run, args=(job,), name=f"redis-lock {name}", daemon=True).start()
