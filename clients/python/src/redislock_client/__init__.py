@@ -10,8 +10,9 @@
 
 from ._core import Check, Holder, LockEntry, LockInfo, Waiter
 from ._dial import VERSION as __version__
-from ._sync import Hold, Leader, Lock, Locks, Observation, Once, Owner, ReadWriteLock
+from ._sync import Cancellation, Hold, Leader, Lock, Locks, Observation, Once, Owner, ReadWriteLock
 from .errors import (
+    Cancelled,
     ClientClosed,
     Deadlock,
     LockError,
@@ -27,6 +28,8 @@ from .errors import (
 from .hooks import Hooks
 
 __all__ = [
+    "Cancellation",
+    "Cancelled",
     "Check",
     "ClientClosed",
     "Deadlock",

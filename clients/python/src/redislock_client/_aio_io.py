@@ -103,22 +103,26 @@ class AioLink:
         self._connection = connection
         self._read: Optional[asyncio.Task[Any]] = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._outbox: list[Command] = []
 
     def send(self, commands: Sequence[Command]) -> None:
         if self.closed:
             raise LinkError("the connection is closed")
         self.owed += len(commands)
-        self._start(self._send(self._connection.pack_commands(commands)))
+        # One task sends all that comes up in one turn of the loop.
+        if not self._outbox:
+            self._start(self._send())
+        self._outbox += commands
 
     async def recv(self, timeout: Optional[float]) -> Any:
         if self.closed:
             raise LinkError("the connection is closed")
+        if timeout is None and self._read is None:
+            # The task of a channel. Nobody cancels it before it is done.
+            return self._took(await self._response())
         if self._read is None:
             self._read = asyncio.ensure_future(self._response())
-        if timeout is None:
-            # Not `await self._read`: that would cancel it together with the caller.
-            await asyncio.wait({self._read})
-        elif not self._read.done():
+        if not self._read.done():
             await asyncio.wait({self._read}, timeout=_limit(timeout))
         if self._read is None or self._read.cancelled():
             raise LinkError("the connection was closed")
@@ -126,6 +130,9 @@ class AioLink:
             return NOTHING
         reply = self._read.result()
         self._read = None
+        return self._took(reply)
+
+    def _took(self, reply: Any) -> Any:
         if isinstance(reply, LinkError):
             self.close()
             raise reply
@@ -159,8 +166,10 @@ class AioLink:
         finally:
             os.close(null)
 
-    async def _send(self, packed: Any) -> None:
+    async def _send(self) -> None:
+        commands, self._outbox = self._outbox, []
         try:
+            packed = self._connection.pack_commands(commands)
             await self._connection.send_packed_command(packed, check_health=False)
         except (RedisError, OSError, AttributeError, RuntimeError) as error:
             logger.debug("sending to %s failed: %s", self.endpoint, error)

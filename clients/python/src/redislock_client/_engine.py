@@ -27,6 +27,7 @@ from ._io import NOTHING, Channel, Link, Mutex, Pending, Runtime
 from ._keeper import Keeper
 from ._nodes import ClusterRouter, Node, Router, SentinelRouter, SingleRouter
 from .errors import (
+    Cancelled,
     ClientClosed,
     LockError,
     NotAcquired,
@@ -41,6 +42,8 @@ logger = logging.getLogger("redislock_client")
 
 # After a connection broke, what was on its way may still arrive at the server for a while.
 SETTLE = 10.0
+# How soon a wait notices, in seconds, that another thread cancelled it.
+CANCEL_EVERY = 0.05
 
 
 @dataclass
@@ -62,7 +65,9 @@ class Late(LinkError):
 class Attempt:
     """What of one acquisition may be on its way to a server."""
 
-    def __init__(self) -> None:
+    def __init__(self, cancelled: Optional[Callable[[], bool]] = None) -> None:
+        # Says whether another thread wants it to end.
+        self.cancelled = cancelled
         self.on_way = False
         # Whether one was on its way over a connection that was lost: it may arrive at any time.
         self.stray = False
@@ -108,13 +113,20 @@ class Engine:
     # Acquiring.
 
     async def acquire(
-        self, request: Request, timeout: float, *, renew: bool, durable: int, durable_timeout: float
+        self,
+        request: Request,
+        timeout: float,
+        *,
+        renew: bool,
+        durable: int,
+        durable_timeout: float,
+        cancelled: Optional[Callable[[], bool]] = None,
     ) -> HoldState:
         """Raises NotAcquired and the other errors. `timeout` may be 0 and `inf`."""
         self._check_open()
         began = self.rt.now()
         deadline = began + timeout
-        attempt = Attempt()
+        attempt = Attempt(cancelled)
         gate = await self._enter(request, timeout)
         try:
             await self._after_withdrawal(request, deadline)
@@ -150,6 +162,7 @@ class Engine:
         backoff = self._backoff()
         while True:
             self._check_open()
+            self._check_cancelled(attempt)
             try:
                 node = attempt.asking or await self.router.node(slot)
                 if own or attempt.waits:
@@ -197,9 +210,8 @@ class Engine:
         attempt.sent = lease_clock()
         attempt.on_way = True
         pending = channel.post(commands)
-        replies = await self.replies(
-            node, channel, pending, slot, max(0.0, patience - self.rt.now())
-        )
+        left = max(0.0, patience - self.rt.now())
+        replies = await self.replies(node, channel, pending, slot, left, attempt)
         return self._answered(replies[-1], attempt)
 
     async def _wait(
@@ -222,7 +234,7 @@ class Engine:
         self._waiting.add(link)
         try:
             link.send(commands)
-            reply = await self._listen(node, slot, link, deadline)
+            reply = await self._listen(node, slot, link, deadline, attempt)
         except LinkError as error:
             if not isinstance(error, Late):
                 link.close()
@@ -237,21 +249,35 @@ class Engine:
                 attempt.link = None
                 node.give_back(link)
 
-    async def _listen(self, node: Node, slot: int, link: Link, deadline: float) -> Any:
+    async def _listen(
+        self,
+        node: Node,
+        slot: int,
+        link: Link,
+        deadline: float,
+        attempt: Optional[Attempt] = None,
+    ) -> Any:
         """The last reply that the link owes. Looks meanwhile whether the server is still there."""
         # The server ends the wait by itself, and its answer takes a moment.
         limit = max(deadline, self.rt.now()) + self.options.request_timeout
+        interval = self.options.probe_interval
+        looked = self.rt.now()
         while True:
-            left = limit - self.rt.now()
-            if left <= 0:
-                raise Late(f"{node.endpoint} did not answer in time")
-            reply = await link.recv(min(left, self.options.probe_interval))
+            left = min(limit, looked + interval) - self.rt.now()
+            reply = await link.recv(self._slice(max(0.0, left), attempt))
             if self.closed:
                 raise ClientClosed("the client was closed")
+            self._check_cancelled(attempt)
             if reply is not NOTHING:
                 if link.owed == 0:
                     return reply
-            elif await self._is_gone(node, slot):
+                continue
+            if self.rt.now() >= limit:
+                raise Late(f"{node.endpoint} did not answer in time")
+            if self.rt.now() < looked + interval:
+                continue
+            looked = self.rt.now()
+            if await self._is_gone(node, slot):
                 raise LinkError(f"{node.endpoint} is not the primary any more")
 
     def _answered(self, reply: Any, attempt: Attempt) -> Any:
@@ -282,7 +308,8 @@ class Engine:
         sent = lease_clock()
         replies = []
         for command in request.checks():
-            reply = await self.execute(hold.slot, command, self.options.request_timeout)
+            patience = max(self.options.request_timeout, request.lease)
+            reply = await self.execute(hold.slot, command, patience)
             if reply is None:
                 raise (
                     hold.error()
@@ -560,19 +587,29 @@ class Engine:
     # Servers.
 
     async def replies(
-        self, node: Node, channel: Channel, pending: Pending, slot: int, timeout: float
+        self,
+        node: Node,
+        channel: Channel,
+        pending: Pending,
+        slot: int,
+        timeout: float,
+        attempt: Optional[Attempt] = None,
     ) -> list[Any]:
         """The replies to a batch. A time-out alone drops no connection: `Late` leaves it to the
         channel to take what comes. Only if the server answers elsewhere is this one given up."""
         deadline = self.rt.now() + timeout
+        looked = self.rt.now()
         while True:
-            left = max(0.0, deadline - self.rt.now())
-            if await pending.wait(min(left, self.options.request_timeout)):
+            left = min(deadline, looked + self.options.request_timeout) - self.rt.now()
+            if await pending.wait(self._slice(max(0.0, left), attempt)):
                 return pending.result()
             if self.closed:
                 raise LinkError("the client was closed")
+            self._check_cancelled(attempt)
             if self.rt.now() < deadline:
-                await self._examine(node, channel, slot)
+                if self.rt.now() >= looked + self.options.request_timeout:
+                    await self._examine(node, channel, slot)
+                    looked = self.rt.now()
             elif not pending.done:
                 if not node.examined:
                     node.examined = True
@@ -723,6 +760,16 @@ class Engine:
 
     def _span(self, deadline: float) -> str:
         return "all of the time-out" if math.isfinite(deadline) else "ever"
+
+    def _slice(self, seconds: float, attempt: Optional[Attempt]) -> float:
+        """A wait that another thread may cancel looks up often."""
+        if attempt is None or attempt.cancelled is None:
+            return seconds
+        return min(seconds, CANCEL_EVERY)
+
+    def _check_cancelled(self, attempt: Optional[Attempt]) -> None:
+        if attempt is not None and attempt.cancelled is not None and attempt.cancelled():
+            raise Cancelled("the acquisition was cancelled")
 
     def _check_open(self) -> None:
         if self.closed:

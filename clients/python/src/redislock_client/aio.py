@@ -470,7 +470,7 @@ class Locks(Base, _Factory):
         probe_interval: float = 2.0,
         tracking: bool = True,
         share_waits: bool = False,
-        max_idle: int = 8,
+        max_idle: int = 32,
         hooks: Iterable[Hooks] = (),
         metrics: bool = True,
     ) -> None:

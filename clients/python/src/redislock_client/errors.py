@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 __all__ = [
+    "Cancelled",
     "ClientClosed",
     "Deadlock",
     "LockError",
@@ -52,6 +53,10 @@ class NotDurable(LockError):
 
 class Unreachable(LockError, ConnectionError):
     """No server answered within the caller's time, and none said why."""
+
+
+class Cancelled(LockError):
+    """Another thread cancelled the acquisition. See `Cancellation`."""
 
 
 class ClientClosed(LockError):
