@@ -177,6 +177,8 @@ class Base:
                 engine = Engine(self._runtime(target, client_name(prefix)), target, self._options)
                 if self._closed:
                     engine.abort()
+                # Its threads and sockets end with the client, also if nobody closes it.
+                weakref.finalize(self, engine.abort).atexit = False
                 self._made = made = (context, engine, prefix)
         return made
 

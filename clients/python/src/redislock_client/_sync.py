@@ -55,6 +55,8 @@ class Hold(HoldBase):
     def __init__(self, engine: Engine, state: HoldState) -> None:
         super().__init__(state)
         self._engine = engine
+        # Keeps the client from being collected.
+        self._locks: Any = None
 
     def extend(self, lease: Optional[float] = None) -> None:
         """Gives the hold a new lease that starts now, in seconds. Raises NotHeld if it has ended.
@@ -236,6 +238,7 @@ class Lock:
             )
         )
         hold = Hold(engine, state)
+        hold._locks = self._locks
         if spec.on_lost is not None:
             hold.on_lost(spec.on_lost)
         if self._owner is not None:

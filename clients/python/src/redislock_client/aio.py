@@ -81,6 +81,8 @@ class Hold(HoldBase):
     def __init__(self, engine: Engine, state: HoldState, cancel_on_loss: bool = True) -> None:
         super().__init__(state)
         self._engine = engine
+        # Keeps the client from being collected.
+        self._locks: Any = None
         self._cancel_on_loss = cancel_on_loss
         self._body: Optional[asyncio.Task[Any]] = None
         self._cancelling = 0
@@ -287,6 +289,7 @@ class Lock:
             durable_timeout=spec.durable_timeout,
         )
         hold = Hold(engine, state, spec.cancel_on_loss)
+        hold._locks = self._locks
         if spec.on_lost is not None:
             hold.on_lost(spec.on_lost)
         if self._owner is not None:
