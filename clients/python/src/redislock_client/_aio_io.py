@@ -207,6 +207,7 @@ class AioChannel:
     def __init__(self, link: Link, on_push: Optional[Callable[[Any], None]]) -> None:
         self.link = link
         self.closed = False
+        self._retired = False
         self._outstanding = Outstanding()
         self._on_push = on_push
         self._reader = asyncio.ensure_future(self._read())
@@ -220,6 +221,9 @@ class AioChannel:
         self.link.send(commands)
         self._outstanding.push(pending)
         return pending
+
+    def retire(self) -> None:
+        self._retired = True
 
     def close(self, why: str) -> None:
         if not self.closed:
@@ -240,6 +244,8 @@ class AioChannel:
                 self._on_push(reply[2])
                 continue
             self._outstanding.reply(reply)
+            if self._retired and not self._outstanding:
+                self.close("it was retired")
         if self._on_push is not None:
             self._on_push(NOTHING)
 

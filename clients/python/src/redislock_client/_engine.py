@@ -71,6 +71,8 @@ class Attempt:
         self.on_way = False
         # Whether one was on its way over a connection that was lost: it may arrive at any time.
         self.stray = False
+        # Connections that gave no answer, on which one may still be on its way.
+        self.strays: list[Channel] = []
         # Whether a server refused it at once before: from then on it waits.
         self.waits = False
         self.asking: Optional[Node] = None
@@ -143,7 +145,7 @@ class Engine:
             raise
         finally:
             self._leave(request, gate)
-        hold.stray = attempt.stray
+        hold.stray, hold.strays = attempt.stray, attempt.strays
         if not request.session and grant.link is not None:
             grant.node.give_back(grant.link)
         self.keeper.add(hold)
@@ -179,9 +181,9 @@ class Engine:
             except LinkError as error:
                 attempt.failure = str(error)
                 attempt.asking = None
-                attempt.stray = attempt.stray or attempt.on_way
+                self._went_astray(attempt)
                 if isinstance(error, Late):
-                    raise self._late(request, attempt) from None
+                    raise self._late(request, attempt, late=True) from None
             except ReplyError as error:
                 attempt.asking = None
                 if not self._passes(error):
@@ -345,58 +347,85 @@ class Engine:
 
     # Giving back.
 
+    def _went_astray(self, attempt: Attempt) -> None:
+        """The connection is of no use any more, but the request may still be on its way."""
+        if not attempt.on_way:
+            return
+        channel = attempt.channel
+        if channel is not None and not channel.closed:
+            attempt.strays.append(channel)
+        else:
+            attempt.stray = True
+
     def _abandon(self, request: Request, attempt: Attempt) -> None:
         """Whatever may have been granted is given back, without keeping the caller waiting."""
         link, node = attempt.link, attempt.node
         if not attempt.on_way:
             if link is not None and node is not None:
                 node.give_back(link)
-            if attempt.stray:
-                end = attempt.sent + request.lease
-                self._settle(
-                    self._repeat(self.slot(request.keys[0]), request.release(), end), request
-                )
+            self._recall(request, attempt.strays, attempt.stray, attempt.sent + request.lease)
             return
-        pending: Optional[Pending] = None
+        channel = attempt.channel
         try:
-            # Behind the ACQUIRE, on its connection, so that it cannot overtake it.
-            if link is not None and not link.closed:
+            if node is not None and link is not None and not link.closed:
+                # Behind the ACQUIRE, on its connection, so that it cannot overtake it. The server
+                # reads that only when the wait is over, so another one ends the wait.
                 link.send([request.release()])
-            elif attempt.channel is not None and not attempt.channel.closed:
-                pending = attempt.channel.post([request.release()])
+                channel = node.peek()
+                if channel is not None:
+                    channel.post([request.release()])
+                self._settle(self._withdraw(request, attempt, node, link), request)
+                return
         except LinkError:
             logger.debug("the connection of an abandoned acquisition is lost")
-        self._settle(self._withdraw(request, attempt, pending), request)
+        self._went_astray(attempt)
+        self._recall(request, attempt.strays, attempt.stray, attempt.sent + request.lease)
 
-    async def _withdraw(
-        self, request: Request, attempt: Attempt, pending: Optional[Pending]
+    def _recall(self, request: Request, channels: list[Channel], stray: bool, end: float) -> None:
+        """Sends a RELEASE behind each request that may still be on its way."""
+        pending = []
+        for channel in channels:
+            try:
+                pending.append(channel.post([request.release()]))
+            except LinkError:
+                stray = True
+        if pending or stray:
+            self._settle(self._recalled(request, pending, stray, end), request)
+
+    async def _recalled(
+        self, request: Request, pending: list[Pending], stray: bool, end: float
     ) -> None:
+        for each in pending:
+            await each.wait(max(0.0, end - lease_clock()))
+            stray = stray or each.error is not None
+        if stray:
+            await self._repeat(self.slot(request.keys[0]), request.release(), end)
+
+    async def _withdraw(self, request: Request, attempt: Attempt, node: Node, link: Link) -> None:
         """Sees to it that the RELEASE arrives, as long as the lease could last."""
         end = attempt.sent + request.lease
         slot = self.slot(request.keys[0])
-        link, node = attempt.link, attempt.node
-        if node is not None and link is not None and not link.closed:
-            try:
-                while link.owed and lease_clock() < end:
-                    reply = await link.recv(self.options.probe_interval)
-                    if reply is NOTHING and await self._is_gone(node, slot):
-                        break
-            except LinkError:
-                logger.debug("the connection of an abandoned acquisition was lost")
-            if not link.closed and not link.owed:
-                node.give_back(link)
-                if not attempt.stray:
-                    return
-            else:
-                link.close()
-        elif node is not None and pending is not None and attempt.channel is not None:
-            try:
-                await self.replies(node, attempt.channel, pending, slot, end - lease_clock())
-                if not attempt.stray:
-                    return
-            except LinkError:
-                logger.debug("the connection of an abandoned acquisition was lost")
-        await self._repeat(slot, request.release(), end)
+        backoff = Backoff(0.2, self.options.probe_interval)
+        try:
+            while link.owed and lease_clock() < end:
+                if await link.recv(backoff.pause()) is not NOTHING:
+                    continue
+                if await self._is_gone(node, slot):
+                    break
+                channel = node.peek()
+                if channel is not None:
+                    channel.post([request.release()])
+        except LinkError:
+            logger.debug("the connection of an abandoned acquisition was lost")
+        stray = attempt.stray
+        if link.closed or link.owed:
+            link.close()
+            stray = True
+        else:
+            node.give_back(link)
+        pending = [c.post([request.release()]) for c in attempt.strays if not c.closed]
+        stray = stray or len(pending) < len(attempt.strays)
+        await self._recalled(request, pending, stray, end)
 
     async def _repeat(self, slot: int, command: Command, end: float) -> None:
         """Sends it again and again, until nothing that was sent before can arrive after it."""
@@ -451,9 +480,8 @@ class Engine:
             if not isinstance(error, LockError):
                 raise
             logger.warning("%s could not be released: %s", request.name, error)
-        if hold.stray:
-            # An ACQUIRE of this owner may still arrive over a connection that was lost.
-            self._settle(self._repeat(hold.slot, request.release(), end), request)
+        # An ACQUIRE of this owner may still arrive over another connection.
+        self._recall(request, hold.strays, hold.stray, end)
         if hold.link is not None:
             hold.link_node.give_back(hold.link)
             hold.link = None
@@ -609,6 +637,8 @@ class Engine:
             if self.rt.now() < deadline:
                 if self.rt.now() >= looked + self.options.request_timeout:
                     await self._examine(node, channel, slot)
+                    if channel is not node.peek() and not pending.done:
+                        raise LinkError(f"{node.endpoint} does not answer on this connection")
                     looked = self.rt.now()
             elif not pending.done:
                 if not node.examined:
@@ -620,7 +650,7 @@ class Engine:
         """Closes a connection that has no future, so that what waits for it goes elsewhere."""
         if await node.is_alive():
             if not channel.closed and await self._is_deaf(channel):
-                channel.close(f"{node.endpoint} answers, but not on this connection")
+                node.retire(channel)
         elif await self.router.is_elsewhere(node, slot):
             channel.close(f"{node.endpoint} is not the primary any more")
 
@@ -714,6 +744,7 @@ class Engine:
             logger.warning("%s could not be released: %s", hold.request.name, error)
         if hold.link is not None:
             hold.link.close()
+            hold.link = None
 
     def abort(self) -> None:
         self.closed = True
@@ -728,6 +759,9 @@ class Engine:
 
     def lost(self, hold: HoldState) -> None:
         request, reason = hold.request, hold.reason
+        if reason in ("expired", "denied") and not request.delay_ms:
+            # Should the server see that later than this clock, others need not wait for it.
+            self._settle(self._repeat_once(hold), request)
         if hold.link is not None:
             hold.link.close()
             hold.link = None
@@ -751,12 +785,12 @@ class Engine:
         """Whether a wait outlives this error."""
         return error.code in PASSING
 
-    def _late(self, request: Request, attempt: Attempt) -> Exception:
+    def _late(self, request: Request, attempt: Attempt, late: bool = False) -> Exception:
         if attempt.refusal is not None:
             return from_server(attempt.refusal.text)
-        if attempt.failure:
-            return Unreachable(f"{request.name} could not be asked for: {attempt.failure}")
-        return Unreachable(f"{request.name}: the server did not answer in time")
+        if late:
+            return NotAcquired(f"{request.name} was not granted in time: {attempt.failure}")
+        return Unreachable(f"{request.name} could not be asked for: {attempt.failure}")
 
     def _span(self, deadline: float) -> str:
         return "all of the time-out" if math.isfinite(deadline) else "ever"

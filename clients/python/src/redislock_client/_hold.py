@@ -29,6 +29,7 @@ class HoldState:
         self.slot = -1
         # Whether another request of its owner may still be on its way to a server.
         self.stray = False
+        self.strays: list[Any] = []
         # Counts the extensions.
         self.version = 0
         # The connection that a session is bound to, and its node.

@@ -101,6 +101,9 @@ class Channel(Protocol):
     link: Link
     closed: bool
 
+    def retire(self) -> None:
+        """It is used no more. It goes on reading until nothing is owed, and closes then."""
+
     def post(
         self, commands: Sequence[Command], then: Optional[Callable[[Pending], None]] = None
     ) -> Pending:

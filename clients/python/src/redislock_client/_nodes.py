@@ -54,6 +54,7 @@ class Node:
         self._monitor: Optional[Channel] = None
         self._monitor_id = 0
         self._monitor_mutex = rt.mutex()
+        self._retired: list[Channel] = []
         self._idle: deque[Link] = deque()
         self._failed_at = -1.0
         self._failure = ""
@@ -87,6 +88,23 @@ class Node:
             return channel
         finally:
             self._channel_mutex.release()
+
+    def peek(self) -> Optional[Channel]:
+        """The connection for all commands, if it is open."""
+        channel = self._channel
+        return channel if channel is not None and not channel.closed else None
+
+    def retire(self, channel: Channel) -> None:
+        """The connection gets no answers: the next command makes another. This one is read on, as
+        what was sent over it may still arrive, and what is sent behind it then does so too."""
+        if channel is self._channel:
+            self._channel = None
+            self.tracking = False
+        channel.retire()
+        self._retired = [c for c in self._retired if not c.closed]
+        if channel not in self._retired:
+            self._retired.append(channel)
+            self._on_loss(self)
 
     async def open(self) -> Link:
         """A new connection."""
@@ -158,13 +176,9 @@ class Node:
         finally:
             self._monitor_mutex.release()
 
-    def forget_channel(self, why: str) -> None:
-        if self._channel is not None:
-            self._channel.close(why)
-
     def close(self) -> None:
         self.gone = True
-        for channel in (self._channel, self._monitor):
+        for channel in (self._channel, self._monitor, *self._retired):
             if channel is not None:
                 channel.close("the client was closed, or the server is not used any more")
         while self._idle:
@@ -172,7 +186,8 @@ class Node:
 
     def links(self) -> list[Link]:
         """All that is open here and not lent out."""
-        channels = [c.link for c in (self._channel, self._monitor) if c is not None]
+        every = (self._channel, self._monitor, *self._retired)
+        channels = [c.link for c in every if c is not None]
         return channels + list(self._idle)
 
     async def _answers(self) -> bool:

@@ -155,6 +155,7 @@ class SyncChannel:
         self.link = link
         self.closed = False
         self._lock = threading.Lock()
+        self._retired = False
         self._outstanding = Outstanding()
         self._on_push = on_push
         thread = threading.Thread(target=self._read, name="redis-lock reader", daemon=True)
@@ -175,6 +176,9 @@ class SyncChannel:
                 raise
         return pending
 
+    def retire(self) -> None:
+        self._retired = True
+
     def close(self, why: str) -> None:
         with self._lock:
             self._end(why)
@@ -192,6 +196,8 @@ class SyncChannel:
                 self._on_push(reply[2])
                 continue
             self._outstanding.reply(reply)
+            if self._retired and not self._outstanding:
+                self.close("it was retired")
         if self._on_push is not None:
             self._on_push(NOTHING)
 
