@@ -1,4 +1,4 @@
-"""The driver of the Python client:  driver.py --flavour sync|asyncio|fake
+"""The driver of the Python client:  driver.py --flavour sync|asyncio
 
 It speaks the protocol of conformance/PROTOCOL.md. It needs redis-lock-client and redis-py; if they
 are not installed for the Python that runs it, it goes on with the one that
@@ -49,7 +49,7 @@ class Output:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--flavour", choices=["sync", "asyncio", "fake"], default="sync")
+    parser.add_argument("--flavour", choices=["sync", "asyncio"], default="sync")
     flavour = parser.parse_args().flavour
     source = ROOT / "clients" / "python" / "src"
     if source.is_dir():
@@ -69,7 +69,7 @@ def main() -> None:
     else:
         import sync_driver
 
-        sync_driver.run(output, fake=flavour == "fake")
+        sync_driver.run(output)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,13 @@ from redislock_client.errors import Cancelled, ClientClosed
 
 
 class Driver:
-    def __init__(self, output: Any, fake: bool) -> None:
+    def __init__(self, output: Any) -> None:
         self._output = output
-        self._fake = fake
-        self._servers: dict[str, Any] = {}
         self._locks: dict[str, Locks] = {}
         self._scopes: dict[tuple[str, str], Any] = {}
         self._holds: dict[str, Any] = {}
         self._observers: list[Any] = []
         self._requests: dict[int, Cancellation] = {}
-        # Requests that were cancelled before their thread came to them.
         self._guard = threading.Lock()
 
     def take(self, request: dict[str, Any]) -> None:
@@ -52,23 +49,12 @@ class Driver:
             self._output.refuse(identity, common.kind_of(error), f"{type(error).__name__}: {error}")
 
     def do_hello(self, request: dict[str, Any]) -> dict[str, Any]:
-        missing = {"durable", "sentinel", "cluster", "share-waits"} if self._fake else set()
-        return {
-            "client": "python-fake" if self._fake else "python",
-            "library": f"redis-py {redis.__version__}",
-            "features": [f for f in common_features() if f not in missing],
-        }
+        library = f"redis-py {redis.__version__}"
+        return {"client": "python", "library": library, "features": common_features()}
 
     def do_connect(self, request: dict[str, Any]) -> None:
-        name = request.get("locks", "main")
-        if self._fake:
-            from redislock_client.fake import FakeServer
-
-            self._servers[name] = server = FakeServer()
-            self._locks[name] = server.locks(label=request.get("label"))
-            return
         client = common.client_of(request, redis)
-        self._locks[name] = Locks(client, **common.client_options(request))
+        self._locks[request.get("locks", "main")] = Locks(client, **common.client_options(request))
 
     def do_owner(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"owner": self._scope(request).id}
@@ -227,8 +213,8 @@ def common_features() -> list[str]:
     return list(__main__.FEATURES)
 
 
-def run(output: Any, fake: bool) -> None:
-    driver = Driver(output, fake)
+def run(output: Any) -> None:
+    driver = Driver(output)
     for line in sys.stdin:
         if line.strip():
             driver.take(json.loads(line))

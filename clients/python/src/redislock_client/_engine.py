@@ -98,6 +98,8 @@ class Engine:
         self.rt = rt
         self.options = options
         self.target = target
+        # Nothing is acquired any more; then, no command is sent any more.
+        self.ending = False
         self.closed = False
         self.opened = 0
         # What runs in the background and must not be cut off at the end of the process.
@@ -108,7 +110,7 @@ class Engine:
         # Owners that are still being withdrawn from a lock, with how often.
         self._withdrawn: dict[tuple[str, Key], int] = {}
         # The connections of waits, so that closing ends them.
-        self._waiting: set[Link] = set()
+        self._waiting: dict[Link, tuple[Node, Request]] = {}
         self.keeper = Keeper(self)
         self.router = self._router(target)
 
@@ -126,6 +128,8 @@ class Engine:
     ) -> HoldState:
         """Raises NotAcquired and the other errors. `timeout` may be 0 and `inf`."""
         self._check_open()
+        if self.ending:
+            raise ClientClosed("the client is closed")
         began = self.rt.now()
         deadline = began + timeout
         attempt = Attempt(cancelled)
@@ -233,7 +237,7 @@ class Engine:
             commands.insert(0, ("ASKING",))
         attempt.sent = lease_clock()
         attempt.on_way = True
-        self._waiting.add(link)
+        self._waiting[link] = (node, request)
         try:
             link.send(commands)
             reply = await self._listen(node, slot, link, deadline, attempt)
@@ -243,7 +247,7 @@ class Engine:
                 self.router.doubt(node)
             raise
         finally:
-            self._waiting.discard(link)
+            self._waiting.pop(link, None)
         try:
             return self._answered(reply, attempt)
         finally:
@@ -724,13 +728,27 @@ class Engine:
 
     async def close(self, grace: float) -> None:
         """Releases all holds, and lets withdrawals end for `grace` seconds."""
-        if self.closed:
+        if self.ending:
             return
+        self.ending = True
         end = self.rt.now() + grace
+        # The waits first, so that no hold is handed over to one of them.
+        for node, request in list(self._waiting.values()):
+            channel = node.peek()
+            if channel is not None:
+                try:
+                    channel.post([request.release()])
+                except LinkError:
+                    logger.debug("a wait ends with its connection")
+        while self._waiting and self.rt.now() < end - grace / 2:
+            await self.rt.sleep(0.01)
+        for link in list(self._waiting):
+            link.close()
         for hold in list(self.keeper.holds):
             if hold.lose("closed"):
                 self.keeper.remove(hold)
                 self._settle(self._repeat_once(hold), hold.request)
+                hold.tell()
         while self.settling > 0 and self.rt.now() < end:
             await self.rt.sleep(0.01)
         self.abort()
@@ -747,7 +765,7 @@ class Engine:
             hold.link = None
 
     def abort(self) -> None:
-        self.closed = True
+        self.ending = self.closed = True
         self.keeper.close()
         self.router.close()
         for link in list(self._waiting):
@@ -802,6 +820,8 @@ class Engine:
         return min(seconds, CANCEL_EVERY)
 
     def _check_cancelled(self, attempt: Optional[Attempt]) -> None:
+        if attempt is not None and self.ending:
+            raise ClientClosed("the client was closed")
         if attempt is not None and attempt.cancelled is not None and attempt.cancelled():
             raise Cancelled("the acquisition was cancelled")
 

@@ -86,15 +86,19 @@ class HoldState:
             return True
 
     def lose(self, reason: str) -> bool:
-        """It is lost. Tells whoever wants to know, once."""
+        """It is lost. False if it had ended before. `tell` follows."""
         with self._guard:
             if self.state != "held":
                 return False
             self.state, self.reason = "lost", reason
+            return True
+
+    def tell(self) -> None:
+        """Tells of the loss whoever wants to know."""
+        with self._guard:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             self._tell(callback)
-        return True
 
     def on_lost(self, callback: LostCallback) -> None:
         with self._guard:

@@ -219,6 +219,7 @@ class Keeper:
         self.remove(hold)
         if hold.lose(reason):
             self._engine.lost(hold)
+            hold.tell()
 
     def _assign(self, job: Job) -> None:
         node = self._engine.router.known(job[1].slot)

@@ -74,8 +74,8 @@ class ServerError(LockError):
 class Deadlock(ServerError):
     """Waiting would close a cycle of owners that wait for one another.
 
-    `cycle` is a list of `(owner, waits for owner, lock)`, as far as the server told it. Release
-    all that this owner holds, and start again.
+    `cycle` is a list of `(owner, waits for owner, lock)`. The server tells the first 32 bytes of
+    each name. Release all that this owner holds, and start again.
     """
 
     def __init__(self, text: str) -> None:
@@ -95,7 +95,7 @@ class TooMany(ServerError):
     """A limit of the server is reached: its waiters, its holders, or its memory."""
 
 
-_CYCLE = re.compile(r"'([^']*)' waits for '([^']*)' \(lock '([^']*)'\)")
+_CYCLE = re.compile(r"'([^']*)'\S* waits for '([^']*)'\S* \(lock '([^']*)'[^)]*\)")
 
 _BY_CODE: dict[str, type[ServerError]] = {
     "DEADLOCK": Deadlock,
