@@ -121,7 +121,7 @@ class Driver:
         return common.described(await self._client(request).info(request["key"]))
 
     async def do_block(self, request: dict[str, Any]) -> None:
-        time.sleep(request["for_ms"] / 1000)
+        time.sleep(request["for_ms"] / 1000)  # noqa: ASYNC251 It is to block the loop.
 
     async def do_fork(self, request: dict[str, Any]) -> None:
         child = os.fork()
@@ -134,7 +134,7 @@ class Driver:
                 code = asyncio.new_event_loop().run_until_complete(self._leave_all())
             finally:
                 os._exit(code)
-        _, status = os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)  # noqa: ASYNC222
         if status:
             raise RuntimeError(f"the child ended with {status}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -24,6 +25,8 @@ from ._dial import Target, describe
 from ._engine import Engine, Options
 from ._hold import HoldState
 from .hooks import Hooks, telemetry
+
+logger = logging.getLogger("redislock_client")
 
 # Times are in seconds. None: wait without limit.
 Timeout = Optional[float]
@@ -278,6 +281,17 @@ class HoldBase:
     def raise_if_lost(self) -> None:
         """Raises NotHeld if `held` is False. Call it before each step that changes something."""
         self._state.raise_if_lost()
+
+    def __del__(self) -> None:
+        state = getattr(self, "_state", None)
+        if state is not None and state.state == "held" and state.renew and state.held:
+            # Nobody can release it any more. No locks here: this runs in the middle of anything.
+            state.renew = False
+            logger.warning(
+                "a hold of %s was dropped without being released; it ends with its lease, owner %s",
+                state.request.name,
+                state.request.owner,
+            )
 
     def __repr__(self) -> str:
         state = "held" if self.held else self._state.state

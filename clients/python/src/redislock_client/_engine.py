@@ -140,6 +140,7 @@ class Engine:
             hold = await self._hold(request, grant, renew, attempt)
             if durable:
                 await self._confirm(hold, grant, durable, durable_timeout)
+            self.keeper.add(hold)
         except BaseException as error:
             self._abandon(request, attempt)
             waited = self.rt.now() - began
@@ -152,7 +153,6 @@ class Engine:
         hold.stray, hold.strays = attempt.stray, attempt.strays
         if not request.session and grant.link is not None:
             grant.node.give_back(grant.link)
-        self.keeper.add(hold)
         waited = self.rt.now() - began
         self._tell(lambda h: h.acquired(request.name, request.owner, waited))
         return hold
@@ -453,6 +453,16 @@ class Engine:
         if hold.pid != os.getpid() or self.closed:
             return None
         ended = not hold.finish()
+        try:
+            return await self._release_now(hold, cool_ms, ended)
+        except BaseException:
+            # Whatever interrupted it (Ctrl-C, a signal's handler), the release goes out.
+            if not hold.settled:
+                command = hold.request.release_hold(hold.fence, cool_ms)
+                self._settle(self._repeat(hold.slot, command, hold.until), hold.request)
+            raise
+
+    async def _release_now(self, hold: HoldState, cool_ms: int, ended: bool) -> Optional[bool]:
         self.keeper.remove(hold)
         held = lease_clock() - hold.granted_at
         request = hold.request
@@ -470,6 +480,7 @@ class Engine:
         end = max(hold.until, lease_clock() + self.options.request_timeout)
         answer: Optional[bool] = None
         try:
+            hold.settled = True
             sends = [0]
             reply = await self.execute(
                 hold.slot, command, self.options.request_timeout, count=sends

@@ -38,6 +38,8 @@ class HoldState:
         # `held`, `released` or `lost`
         self.state = "held"
         self.reason = ""
+        # Whether its release was answered, or goes on in the background.
+        self.settled = False
         # Why it cannot be renewed any more, if the server refuses that.
         self.refusal = ""
         self._until = until

@@ -192,7 +192,7 @@ class Keeper:
                 if kind == "look":
                     if not item.ended:
                         work.setdefault(kind, {})[item] = None
-                elif item.state != "held":
+                elif item.state != "held" or (kind == "renew" and not item.renew):
                     continue
                 elif kind == "enlist":
                     self._push(item.until, "expire", item)
