@@ -278,7 +278,7 @@ def test_wrong_password(own_server: Server, key: str) -> None:
     with (
         redis.Redis.from_url(own_server.url) as client,
         Locks(client) as locks,
-        pytest.raises((Unreachable, NoPermission), match="(?i)auth"),
+        pytest.raises((Unreachable, NoPermission), match=r"(?i)auth"),
     ):
         locks.lock(key, timeout=0.5).take()
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 from redis.exceptions import RedisError, ResponseError
 
-from ._core import Command, LinkError, ReplyError, server_text
+from ._core import Command, LinkError, Refused, ReplyError, link_error, server_text
 from ._dial import Dialer, Endpoint
 from ._io import NOTHING, Channel, Event, Link, Mutex, Outstanding, Pending, is_push
 
@@ -274,6 +274,12 @@ class AioRuntime:
             job.close()
 
     async def connect(self, endpoint: Endpoint, timeout: float) -> Link:
+        try:
+            connection = self._dialer.connection(endpoint, timeout, None)
+            return await self._open(connection, endpoint, timeout)
+        except Refused as error:
+            if not (error.text.startswith("NOPERM") and self._dialer.without_name()):
+                raise
         connection = self._dialer.connection(endpoint, timeout, None)
         return await self._open(connection, endpoint, timeout)
 
@@ -303,7 +309,10 @@ class AioRuntime:
             opening.result()
         except (RedisError, OSError, RuntimeError) as error:
             self._discard(connection, opening)
-            raise LinkError(server_text(error)) from error
+            raise link_error(error) from error
+        except LinkError:
+            self._discard(connection, opening)
+            raise
         except BaseException:
             self._discard(connection, opening)
             raise

@@ -173,6 +173,28 @@ class LinkError(Exception):
     """The connection failed, or could not be made."""
 
 
+class Refused(LinkError):
+    """The server refused the connection, and said why."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it would say the same again: the credentials are wrong."""
+        return self.text.split(" ", 1)[0] in ("NOPERM", "NOAUTH", "WRONGPASS")
+
+
+def link_error(error: BaseException) -> LinkError:
+    """What redis-py raised while it made a connection."""
+    text = server_text(error)
+    kind = type(error).__name__
+    if kind in _CODES or kind in ("ResponseError", "AuthenticationError"):
+        return Refused(text)
+    return LinkError(text or kind)
+
+
 # A wait asks again after these.
 PASSING = frozenset(
     ["TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "READONLY", "UNBLOCKED", "MOVED", "ASK"]

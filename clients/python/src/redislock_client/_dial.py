@@ -158,7 +158,7 @@ class Dialer:
 
     def __init__(self, target: Target, client_name: str, *, aio: bool) -> None:
         self.target = target
-        self._name = client_name
+        self._name: Optional[str] = client_name
         if aio:
             from redis.asyncio.retry import Retry
         else:
@@ -178,6 +178,12 @@ class Dialer:
             timeout,
             io_timeout,
         )
+
+    def without_name(self) -> bool:
+        """The user may not name its connections. False if they have no name already."""
+        named, self._name = self._name, None
+        self._library = {name: None for name in self._library}
+        return named is not None
 
     def sentinel_connection(self, index: int, timeout: float, io_timeout: Optional[float]) -> Any:
         """A connection that is not open yet, to the Sentinel of that number."""

@@ -16,6 +16,7 @@ from ._core import (
     Command,
     Key,
     LinkError,
+    Refused,
     ReplyError,
     Request,
     key_slot,
@@ -34,6 +35,7 @@ from .errors import (
     NotDurable,
     NotHeld,
     Unreachable,
+    WrongType,
     from_server,
 )
 from .hooks import Hooks
@@ -183,6 +185,8 @@ class Engine:
                 attempt.waits = True
                 continue
             except LinkError as error:
+                if isinstance(error, Refused) and error.is_final:
+                    raise from_server(error.text) from None
                 attempt.failure = str(error)
                 attempt.asking = None
                 self._went_astray(attempt)
@@ -487,6 +491,9 @@ class Engine:
             )
             # A second one finds nothing, if the reply to the first was lost.
             answer = True if reply else None if sends[0] > 1 else False
+        except WrongType:
+            # Somebody put something else in its place.
+            answer = False
         except Unreachable as error:
             logger.warning("the release of %s goes on in the background: %s", request.name, error)
             self._settle(self._repeat(hold.slot, command, end), request)
@@ -591,6 +598,8 @@ class Engine:
                 left = max(0.0, deadline - self.rt.now())
                 reply = (await self.replies(node, channel, pending, slot, left))[-1]
             except LinkError as error:
+                if isinstance(error, Refused) and error.is_final:
+                    raise from_server(error.text) from None
                 trouble = str(error)
                 asking, refusal = None, None
             else:

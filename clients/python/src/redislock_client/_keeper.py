@@ -374,6 +374,11 @@ class Keeper:
     async def _refused(self, node: Node, job: Job, error: ReplyError) -> None:
         kind, item = job
         await self._engine.redirect(node, error)
+        if error.code == "WRONGTYPE" and kind != "look":
+            # Somebody put something else in its place.
+            if item.state == "held":
+                self.lose(item, "gone")
+            return
         if error.code not in PASSING and kind == "renew":
             logger.warning("%s cannot be renewed: %s", item.request.name, server_text(error))
             item.refusal = error.text

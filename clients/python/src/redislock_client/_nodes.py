@@ -57,7 +57,7 @@ class Node:
         self._retired: list[Channel] = []
         self._idle: deque[Link] = deque()
         self._failed_at = -1.0
-        self._failure = ""
+        self._failure = LinkError("")
         self._ping: Optional[Pending] = None
         self._ping_at = 0.0
         self._probed_at = -1e9
@@ -76,12 +76,12 @@ class Node:
             if channel is not None and not channel.closed:
                 return channel
             if self._failed_at >= began:
-                raise LinkError(self._failure)
+                raise self._failure
             try:
                 link = await self.open()
             except LinkError as error:
                 self._failed_at = self._rt.now()
-                self._failure = str(error)
+                self._failure = error
                 raise
             self.tracking = False
             self._channel = channel = self._rt.channel(link, self._pushed)

@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional, TypeVar
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from ._core import Command, LinkError, ReplyError, server_text
+from ._core import Command, LinkError, Refused, ReplyError, link_error, server_text
 from ._dial import Dialer, Endpoint
 from ._io import NOTHING, Channel, Event, Link, Mutex, Outstanding, Pending, is_push
 
@@ -228,6 +228,11 @@ class SyncRuntime:
         threading.Thread(target=run, args=(job,), name=f"redis-lock {name}", daemon=True).start()
 
     async def connect(self, endpoint: Endpoint, timeout: float) -> Link:
+        try:
+            return self._open(self._dialer.connection(endpoint, timeout, timeout), endpoint)
+        except Refused as error:
+            if not (error.text.startswith("NOPERM") and self._dialer.without_name()):
+                raise
         return self._open(self._dialer.connection(endpoint, timeout, timeout), endpoint)
 
     async def connect_sentinel(self, index: int, timeout: float) -> Link:
@@ -249,8 +254,7 @@ class SyncRuntime:
             connection.connect()
         except (RedisError, OSError) as error:
             connection.disconnect()
-            text = server_text(error)
-            raise LinkError(text) from error
+            raise link_error(error) from error
         except BaseException:
             connection.disconnect()
             raise
