@@ -175,6 +175,11 @@ class Relay:
             each.close()
 
     def close(self) -> None:
+        try:
+            # Closing alone does not end an accept that waits.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self._listener.close()
         self.held.set()
         self.cut()
