@@ -216,10 +216,18 @@ _CODES = {
 }
 
 
+# Other codes that redis-py leaves in the text. It takes ERR off.
+_KEPT = frozenset(
+    ["BUSY", "DEADLOCK", "ERR", "MISCONF", "NOPROTO", "NOREPLICAS", "UNBLOCKED", "WRONGTYPE"]
+) | frozenset(_CODES.values())
+
+
 def server_text(error: BaseException) -> str:
     """What the server said, with its code, whichever version of redis-py read it."""
     text = str(error)
     code = _CODES.get(type(error).__name__)
+    if type(error).__name__ == "ResponseError" and text.split(" ", 1)[0] not in _KEPT:
+        code = "ERR"
     if code is None or text.split(" ", 1)[0] == code:
         return text
     return f"{code} {text}"
