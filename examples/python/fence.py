@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from redis import Redis
-
-from lock import NotHeld, lock
+from redislock_client import Locks, NotHeld
 
 # The check and the write are one step: nobody comes in between.
 FENCED = "UPDATE account SET balance = :balance, fence = :fence WHERE fence <= :fence"
@@ -70,14 +69,13 @@ def play(scene: Scene) -> Account:
 
 def stale_worker(scene: Scene) -> None:
     """A: adds 10."""
-    with Redis.from_url(scene.url) as client:
+    with Locks(Redis.from_url(scene.url), renew=False) as locks:
         try:
-            with lock(client, scene.key, lease=LEASE_OF_A, wait=WAIT) as hold:
+            with locks.lock(scene.key, lease=LEASE_OF_A, timeout=WAIT) as hold:
                 tell(A, f"granted, fence {hold.fence}")
                 balance = read(scene).balance
                 tell(A, f"reads {balance}")
-                if not hold.held:
-                    raise NotHeld(scene.key)
+                hold.raise_if_lost()
                 tell(A, "still holds, so it will write")
                 # In life: a long garbage collection, a suspended machine, a swapping host. It can
                 # come after every check, so no check by A can help.
@@ -91,9 +89,9 @@ def stale_worker(scene: Scene) -> None:
 
 def worker(scene: Scene) -> None:
     """B: adds 50."""
-    with Redis.from_url(scene.url) as client:
+    with Locks(Redis.from_url(scene.url)) as locks:
         tell(B, "waits until A's lease is over")
-        with lock(client, scene.key, lease=LEASE_OF_B, wait=WAIT) as hold:
+        with locks.lock(scene.key, lease=LEASE_OF_B, timeout=WAIT) as hold:
             tell(B, f"granted, fence {hold.fence}")
             balance = read(scene).balance
             tell(B, f"reads {balance}, writes {balance + 50}")

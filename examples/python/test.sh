@@ -11,10 +11,13 @@ if [[ -z ${REDIS_URL:-} ]]; then
     exit 2
 fi
 
-# What is installed already is left as it is, so only the first run needs the network.
+# What is installed already is left as it is, so only the first run needs the network. The client is the one of this
+# repository, as it stands.
 if ! cmp --silent "$here/requirements.txt" "$venv/installed"; then
     python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+        --editable "$here/../../clients/python"
     cp "$here/requirements.txt" "$venv/installed"
 fi
 

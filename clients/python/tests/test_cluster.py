@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ class Cluster:
         first = self.id(self.nodes[0])
         until(lambda: self._replicates(first))
         until(lambda: self.replica.info("replication")["master_link_status"] == "up")
-        until(lambda: all("cluster_state:ok" in self._info(node) for node in self.nodes))
+        until(lambda: all(self._info(n)["cluster_state"] == "ok" for n in self.nodes))
 
     def id(self, node: Server) -> str:
         return str(node.client().execute_command("CLUSTER", "MYID"))
@@ -51,12 +52,12 @@ class Cluster:
         for node in self.nodes:
             node.close()
 
-    def _info(self, node: Server) -> str:
-        return str(node.client(protocol=2).execute_command("CLUSTER INFO"))
+    def _info(self, node: Server) -> dict[str, str]:
+        info: dict[str, str] = node.client(protocol=2).execute_command("CLUSTER INFO")
+        return info
 
     def _knows_all(self, node: Server) -> bool:
-        info = self._info(node)
-        return "cluster_known_nodes:4" in info or "'cluster_known_nodes': '4'" in info
+        return self._info(node)["cluster_known_nodes"] == "4"
 
     def _replicates(self, first: str) -> bool:
         try:
@@ -98,8 +99,6 @@ async def test_asyncio(cluster: Cluster) -> None:
     client = redis.asyncio.cluster.RedisCluster(host="127.0.0.1", port=cluster.nodes[2].port)
     async with aio.Locks(client) as locks:
         holds = [await locks.lock(f"aio:{n}", lease=1.2).take() for n in range(30)]
-        import asyncio
-
         await asyncio.sleep(2)
         assert all(hold.held for hold in holds)
         for hold in holds:

@@ -93,15 +93,16 @@ def test_wait_outlives_the_death_of_its_server(own_server: Server, key: str) -> 
     """C7: the server is away for a while. Its data are gone, so the lock is free then."""
     operator = Operator(own_server)
     operator.take(key)
-    with redis.Redis.from_url(own_server.url) as client, Locks(client) as locks:
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(locks.lock(key).take)
-            until(lambda: operator.waiters(key) == 1)
-            own_server.kill()
-            time.sleep(1)
-            assert not waiting.done()
-            assert own_server.start()
-            waiting.result(DEADLINE).release()
+    client = redis.Redis.from_url(own_server.url)
+    with Locks(client) as locks, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(locks.lock(key).take)
+        until(lambda: operator.waiters(key) == 1)
+        own_server.kill()
+        time.sleep(1)
+        assert not waiting.done()
+        assert own_server.start()
+        waiting.result(DEADLINE).release()
+    client.close()
     operator.client.close()
 
 
