@@ -103,7 +103,7 @@ async def test_asyncio(cluster: Cluster) -> None:
         assert all(hold.held for hold in holds)
         for hold in holds:
             await hold.release()
-    await client.close()
+    await getattr(client, "aclose", client.close)()
 
 
 def test_slot_moves_under_a_wait(cluster: Cluster, locks: Locks) -> None:
