@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from redislock_client import _core, _engine, _hold, _keeper
+from redislock_client import _core, _engine, _hold, _keeper, _requests, _withdrawal
 
 
 def plant(name: str) -> None:
@@ -57,7 +57,7 @@ def no_clock() -> None:
         return self.state == "held"
 
     _hold.HoldState.held = property(held)  # type: ignore[method-assign,assignment]
-    for module in (_core, _engine, _hold, _keeper):
+    for module in (_core, _engine, _hold, _keeper, _requests, _withdrawal):
         module.lease_clock = time.monotonic  # type: ignore[attr-defined]
 
 

@@ -10,7 +10,8 @@
 
 from ._core import Check, Holder, LockEntry, LockInfo, Waiter
 from ._dial import VERSION as __version__
-from ._sync import Cancellation, Hold, Leader, Lock, Locks, Observation, Once, Owner, ReadWriteLock
+from ._sync import Leader, Locks, Observation, Once, Owner
+from ._sync_lock import Cancellation, Hold, Lock, ReadWriteLock
 from .errors import (
     Cancelled,
     ClientClosed,

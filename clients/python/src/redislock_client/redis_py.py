@@ -25,7 +25,7 @@ import redis.asyncio.lock
 import redis.lock
 from redis.exceptions import LockError, LockNotOwnedError
 
-from . import _sync, aio, errors
+from . import _sync, _sync_lock, aio, errors
 from ._base import Spec
 from ._core import check_timeout
 
@@ -188,7 +188,7 @@ class Lock(_Common, redis.lock.Lock):
         seconds = self._seconds(blocking, blocking_timeout)
         spec = self._spec()
         scope = _sync.Owner(self._locks, self._owner(token))
-        lock = _sync.Lock(self._locks, spec, scope)
+        lock = _sync_lock.Lock(self._locks, spec, scope)
         try:
             self._took(lock.take(None if math.isinf(seconds) else seconds))
         except errors.NotAcquired:
