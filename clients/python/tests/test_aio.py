@@ -173,6 +173,7 @@ async def test_closing_ends_holds_and_waits(any_aio_locks: aio.Locks, key: str) 
     assert not hold.held
 
 
+@pytest.mark.slow
 async def test_one_loop_renews_thousands(server: Server, aio_locks: aio.Locks, key: str) -> None:
     """Two connections for all of them."""
     names = [f"{key}:{n}" for n in range(2000)]

@@ -98,6 +98,7 @@ async def test_cancelled_before_the_server_has_the_request(
     await getattr(client, "aclose", client.close)()
 
 
+@pytest.mark.slow
 async def test_cancellation_does_not_wait_for_a_server_that_hangs(
     own_server: Server, key: str
 ) -> None:
@@ -151,6 +152,7 @@ def test_interrupted_wait_is_withdrawn(locks: Locks, operator: Operator, key: st
     operator.release(key)
 
 
+@pytest.mark.slow
 def test_exception_of_a_signal_handler_at_random_moments(
     locks: Locks, operator: Operator, key: str
 ) -> None:

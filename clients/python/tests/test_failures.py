@@ -41,6 +41,7 @@ def test_loss_is_told_at_once(locks: Locks, operator: Operator, key: str) -> Non
         assert not hold.held and hold.lost_reason == "gone"
 
 
+@pytest.mark.slow
 def test_loss_is_told_after_the_connections_broke(
     locks: Locks, operator: Operator, key: str
 ) -> None:
@@ -73,6 +74,7 @@ def test_without_the_right_to_tracking_the_renewal_tells(server: Server, key: st
         assert told.wait(DEADLINE)
 
 
+@pytest.mark.slow
 def test_stall_shorter_than_the_lease_loses_nothing(own_server: Server, key: str) -> None:
     """C1: nothing is lost, and no storm of connections."""
     with redis.Redis.from_url(own_server.url) as client, Locks(client) as locks:
@@ -89,6 +91,7 @@ def test_stall_shorter_than_the_lease_loses_nothing(own_server: Server, key: str
         assert locks.connections_opened - before <= 5
 
 
+@pytest.mark.slow
 def test_wait_outlives_the_death_of_its_server(own_server: Server, key: str) -> None:
     """C7: the server is away for a while. Its data are gone, so the lock is free then."""
     operator = Operator(own_server)
@@ -106,6 +109,7 @@ def test_wait_outlives_the_death_of_its_server(own_server: Server, key: str) -> 
     operator.client.close()
 
 
+@pytest.mark.slow
 def test_nobody_there(own_server: Server, key: str) -> None:
     own_server.kill()
     with redis.Redis.from_url(own_server.url) as client, Locks(client) as locks:
@@ -203,6 +207,7 @@ def test_suspended_machine(locks: Locks, key: str, monkeypatch: pytest.MonkeyPat
     hold.release()
 
 
+@pytest.mark.slow
 def test_forked_child_leaves_the_parents_hold_alone(
     locks: Locks, operator: Operator, key: str
 ) -> None:
@@ -324,6 +329,7 @@ def test_share_waits(server: Server, operator: Operator, key: str) -> None:
         assert order == list(range(10))
 
 
+@pytest.mark.slow
 def test_dropped_hold_ends_with_its_lease(locks: Locks, operator: Operator, key: str) -> None:
     locks.lock(key, lease=1).take()
     until(lambda: operator.is_free(key))

@@ -62,14 +62,22 @@ def no_clock() -> None:
 
 
 def forget_all() -> None:
-    """After one time-out every connection is thrown away."""
+    """After one time-out every connection is thrown away, and every hold makes one of its own."""
     original = _engine.Engine._examine
 
     async def examine(self: Any, node: Any, channel: Any, slot: int) -> None:
         for each in list(self._nodes.values()):
             for link in each.links():
                 link.close()
+        for _ in self.keeper.holds:
+            self.rt.spawn(connect(node), "planted fault")
         await original(self, node, channel, slot)
+
+    async def connect(node: Any) -> None:
+        try:
+            (await node.open()).close()
+        except _core.LinkError:
+            pass
 
     _engine.Engine._examine = examine  # type: ignore[method-assign]
 

@@ -227,6 +227,7 @@ class HoldBase:
 
     def __init__(self, state: HoldState) -> None:
         self._state = state
+        state.renew = state.renewable
         # In an owner scope: how often it was acquired again.
         self._again = 0
 

@@ -105,6 +105,8 @@ class Engine(Withdrawal):
                 else:
                     reply = await self._try(node, slot, request, patience, attempt)
                 if reply is not None:
+                    # Whoever cancelled it does not want it any more.
+                    self._check_cancelled(attempt)
                     fences = list(reply) if isinstance(reply, list) else [int(reply)]
                     return Grant(fences, attempt.sent, attempt.link, node)
                 if self.rt.now() >= deadline:

@@ -23,7 +23,10 @@ class HoldState:
         self.fences = fences
         self.fence = max(fences)
         self.lease_ms = request.lease_ms
-        self.renew = renew
+        # Whether it is to be renewed; and whether it is, because somebody has it who can release
+        # it. An exception at the wrong moment (Ctrl-C) can keep it from reaching anybody.
+        self.renewable = renew
+        self.renew = False
         self.granted_at = lease_clock()
         self.pid = os.getpid()
         self.slot = -1

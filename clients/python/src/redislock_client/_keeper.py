@@ -85,7 +85,7 @@ class Keeper:
             for key in hold.request.keys:
                 self._by_key[as_bytes(key)].add(hold)
             # Most holds are over before that, and cost nothing more.
-            self._push(min(now + TRACK_AFTER, hold.until), "enlist", hold)
+            self._push(now + min(TRACK_AFTER, hold.lease_ms / 6000), "enlist", hold)
         self._start()
 
     def remove(self, hold: HoldState) -> None:
@@ -196,7 +196,7 @@ class Keeper:
                     continue
                 elif kind == "enlist":
                     self._push(item.until, "expire", item)
-                    if item.renew:
+                    if item.renewable:
                         self._push(now + self._third(item) - TRACK_AFTER, "renew", item)
                     if self._engine.options.tracking:
                         work.setdefault("check", {})[item] = None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("redislock_client")
 
 # How soon a wait notices, in seconds, that another thread cancelled it.
-CANCEL_EVERY = 0.05
+CANCEL_EVERY = 0.01
 
 
 @dataclass

@@ -106,7 +106,7 @@ class Hold(HoldBase):
 
 class Cancellation:
     """Ends an acquisition from another thread: the thread that waits gets `Cancelled`, within about
-    0.05 seconds, and its request leaves nothing behind."""
+    0.01 seconds, and its request leaves nothing behind."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
