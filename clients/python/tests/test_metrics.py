@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from servers import until
-
 from redislock_client import NotAcquired
 from redislock_client.fake import FakeServer
 from redislock_client.hooks import OpenTelemetryHooks
+from servers import until
 
 
 class Meter:
