@@ -1,6 +1,7 @@
 //! Guards: a hold that is renewed while its guard lives, and released when the guard is dropped.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,10 +102,16 @@ impl Guard {
         self.0.hold.valid_until().filter(|valid_until| *valid_until > Instant::now())
     }
 
-    /// Returns when the hold is lost. Any number of tasks can await it, and it may be dropped and called again.
-    pub async fn lost(&self) {
-        // This cannot fail, because the hold keeps the sender.
-        let _ = self.0.hold.state.subscribe().wait_for(|state| *state == State::Lost).await;
+    /// Returns when the hold is lost; never, if it is released first. Any number of tasks can await it. The future does
+    /// not keep the hold alive.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut state = self.0.hold.state.subscribe();
+        async move {
+            if state.wait_for(|state| *state == State::Lost).await.is_err() {
+                // The hold was released.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Renews the hold now, in addition to the renewals in the background. Returns the moment up to which the lock is

@@ -1,0 +1,113 @@
+//! What the runner has named: clients, holds and acquisitions under way.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redis_lock_client::{Guard, Locks};
+use serde_json::{json, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::failure::Failure;
+use crate::protocol::Line;
+
+/// A hold that the runner has named, and the client that has it.
+#[derive(Clone)]
+pub struct Held {
+    pub guard: Guard,
+    pub locks: String,
+    /// The task that tells the runner of the loss.
+    pub watch: AbortHandle,
+}
+
+/// Everything that requests share.
+pub struct State {
+    lines: mpsc::UnboundedSender<Line>,
+    clients: Mutex<HashMap<String, Locks>>,
+    holds: Mutex<HashMap<String, Held>>,
+    /// What ends each acquisition that is under way, by the id of its request.
+    acquisitions: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+}
+
+impl State {
+    pub fn new(lines: mpsc::UnboundedSender<Line>) -> State {
+        State { lines, clients: Mutex::default(), holds: Mutex::default(), acquisitions: Mutex::default() }
+    }
+
+    /// Writes a line to the runner.
+    pub fn write(&self, line: Line) {
+        // The queue is closed only when the process ends.
+        let _ = self.lines.send(line);
+    }
+
+    pub fn add_client(&self, name: &str, locks: Locks) {
+        open(&self.clients).insert(name.to_owned(), locks);
+    }
+
+    pub fn client(&self, name: &str) -> Result<Locks, Failure> {
+        let locks = open(&self.clients).get(name).cloned();
+        locks.ok_or_else(|| Failure { kind: "closed", message: format!("no client {name} is connected") })
+    }
+
+    pub fn add_hold(&self, name: &str, held: Held) {
+        open(&self.holds).insert(name.to_owned(), held);
+    }
+
+    pub fn hold(&self, name: &str) -> Result<Held, Failure> {
+        let held = open(&self.holds).get(name).cloned();
+        held.ok_or_else(|| Failure::usage(format!("there is no hold {name}")))
+    }
+
+    /// The hold of this name, which the runner may no longer name.
+    pub fn take_hold(&self, name: &str) -> Result<Held, Failure> {
+        let held = open(&self.holds).remove(name);
+        held.ok_or_else(|| Failure::usage(format!("there is no hold {name}")))
+    }
+
+    /// Announces an acquisition. The result yields when the runner cancels it.
+    pub fn begin(&self, id: u64) -> oneshot::Receiver<()> {
+        let (cancel, cancelled) = oneshot::channel();
+        open(&self.acquisitions).insert(id, cancel);
+        cancelled
+    }
+
+    /// The acquisition has ended by itself.
+    pub fn end(&self, id: u64) {
+        open(&self.acquisitions).remove(&id);
+    }
+
+    /// Cancels an acquisition; one that has ended is left as it is.
+    pub fn cancel(&self, id: u64) -> Value {
+        if let Some(cancel) = open(&self.acquisitions).remove(&id) {
+            let _ = cancel.send(());
+        }
+        json!({})
+    }
+
+    /// Closes a client as an application would at its end: it releases all holds first.
+    pub async fn close(&self, name: &str) -> Result<Value, Failure> {
+        open(&self.clients).remove(name);
+        let holds: Vec<Held> =
+            open(&self.holds).extract_if(|_, held| held.locks == name).map(|(_, held)| held).collect();
+        for held in holds {
+            held.watch.abort();
+            if let Err(error) = held.guard.release().await {
+                eprintln!("a hold was not released: {error}");
+            }
+        }
+        Ok(json!({}))
+    }
+
+    /// Closes every client.
+    pub async fn close_all(&self) {
+        let names: Vec<String> = open(&self.clients).keys().cloned().collect();
+        for name in names {
+            let _ = self.close(&name).await;
+        }
+    }
+}
+
+/// Locks a map, also after a task panicked while it held it: each change of a map is one step.
+fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
