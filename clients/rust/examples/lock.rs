@@ -35,7 +35,7 @@ pub async fn run(url: &str) -> Result<(), Error> {
     let guard = locks.key("account:7").lease(Duration::from_secs(10)).acquire(Duration::from_secs(5)).await?;
     println!("granted with fence {}", guard.fence());
     tokio::select! {
-        () = guard.lost() => println!("another client may hold the lock now: stop"),
+        loss = guard.lost() => println!("another client may hold the lock now ({loss:?}): stop"),
         balance = deposit(guard.clone(), &account) => println!("balance: {balance:?}"),
     }
     guard.release().await?;

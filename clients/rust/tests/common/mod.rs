@@ -6,9 +6,9 @@
 pub mod quorum;
 pub mod relay;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis_lock_client::{Locks, Request};
+use redis_lock_client::{Error, Guard, Locks, Request};
 use support::{Server, Value};
 
 /// Longer than any test.
@@ -42,5 +42,20 @@ pub fn ttl(server: &Server, owner: &str) -> Option<i64> {
     match server.cmd(&["LOCK.CHECK", "k", owner]) {
         Value::NullBulk => None,
         reply => Some(reply.array()[1].int()),
+    }
+}
+
+/// The moment up to which the hold is surely valid, as this process sees it.
+pub fn ends_at(guard: &Guard) -> Instant {
+    Instant::now() + guard.remaining()
+}
+
+/// The code of the server's error reply.
+pub fn code<T>(outcome: Result<T, Error>) -> String {
+    match outcome.map(|_| ()) {
+        Err(error) => {
+            error.server_error().unwrap_or_else(|| panic!("not an error of a server: {error:?}")).code().into()
+        }
+        Ok(()) => panic!("no error"),
     }
 }

@@ -28,16 +28,15 @@ impl From<Error> for Failure {
         let kind = match &error {
             Error::NotAcquired => "timeout",
             Error::NotHeld => "not-held",
+            Error::Deadlock(_) => "deadlock",
+            Error::WrongType(_) => "wrong-type",
+            Error::NoPermission(_) => "no-permission",
+            Error::TooMany(_) => "too-many",
+            Error::NotDurable { .. } => "not-durable",
             Error::NoQuorum => "no-quorum",
-            Error::Server(reply) => match reply.code() {
-                Some("WRONGTYPE") => "wrong-type",
-                Some("NOPERM") => "no-permission",
-                Some("DEADLOCK") => "deadlock",
-                Some("OOM") => "too-many",
-                Some(_) if reply.to_string().contains("redislock.max-") => "too-many",
-                Some(_) => "server",
-                None => "connection",
-            },
+            Error::Server(_) => "server",
+            Error::Unreachable(_) => "connection",
+            // `Invalid`: the request does not fit the client.
             _ => "usage",
         };
         Failure { kind, message: error.to_string() }

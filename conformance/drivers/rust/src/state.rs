@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis_lock_client::{Guard, Locks};
+use redis_lock_client::{Guard, Leadership, Locks, Owner};
 use serde_json::{json, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -25,13 +25,23 @@ pub struct State {
     lines: mpsc::UnboundedSender<Line>,
     clients: Mutex<HashMap<String, Locks>>,
     holds: Mutex<HashMap<String, Held>>,
+    /// The owners that the runner has named, by client and scope.
+    owners: Mutex<HashMap<(String, String), Owner>>,
+    leaderships: Mutex<HashMap<String, Leadership>>,
     /// What ends each acquisition that is under way, by the id of its request.
     acquisitions: Mutex<HashMap<u64, oneshot::Sender<()>>>,
 }
 
 impl State {
     pub fn new(lines: mpsc::UnboundedSender<Line>) -> State {
-        State { lines, clients: Mutex::default(), holds: Mutex::default(), acquisitions: Mutex::default() }
+        State {
+            lines,
+            clients: Mutex::default(),
+            holds: Mutex::default(),
+            owners: Mutex::default(),
+            leaderships: Mutex::default(),
+            acquisitions: Mutex::default(),
+        }
     }
 
     /// Writes a line to the runner.
@@ -47,6 +57,22 @@ impl State {
     pub fn client(&self, name: &str) -> Result<Locks, Failure> {
         let locks = open(&self.clients).get(name).cloned();
         locks.ok_or_else(|| Failure { kind: "closed", message: format!("no client {name} is connected") })
+    }
+
+    /// The owner of this scope, which is a new one if the scope is named for the first time.
+    pub fn owner(&self, locks: &str, scope: &str) -> Result<Owner, Failure> {
+        let client = self.client(locks)?;
+        let name = (locks.to_owned(), scope.to_owned());
+        Ok(open(&self.owners).entry(name).or_insert_with(|| client.owner()).clone())
+    }
+
+    pub fn add_leadership(&self, name: &str, leadership: Leadership) {
+        open(&self.leaderships).insert(name.to_owned(), leadership);
+    }
+
+    pub fn take_leadership(&self, name: &str) -> Result<Leadership, Failure> {
+        let leadership = open(&self.leaderships).remove(name);
+        leadership.ok_or_else(|| Failure::usage(format!("there is no leader {name}")))
     }
 
     pub fn add_hold(&self, name: &str, held: Held) {
@@ -87,6 +113,7 @@ impl State {
     /// Closes a client as an application would at its end: it releases all holds first.
     pub async fn close(&self, name: &str) -> Result<Value, Failure> {
         open(&self.clients).remove(name);
+        open(&self.owners).retain(|(locks, _), _| locks != name);
         let holds: Vec<Held> =
             open(&self.holds).extract_if(|_, held| held.locks == name).map(|(_, held)| held).collect();
         for held in holds {

@@ -1,0 +1,34 @@
+//! Chance: random names, and pauses that differ from client to client.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::sync::lock;
+
+/// A source of random numbers.
+pub(crate) struct Chance(Mutex<StdRng>);
+
+impl Chance {
+    /// Numbers that nobody can foretell.
+    pub fn new() -> Chance {
+        Chance(Mutex::new(StdRng::from_rng(&mut rand::rng())))
+    }
+
+    /// 128 random bits as hexadecimal digits.
+    pub fn name(&self) -> String {
+        format!("{:032x}", lock(&self.0).random::<u128>())
+    }
+
+    /// A random duration from zero up to this one.
+    pub fn up_to(&self, most: Duration) -> Duration {
+        most.mul_f64(lock(&self.0).random::<f64>())
+    }
+
+    /// A random duration from half of this one up to all of it.
+    pub fn around(&self, most: Duration) -> Duration {
+        most / 2 + self.up_to(most / 2)
+    }
+}
