@@ -17,9 +17,9 @@ impl Chance {
         Chance(Mutex::new(StdRng::from_rng(&mut rand::rng())))
     }
 
-    /// 128 random bits as hexadecimal digits.
+    /// 64 random bits as hexadecimal digits.
     pub fn name(&self) -> String {
-        format!("{:032x}", lock(&self.0).random::<u128>())
+        format!("{:016x}", lock(&self.0).random::<u64>())
     }
 
     /// A random duration from zero up to this one.

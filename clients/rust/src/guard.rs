@@ -144,7 +144,9 @@ impl Guard {
             return Err(Error::NotHeld);
         }
         let lease = Duration::from_millis(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
-        self.0.hold.extend(lease, self.soon()).await
+        let extended = self.0.hold.extend(lease, self.soon()).await;
+        self.0.renewed.replan();
+        extended
     }
 
     /// Asks the server whether the lock is held, and for how long yet. `None` means that it is lost.

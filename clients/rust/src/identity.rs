@@ -65,7 +65,7 @@ mod tests {
         let parts: Vec<&str> = owner.split('/').collect();
         assert_eq!(parts.len(), 4, "{owner}");
         assert_eq!((parts[0], parts[2]), ("billing", std::process::id().to_string().as_str()));
-        assert!(!parts[1].is_empty() && parts[3].len() == 32);
+        assert!(!parts[1].is_empty() && parts[3].len() == 16);
         assert_ne!(owner, identity.new_owner(&chance));
         let longest = Identity::new(Some(&"l".repeat(LABEL_MAX))).unwrap();
         assert!(longest.new_owner(&chance).len() <= 1024);

@@ -43,6 +43,8 @@ pub(crate) struct Renewals {
 
 enum Message {
     Add(u64, Arc<Hold>),
+    /// The lease has changed.
+    Replan(u64),
     Remove(u64),
 }
 
@@ -50,6 +52,13 @@ enum Message {
 pub(crate) struct Renewed {
     id: u64,
     task: mpsc::UnboundedSender<Message>,
+}
+
+impl Renewed {
+    /// Plans the next renewal anew, because the hold has another lease now.
+    pub fn replan(&self) {
+        let _ = self.task.send(Message::Replan(self.id));
+    }
 }
 
 impl Drop for Renewed {
@@ -105,6 +114,8 @@ struct Entry {
     hold: Arc<Hold>,
     /// Ends what is under way for the hold.
     undertakings: Vec<AbortHandle>,
+    /// When the next renewal is due. A duty for another moment is out of date.
+    renews_at: Option<Moment>,
     is_renewing: bool,
     is_looking: bool,
     /// The lock changed while it was looked at.
@@ -143,6 +154,7 @@ impl Task {
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(Message::Add(id, hold)) => self.add(id, hold),
+                    Some(Message::Replan(id)) => self.replan(id),
                     Some(Message::Remove(id)) => self.remove(id),
                     None => return,
                 },
@@ -159,9 +171,6 @@ impl Task {
         if let Some(valid_until) = hold.valid_until() {
             self.duties.push(Reverse((valid_until, id, Duty::Expire)));
         }
-        if hold.held.spec.renew {
-            self.duties.push(Reverse((now + self.until_renewal(hold.lease()), id, Duty::Renew)));
-        }
         if hold.is_exclusive() {
             self.duties.push(Reverse((now + WATCH_DELAY, id, Duty::Look)));
         }
@@ -169,8 +178,19 @@ impl Task {
             self.by_key.entry(key.clone()).or_default().push(id);
         }
         let session = hold.session.clone();
-        let entry = Entry { hold, undertakings: Vec::new(), is_renewing: false, is_looking: false, looks_again: false };
+        // The grant may have taken a part of the lease.
+        let left = hold.remaining().saturating_sub(hold.lease() * 2 / 3);
+        let pause = self.until_renewal(hold.lease()).min(left);
+        let entry = Entry {
+            hold,
+            undertakings: Vec::new(),
+            renews_at: None,
+            is_renewing: false,
+            is_looking: false,
+            looks_again: false,
+        };
         self.entries.insert(id, entry);
+        self.plan_renewal(id, pause);
         if let Some(session) = session {
             self.undertake(id, async move {
                 session.broken().await;
@@ -191,6 +211,25 @@ impl Task {
                     self.by_key.remove(key);
                 }
             }
+        }
+    }
+
+    fn plan_renewal(&mut self, id: u64, pause: Duration) {
+        let due = self.core.clock.now() + pause;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.renews_at = Some(due);
+            self.duties.push(Reverse((due, id, Duty::Renew)));
+        }
+    }
+
+    fn replan(&mut self, id: u64) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let (lease, valid_until) = (entry.hold.lease(), entry.hold.valid_until());
+        let pause = self.until_renewal(lease);
+        self.plan_renewal(id, pause);
+        // A shorter lease ends before the moment for which its end was expected.
+        if let Some(valid_until) = valid_until {
+            self.duties.push(Reverse((valid_until, id, Duty::Expire)));
         }
     }
 
@@ -216,7 +255,9 @@ impl Task {
             match duty {
                 Duty::Expire if valid_until > now => self.duties.push(Reverse((valid_until, id, Duty::Expire))),
                 Duty::Expire => self.lose(id, Loss::Expired),
-                Duty::Renew => self.renew(id),
+                Duty::Renew if entry.renews_at == Some(due) => self.renew(id),
+                // Another renewal has been planned since.
+                Duty::Renew => {}
                 Duty::Look => self.look(id),
             }
         }
@@ -277,7 +318,7 @@ impl Task {
                         self.core.chance.around(most)
                     }
                 };
-                self.duties.push(Reverse((self.core.clock.now() + pause, id, Duty::Renew)));
+                self.plan_renewal(id, pause);
             }
             Found::Looked(looked) => {
                 entry.is_looking = false;

@@ -74,10 +74,11 @@ impl SingleBackend {
                 None
             });
             // The lease may have begun at any moment of a long wait. An extension starts it at a known one.
-            let valid_until = if self.core().clock.now().since(sent_at) < spec.lease / 10 {
+            let valid_until = if self.core().clock.now().since(sent_at) < spec.lease / 3 {
                 Spec::valid_until(spec.lease, sent_at)
             } else {
-                match self.extend_at(&held, spec.lease, self.soon()).await {
+                let limit = self.soon().max(Instant::now() + spec.lease / 2);
+                match self.extend_at(&held, spec.lease, limit).await {
                     Ok(valid_until) => valid_until,
                     Err(Error::NotHeld) => {
                         claim.released();
