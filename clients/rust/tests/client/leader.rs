@@ -1,12 +1,8 @@
 //! Leader election: one leads, the next takes over, and observers are told.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{locks_on, waiters, LONG};
+use crate::common::{locks_on, waiters, LONG};
 use support::{until, Server};
 use tokio::time::timeout;
 

@@ -1,15 +1,11 @@
 //! Histories of clients of a quorum whose servers fail: holds never overlap beyond their limit, and fences rise.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::quorum::{quorum, start_servers};
+use crate::common::quorum::{quorum, start_servers};
 use redis_lock_client::{Guard, Request};
 use support::{judge, poll, until, Grant, Server};
 

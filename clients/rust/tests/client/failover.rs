@@ -1,12 +1,8 @@
 //! Waits and holds that go on at another server, with Sentinel and with Redis Cluster.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{code, waiters};
+use crate::common::{code, waiters};
 use redis_lock_client::Locks;
 use support::{until, Cluster, Watched, PRIMARY};
 use tokio::time::timeout;

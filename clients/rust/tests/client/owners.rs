@@ -1,12 +1,8 @@
 //! Names of owners, and owners of several locks.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{is_free, locks_on, ttl, url, waiters, LONG};
+use crate::common::{is_free, locks_on, ttl, url, waiters, LONG};
 use redis_lock_client::{Error, Locks};
 use support::{until, Server};
 use tokio::time::timeout;

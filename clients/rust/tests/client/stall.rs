@@ -1,12 +1,8 @@
 //! Stalls of the server that are shorter than the lease lose no hold, and cost few connections.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::locks_on;
+use crate::common::locks_on;
 use redis_lock_client::{Guard, Locks};
 use support::{spawn, Server};
 

@@ -1,12 +1,8 @@
 //! Passwords, users with few permissions, and databases.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{code, LONG};
+use crate::common::{code, LONG};
 use redis_lock_client::{Error, Locks};
 use support::{until, Server, PRIMARY};
 use tokio::time::timeout;

@@ -1,13 +1,9 @@
 //! Replies that are lost or late, and a server that restarts during a wait.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::relay::Relay;
-use common::{ends_at, is_free, request_on, ttl, waiters, LONG};
+use crate::common::relay::Relay;
+use crate::common::{ends_at, is_free, request_on, ttl, waiters, LONG};
 use support::{until, Server};
 use tokio::time::timeout;
 

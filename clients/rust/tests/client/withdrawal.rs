@@ -1,16 +1,12 @@
 //! Requests and guards that are dropped at any time and in any thread leave nothing behind.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::quorum::{quorum, start_servers};
-use common::relay::Relay;
-use common::{is_free, request_on, waiters, LONG};
+use crate::common::quorum::{quorum, start_servers};
+use crate::common::relay::Relay;
+use crate::common::{is_free, request_on, waiters, LONG};
 use redis_lock_client::Request;
 use support::{until, Server};
 use tokio::runtime::Runtime;

@@ -1,12 +1,8 @@
 //! All that the server has beyond an exclusive lock: weights, bounds, cooling, sessions, several keys, and so on.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{is_free, locks_on, request_on, waiters, LONG};
+use crate::common::{is_free, locks_on, request_on, waiters, LONG};
 use redis_lock_client::{Error, Filter, Loss};
 use support::{until, Cluster, Server};
 use tokio::time::timeout;
@@ -154,7 +150,7 @@ async fn lease_can_be_changed_and_renewals_use_the_new_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_are_listed_at_all_nodes_of_a_cluster() {
     let cluster = Cluster::start(3, 0);
-    let url = common::url(cluster.node(0).port());
+    let url = crate::common::url(cluster.node(0).port());
     let locks = redis_lock_client::Locks::cluster([url.as_str()]).unwrap();
     let owner = locks.owner();
     let mut guards = Vec::new();

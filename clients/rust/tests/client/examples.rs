@@ -1,10 +1,8 @@
 //! The examples run without errors and leave nothing behind.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "../examples/lock.rs"]
+#[path = "../../examples/lock.rs"]
 mod lock;
-#[path = "../examples/quorum.rs"]
+#[path = "../../examples/quorum.rs"]
 mod quorum;
 
 use support::{until, Server};

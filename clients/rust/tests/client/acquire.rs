@@ -1,12 +1,8 @@
 //! Acquiring locks of one server: grants, waits, modes, connections and errors.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{code, ends_at, is_free, locks_on, request_on, ttl, waiters, LONG};
+use crate::common::{code, ends_at, is_free, locks_on, request_on, ttl, waiters, LONG};
 use redis_lock_client::Error;
 use support::{until, Server};
 use tokio::time::timeout;

@@ -1,14 +1,10 @@
 //! Whatever ends a request, nothing is left behind: servers that stop, and relays that hold requests up.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::quorum::{quorum, start_servers};
-use common::relay::Relay;
-use common::{is_free, locks_on, request_on, waiters};
+use crate::common::quorum::{quorum, start_servers};
+use crate::common::relay::Relay;
+use crate::common::{is_free, locks_on, request_on, waiters};
 use support::{poll, until, Server};
 
 /// Longer than any test, and than the silence of a server.

@@ -1,13 +1,8 @@
 //! Locks in memory behave as those of a server. `scenarios` runs over both; the others are about memory and its clock.
 
-#![cfg(feature = "memory")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::Duration;
 
-use common::LONG;
+use crate::common::LONG;
 use redis_lock_client::{Error, Filter, Locks, Loss, MemoryServer};
 use support::Server;
 use tokio::time::{sleep, timeout, Instant};
@@ -102,7 +97,7 @@ async fn scenarios(locks: [Locks; 2]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_of_a_server_pass_the_scenarios() {
     let server = Server::start();
-    scenarios([common::locks_on(server.port()), common::locks_on(server.port())]).await;
+    scenarios([crate::common::locks_on(server.port()), crate::common::locks_on(server.port())]).await;
 }
 
 #[tokio::test(start_paused = true)]

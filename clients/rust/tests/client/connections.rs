@@ -1,12 +1,8 @@
 //! How many connections the client opens, and how it comes by a new one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{code, is_free, locks_on, request_on, waiters, LONG};
+use crate::common::{code, is_free, locks_on, request_on, waiters, LONG};
 use redis_lock_client::{Error, Locks};
 use support::{poll, until, Cluster, Server};
 use tokio::time::timeout;
@@ -59,7 +55,7 @@ async fn waits_reuse_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_have_no_more_connections_than_they_may() {
     let server = Server::start();
-    let locks = Locks::builder().max_wait_connections(3).server(&common::url(server.port())).unwrap();
+    let locks = Locks::builder().max_wait_connections(3).server(&crate::common::url(server.port())).unwrap();
     let held = locks.key("k").lease(LONG).acquire(LONG).await.unwrap();
     let tasks = (0..14).map(|_| {
         let request = locks.key("k").lease(LONG);
@@ -78,7 +74,7 @@ async fn waits_have_no_more_connections_than_they_may() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shared_waits_stand_behind_one_in_the_server() {
     let server = Server::start();
-    let locks = Locks::builder().share_waits(true).server(&common::url(server.port())).unwrap();
+    let locks = Locks::builder().share_waits(true).server(&crate::common::url(server.port())).unwrap();
     let held = locks.key("k").lease(LONG).acquire(LONG).await.unwrap();
     let tasks = (0..10).map(|_| {
         let request = locks.key("k").lease(LONG);
@@ -143,9 +139,9 @@ async fn many_waits_that_lose_their_server_do_not_storm_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_connection_to_a_healthy_server_is_replaced() {
     let server = Server::start();
-    let relay = common::relay::Relay::start(server.port());
+    let relay = crate::common::relay::Relay::start(server.port());
     let locks =
-        Locks::builder().request_timeout(Duration::from_millis(200)).server(&common::url(relay.port())).unwrap();
+        Locks::builder().request_timeout(Duration::from_millis(200)).server(&crate::common::url(relay.port())).unwrap();
     locks.key("first").lease(LONG).acquire(SOON).await.unwrap().release().await.unwrap();
     // The relay keeps this request and all that follows it on the same connection.
     relay.delay_next("LOCK.ACQUIRE");

@@ -1,12 +1,8 @@
 //! Guards: clones, renewal, and how a loss is reported.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{ends_at, is_free, request_on, ttl, LONG};
+use crate::common::{ends_at, is_free, request_on, ttl, LONG};
 use redis_lock_client::Error;
 use support::{until, Server};
 use tokio::time::timeout;

@@ -1,12 +1,8 @@
 //! A primary that hangs: its process is stopped, and its connections stay open. Waits leave it for the new primary.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::waiters;
+use crate::common::waiters;
 use redis_lock_client::{Guard, Locks};
 use support::{poll, until, Cluster, Server, Watched, PRIMARY};
 use tokio::task::JoinHandle;
@@ -73,7 +69,7 @@ async fn waits_leave_a_primary_that_hangs_in_a_cluster() {
     let cluster = Cluster::start(3, 1);
     let home = cluster.first_home("k");
     // The only seed is the node that will hang.
-    let seed = common::url(cluster.node(home).port());
+    let seed = crate::common::url(cluster.node(home).port());
     let locks = Locks::cluster([seed.as_str()]).unwrap();
     let held = locks.key("k").lease(LONG).acquire(SOON).await.unwrap();
     let waits = wait(&locks, "k");
