@@ -248,8 +248,8 @@ impl Locks {
     /// begin anew after a second, so the order is not strict.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a URL is invalid, if the number of servers is even or below 3, or if two URLs name the same
-    /// server.
+    /// [`Error::Invalid`] if a URL is invalid, if the number of servers is even or below 3, or if two URLs name the
+    /// same server.
     pub fn quorum<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Locks, Error> {
         Locks::builder().quorum(urls)
     }

@@ -14,8 +14,8 @@ pub enum Error {
     /// The hold has ended: its lease expired, or an operator removed it. Another owner may have held the lock since.
     #[error("the lock is no longer held")]
     NotHeld,
-    /// The server refused the wait, because owners would wait for one another in a circle. The text names them and their
-    /// locks. Release what this owner holds, and start again.
+    /// The server refused the wait, because owners would wait for one another in a circle. The text names them and
+    /// their locks. Release what this owner holds, and start again.
     #[error("{0}")]
     Deadlock(ServerError),
     /// The key holds something else than a lock.

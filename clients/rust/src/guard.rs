@@ -95,13 +95,14 @@ impl Guard {
         Arc::strong_count(&self.0)
     }
 
-    /// Whether the lock is surely held, unless an operator has just removed it. This looks at the clock and asks nobody:
-    /// in doubt it is false.
+    /// Whether the lock is surely held, unless an operator has just removed it. This looks at the clock and asks
+    /// nobody: in doubt it is false.
     pub fn is_held(&self) -> bool {
         !self.0.hold.remaining().is_zero()
     }
 
-    /// How long the lock is surely held from now on, unless it is renewed or an operator removes it; zero if it is lost.
+    /// How long the lock is surely held from now on, unless it is renewed or an operator removes it; zero if it is
+    /// lost.
     ///
     /// A hundredth of the lease and 2 ms are already taken off, because the clocks of client and server may drift
     /// apart.
@@ -123,8 +124,8 @@ impl Guard {
         }
     }
 
-    /// Renews the hold now, in addition to the renewals in the background. Returns how long the lock is surely held from
-    /// now on, as [`Guard::remaining`] does.
+    /// Renews the hold now, in addition to the renewals in the background. Returns how long the lock is surely held
+    /// from now on, as [`Guard::remaining`] does.
     ///
     /// # Errors
     /// [`Error::NotHeld`] if the hold is lost. After any other error the lock may still be held, for
@@ -163,8 +164,8 @@ impl Guard {
         }
     }
 
-    /// Turns an exclusive hold into a shared one with the same fence, without the lock being free in between. Others that
-    /// ask for shared holds get them at once.
+    /// Turns an exclusive hold into a shared one with the same fence, without the lock being free in between. Others
+    /// that ask for shared holds get them at once.
     ///
     /// # Errors
     /// [`Error::NotHeld`] if the hold is lost. [`Error::Invalid`] if the guard holds several locks, or a quorum grants

@@ -138,7 +138,8 @@ impl Hold {
     pub async fn downgrade(&self) -> Result<(), Error> {
         match self.backend.downgrade(&self.held).await? {
             Released::Held => {}
-            // The reply to an earlier attempt was lost. A downgrade that is repeated finds the hold shared, and says so.
+            // The reply to an earlier attempt was lost. A downgrade that is repeated finds the hold shared, and says
+            // so.
             Released::Unsure | Released::NotHeld => {
                 self.lose(Loss::Removed);
                 return Err(Error::NotHeld);

@@ -128,8 +128,8 @@ impl Observer {
     /// The future can be dropped and the method called again.
     ///
     /// # Errors
-    /// The server's error, for example if the user may not run LOCK.INFO. A server that cannot be reached is tried again
-    /// without limit.
+    /// The server's error, for example if the user may not run LOCK.INFO. A server that cannot be reached is tried
+    /// again without limit.
     pub async fn changed(&mut self) -> Result<Option<String>, Error> {
         loop {
             let pause = self.client.core().chance.up_to(PAUSE_MAX);

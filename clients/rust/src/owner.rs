@@ -10,8 +10,8 @@ use crate::scope::Scope;
 /// One owner of several locks. [`Locks::owner`](crate::Locks::owner) creates it.
 ///
 /// Take all locks of one piece of work from one owner. If two owners then wait for each other's locks, the server sees
-/// it, and refuses one of the waits with [`Error::Deadlock`]. With an owner of its own for each lock, both would wait
-/// for ever.
+/// it, and refuses one of the waits with [`Error::Deadlock`](crate::Error::Deadlock). With an owner of its own for each
+/// lock, both would wait for ever.
 ///
 /// A lock that the owner already holds is not requested again: [`Request::acquire`] returns a clone of its guard.
 /// Clones of this value are the same owner.

@@ -1,7 +1,7 @@
 //! What one owner of several locks has.
 //!
-//! The server knows an owner and a key only, so two requests of one owner for one key must not run at the same time: the
-//! withdrawal of one would end the hold of the other. Each key has a turn, which a request keeps until its hold is
+//! The server knows an owner and a key only, so two requests of one owner for one key must not run at the same time:
+//! the withdrawal of one would end the hold of the other. Each key has a turn, which a request keeps until its hold is
 //! surely released.
 
 use std::collections::HashMap;

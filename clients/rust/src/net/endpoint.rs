@@ -218,9 +218,16 @@ impl Endpoint {
         node: Arc<Node>,
         is_asking: bool,
     ) -> Result<Answer, Failure> {
-        let slot = match &self.wait_slots {
-            None => None,
-            Some(slots) => Arc::clone(slots).acquire_owned().await.ok(),
+        let slot = match (&self.wait_slots, patience) {
+            (None, _) => None,
+            (Some(slots), Patience::Until(deadline)) => {
+                match timeout_at(deadline, Arc::clone(slots).acquire_owned()).await {
+                    Ok(slot) => slot.ok(),
+                    // The other waits took too long.
+                    Err(_) => return Ok(Answer { value: Value::Nil, sent_at: self.core.clock.now(), own: None }),
+                }
+            }
+            (Some(slots), Patience::None | Patience::Endless) => Arc::clone(slots).acquire_owned().await.ok(),
         };
         let _watch = watch(&self.directory, &node);
         let left = || Failure::Lost("another server has taken the place of this one".to_owned());

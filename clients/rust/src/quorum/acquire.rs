@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout_at, Instant};
 
 use super::members::{reply_timeout, spec_per_server, Members};
@@ -55,10 +54,10 @@ pub(super) async fn acquire(members: Arc<Members>, wanted: Wanted) -> Result<Gra
         Patience::Until(deadline) => Some(deadline),
         Patience::Endless => None,
     };
-    let mut owner = wanted.owner;
+    let mut owner = wanted.owner.clone();
     let mut backoff = Backoff::up_to(PAUSE_MAX);
     loop {
-        let candidacy = Candidacy::new(&members, &spec, owner, &wanted.runtime);
+        let candidacy = Candidacy::new(&members, &spec, owner, &wanted);
         let error = match candidacy.run(deadline).await {
             Ok((fence, valid_until)) => {
                 let held = Held { spec: spec.clone(), owner: candidacy.owner.clone(), fences: vec![fence] };
@@ -79,9 +78,10 @@ pub(super) async fn acquire(members: Arc<Members>, wanted: Wanted) -> Result<Gra
 }
 
 impl<'a> Candidacy<'a> {
-    fn new(members: &'a Members, spec: &'a Spec, owner: String, runtime: &Handle) -> Candidacy<'a> {
-        let claims = members.servers.iter().map(|server| Arc::new(Claim::new(server, spec, &owner, runtime, None)));
-        Candidacy { claims: claims.collect(), members, spec, owner }
+    fn new(members: &'a Members, spec: &'a Spec, owner: String, wanted: &Wanted) -> Candidacy<'a> {
+        let (runtime, turn) = (&wanted.runtime, &wanted.turn);
+        let claim = |server| Arc::new(Claim::new(server, spec, &owner, runtime, turn.clone()));
+        Candidacy { claims: members.servers.iter().map(claim).collect(), members, spec, owner }
     }
 
     /// Returns the fence, and the moment up to which the hold is surely valid.

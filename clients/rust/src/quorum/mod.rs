@@ -79,8 +79,8 @@ impl QuorumBackend {
         Ok(valid_until)
     }
 
-    /// Takes the hold again at servers that have lost it, for example because they restarted empty. A majority must have
-    /// said that it still has the hold. These servers count from the next renewal on.
+    /// Takes the hold again at servers that have lost it, for example because they restarted empty. A majority must
+    /// have said that it still has the hold. These servers count from the next renewal on.
     async fn repair(&self, held: &Held, lease: Duration, lost_at: &[usize]) {
         let Ok(runtime) = Handle::try_current() else { return };
         let deadline = Instant::now() + reply_timeout(lease);

@@ -51,6 +51,26 @@ async fn waits_reuse_connections() {
     assert_eq!(locks.stats().connections_opened, 2, "one that all share, and one for the waits");
 }
 
+/// The holds of a lost connection are looked at one after the other, and are not all extended.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_connection_does_not_make_all_holds_extend() {
+    let server = Server::start();
+    let locks = locks_on(server.port());
+    let mut guards = Vec::new();
+    for n in 0..200 {
+        guards.push(locks.key(format!("k{n}")).lease(LONG).acquire(LONG).await.unwrap());
+    }
+    let checks = || {
+        let calls = server.info("commandstats").get("cmdstat_lock.check").cloned().unwrap_or_default();
+        calls.split(['=', ',']).nth(1).and_then(|calls| calls.parse::<u64>().ok()).unwrap_or(0)
+    };
+    until("all are watched", || checks() >= 200);
+    server.cmd(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    until("all are watched again", || checks() >= 400);
+    assert_eq!(server.info_number("redislock", "redislock_extensions"), 0);
+    assert!(guards.iter().all(|guard| guard.is_held()) && locks.stats().connections_opened <= 3);
+}
+
 /// Waits beyond the limit stand behind the others, and a release needs none of their connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_have_no_more_connections_than_they_may() {
@@ -63,6 +83,8 @@ async fn waits_have_no_more_connections_than_they_may() {
     });
     let tasks: Vec<_> = tasks.collect();
     until("three wait", || waiters(&server) == 3);
+    let limited = locks.key("k").acquire(Duration::from_millis(100)).await;
+    assert!(matches!(limited, Err(Error::NotAcquired)), "{limited:?}");
     held.release().await.unwrap();
     for task in tasks {
         timeout(SOON, task).await.unwrap().unwrap();

@@ -102,6 +102,7 @@ fn connect(state: &State, request: &Request) -> Result<Value, Failure> {
         Some("sentinel") => builder.sentinel(urls(), request.need("service", request.service.as_ref())?)?,
         Some("cluster") => builder.cluster(urls())?,
         Some("quorum") => builder.quorum(urls())?,
+        Some("fake") => builder.memory(state.memory())?,
         other => return Err(Failure::usage(format!("not a deployment: {other:?}"))),
     };
     state.add_client(request.locks(), locks);

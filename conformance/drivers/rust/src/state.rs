@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis_lock_client::{Guard, Leadership, Locks, Owner};
+use redis_lock_client::{Guard, Leadership, Locks, MemoryServer, Owner};
 use serde_json::{json, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -23,6 +23,8 @@ pub struct Held {
 /// Everything that requests share.
 pub struct State {
     lines: mpsc::UnboundedSender<Line>,
+    /// The server of all clients that have no real one.
+    memory: MemoryServer,
     clients: Mutex<HashMap<String, Locks>>,
     holds: Mutex<HashMap<String, Held>>,
     /// The owners that the runner has named, by client and scope.
@@ -36,6 +38,7 @@ impl State {
     pub fn new(lines: mpsc::UnboundedSender<Line>) -> State {
         State {
             lines,
+            memory: MemoryServer::new(),
             clients: Mutex::default(),
             holds: Mutex::default(),
             owners: Mutex::default(),
@@ -48,6 +51,10 @@ impl State {
     pub fn write(&self, line: Line) {
         // The queue is closed only when the process ends.
         let _ = self.lines.send(line);
+    }
+
+    pub fn memory(&self) -> &MemoryServer {
+        &self.memory
     }
 
     pub fn add_client(&self, name: &str, locks: Locks) {
