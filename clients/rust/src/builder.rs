@@ -4,6 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use crate::backend::Backend;
 use crate::chance::Chance;
 use crate::client::Client;
@@ -31,11 +34,20 @@ pub struct Builder {
     request_timeout: Duration,
     wait_connections: Option<usize>,
     share_waits: bool,
+    #[cfg(feature = "memory")]
+    seed: Option<u64>,
 }
 
 impl Builder {
     pub(crate) fn new() -> Builder {
-        Builder { label: None, request_timeout: REQUEST_TIMEOUT, wait_connections: None, share_waits: false }
+        Builder {
+            label: None,
+            request_timeout: REQUEST_TIMEOUT,
+            wait_connections: None,
+            share_waits: false,
+            #[cfg(feature = "memory")]
+            seed: None,
+        }
     }
 
     /// The first part of every owner name, for example the name of the application: 1 to 512 printable ASCII characters
@@ -67,6 +79,14 @@ impl Builder {
     /// place in the server's queue. The order is fair within this client.
     pub fn share_waits(mut self, share: bool) -> Builder {
         self.share_waits = share;
+        self
+    }
+
+    /// Draws owner names and pauses from this seed, so that a simulation can be repeated. Two clients with one seed would
+    /// have the same owner names.
+    #[cfg(feature = "memory")]
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = Some(seed);
         self
     }
 
@@ -173,13 +193,23 @@ impl Builder {
         }
         let core = Core {
             clock,
-            chance: Chance::new(),
+            chance: self.chance(),
             identity: Identity::new(self.label.as_deref())?,
             counters: Counters::default(),
+            closed: CancellationToken::new(),
+            withdrawals: TaskTracker::new(),
             request_timeout: self.request_timeout,
             wait_connections: self.wait_connections,
         };
         Ok((Arc::new(core), Events::new()))
+    }
+
+    fn chance(&self) -> Chance {
+        #[cfg(feature = "memory")]
+        if let Some(seed) = self.seed {
+            return Chance::with_seed(seed);
+        }
+        Chance::new()
     }
 }
 

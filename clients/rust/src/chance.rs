@@ -17,6 +17,12 @@ impl Chance {
         Chance(Mutex::new(StdRng::from_rng(&mut rand::rng())))
     }
 
+    /// The same numbers each time, for simulations.
+    #[cfg(feature = "memory")]
+    pub fn with_seed(seed: u64) -> Chance {
+        Chance(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
     /// 64 random bits as hexadecimal digits.
     pub fn name(&self) -> String {
         format!("{:016x}", lock(&self.0).random::<u64>())

@@ -6,7 +6,7 @@
 //! ends before the request is answered, the server may still execute the request: the release is repeated for as long
 //! as the lease, after which the hold would have ended by itself.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(crate) struct Claim {
 #[derive(Default)]
 struct Trail {
     /// Those that were sent and have no reply, by number.
-    unanswered: HashMap<u64, Via>,
+    unanswered: BTreeMap<u64, Via>,
     /// When the last connection ended on which a request had no reply.
     lost_at: Option<Instant>,
 }
@@ -132,7 +132,8 @@ impl Drop for Claim {
             _turn: lock(&self.turn).take(),
         };
         // If the runtime has ended, this task never runs and the hold ends with its lease.
-        self.runtime.spawn(withdrawal.run(trail));
+        let withdrawals = &self.endpoint.core.withdrawals;
+        self.runtime.spawn(withdrawals.track_future(withdrawal.run(trail)));
     }
 }
 
@@ -167,7 +168,7 @@ impl Withdrawal {
     }
 
     /// Sends the release behind every request. Returns whether each was answered, or none can be any more.
-    async fn release_behind(&self, unanswered: HashMap<u64, Via>, end: Instant) -> bool {
+    async fn release_behind(&self, unanswered: BTreeMap<u64, Via>, end: Instant) -> bool {
         let is_waiting = unanswered.values().any(|via| matches!(via, Via::Own(_)));
         let behind = unanswered.into_values().map(|via| async move {
             match via.link().send(&self.release).await {
@@ -188,6 +189,7 @@ impl Withdrawal {
             }
         };
         tokio::select! {
+            biased;
             answered = join_all(behind) => answered.into_iter().all(|is_answered| is_answered),
             () = cancel_wait, if is_waiting => false,
             // The releases are on their way, and nothing can come between them and their requests.

@@ -51,10 +51,23 @@ impl Client {
             (_, None) => Patience::Endless,
         };
         let mut ending = Ending { core: self.core(), begun: Instant::now(), is_over: false };
-        let acquired = self.acquire_in_turn(spec, owner, patience, runtime).await;
+        let acquired = tokio::select! {
+            biased;
+            () = self.core().closed.cancelled() => Err(Error::Closed),
+            acquired = self.acquire_in_turn(spec, owner, patience, runtime) => acquired,
+        };
         ending.is_over = true;
         ending.record(spec, &acquired);
         acquired
+    }
+
+    /// Ends the acquisitions under way, and waits for the releases in the background.
+    pub async fn close(&self) {
+        self.core().closed.cancel();
+        let withdrawals = &self.core().withdrawals;
+        withdrawals.close();
+        // What takes longer goes on in the background.
+        let _ = tokio::time::timeout(self.core().request_timeout * 2, withdrawals.wait()).await;
     }
 
     async fn acquire_in_turn(

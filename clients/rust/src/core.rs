@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::identity::Identity;
@@ -13,6 +16,10 @@ pub(crate) struct Core {
     pub chance: Chance,
     pub identity: Identity,
     pub counters: Counters,
+    /// Cancelled when the client is closed.
+    pub closed: CancellationToken,
+    /// The releases in the background.
+    pub withdrawals: TaskTracker,
     /// After how long without a reply a server is looked at more closely.
     pub request_timeout: Duration,
     /// How many waits may have a connection of their own at one time, at each server.

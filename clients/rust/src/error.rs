@@ -46,6 +46,9 @@ pub enum Error {
     /// No server could be reached within the time limit, or none answered. The text says why.
     #[error("{0}")]
     Unreachable(String),
+    /// The client was closed: see [`Locks::close`](crate::Locks::close).
+    #[error("the client was closed")]
+    Closed,
     /// An argument is out of range, or does not fit the others; the text says which.
     #[error("{0}")]
     Invalid(&'static str),

@@ -149,6 +149,7 @@ impl Observer {
                 Err(error) => return Err(error),
             }
             tokio::select! {
+                biased;
                 is_reported = self.listener.changed(&self.key) => {
                     if !is_reported {
                         sleep(pause).await;

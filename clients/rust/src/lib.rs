@@ -37,8 +37,8 @@
 //!
 //! * `tls-rustls` enables `rediss://` URLs (`tokio-rustls-comp` of the redis crate). The program must first install a
 //!   crypto provider of rustls.
-//! * `tracing` reports acquisitions, releases, losses and trouble with servers as events of the `tracing` crate with the
-//!   target `redis_lock_client`. [`Locks::stats`] counts the same without it.
+//! * `tracing` reports acquisitions, releases, losses and trouble with servers as events of the `tracing` crate. Their
+//!   target is `redis_lock_client`. [`Locks::stats`] counts the same without it.
 //! * `memory` adds `MemoryServer`: locks in the memory of this process, for the tests of programs.
 
 mod backend;

@@ -65,6 +65,15 @@ impl Locks {
         info::list(&self.0, filter).await
     }
 
+    /// Ends every acquisition under way with [`Error::Closed`], and refuses later ones. Waits for what is released in the
+    /// background, such as dropped guards, for at most twice the
+    /// [request timeout](crate::Builder::request_timeout).
+    ///
+    /// Call it before the runtime ends. Holds whose guards are alive stay, and are renewed: release them first.
+    pub async fn close(&self) {
+        self.0.close().await;
+    }
+
     /// What this client has done so far.
     pub fn stats(&self) -> Stats {
         self.0.core().counters.snapshot()

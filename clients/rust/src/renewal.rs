@@ -2,7 +2,7 @@
 //! those whose locks a server reports as changed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -125,7 +125,7 @@ struct Entry {
 struct Task {
     core: Arc<Core>,
     events: Events,
-    entries: HashMap<u64, Entry>,
+    entries: BTreeMap<u64, Entry>,
     by_key: HashMap<Vec<u8>, Vec<u64>>,
     duties: BinaryHeap<Reverse<(Moment, u64, Duty)>>,
     under_way: FuturesUnordered<BoxFuture<'static, (u64, Found)>>,
@@ -136,7 +136,7 @@ impl Task {
         Task {
             core,
             events,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             by_key: HashMap::new(),
             duties: BinaryHeap::new(),
             under_way: FuturesUnordered::new(),
@@ -152,6 +152,7 @@ impl Task {
                 None => LOOK_AT_CLOCK,
             };
             tokio::select! {
+                biased;
                 message = messages.recv() => match message {
                     Some(Message::Add(id, hold)) => self.add(id, hold),
                     Some(Message::Replan(id)) => self.replan(id),

@@ -67,6 +67,7 @@ impl Scope {
                 }
                 let next = async {
                     tokio::select! {
+                        biased;
                         turn = Arc::clone(&key.turn).lock_owned() => Some(turn),
                         // The owner has got the lock, or the key is in other hands; the next look tells.
                         _ = changes.changed() => None,

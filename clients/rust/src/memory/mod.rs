@@ -6,7 +6,7 @@
 mod command;
 mod table;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -57,9 +57,9 @@ struct Shared {
 struct State {
     table: Table,
     /// Where reports go, by connection.
-    connections: HashMap<u64, PushHandler>,
+    connections: BTreeMap<u64, PushHandler>,
     /// The connections that have read a key since it last changed.
-    readers: HashMap<Key, HashSet<u64>>,
+    readers: BTreeMap<Key, BTreeSet<u64>>,
     last_connection: u64,
 }
 

@@ -232,6 +232,7 @@ impl Directory {
         let mut last = Failure::Unsent("no server to ask".to_owned());
         loop {
             tokio::select! {
+                biased;
                 answer = pending.next(), if !pending.is_empty() => match answer {
                     Some(Ok(answer)) => return Ok(answer),
                     Some(Err(failure)) => last = failure,

@@ -232,6 +232,7 @@ impl Endpoint {
         let _watch = watch(&self.directory, &node);
         let left = || Failure::Lost("another server has taken the place of this one".to_owned());
         let link = tokio::select! {
+            biased;
             link = node.wait_link() => link?,
             () = node.abandoned() => return Err(left()),
         };
@@ -240,6 +241,7 @@ impl Endpoint {
         let own = WaitLink { link: Arc::clone(&link), node: Arc::clone(&node), _slot: slot };
         let number = account.begin(Via::Own(own));
         let replied = tokio::select! {
+            biased;
             replied = send(&link, &cmd, is_asking) => replied,
             () = node.abandoned() => {
                 link.break_up();

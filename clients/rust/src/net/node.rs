@@ -25,8 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts to connect.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How many connections of past waits are kept for later ones.
-const IDLE_MAX: usize = 8;
+/// How many connections of past waits are kept for later ones, and for how long.
+const IDLE_MAX: usize = 64;
+const IDLE_TIME: Duration = Duration::from_secs(30);
 /// How many connections for waits are opened at one time.
 const DIALS_MAX: usize = 16;
 
@@ -38,8 +39,8 @@ pub(crate) struct Node {
     shared: Mutex<Option<Arc<Link>>>,
     connecting: SingleFlight<Arc<Link>>,
     retry: Mutex<Retry>,
-    /// Connections of past waits, on which no command is under way.
-    idle: Mutex<Vec<Arc<Link>>>,
+    /// Connections of past waits, on which no command is under way, and since when.
+    idle: Mutex<Vec<(Arc<Link>, Instant)>>,
     dials: Semaphore,
     /// Cancelled when the client has found another server in place of this one.
     abandoned: CancellationToken,
@@ -94,6 +95,7 @@ impl Node {
         let node = Arc::clone(self);
         let connected = self.connecting.join(|| async move { node.connect().await });
         tokio::select! {
+            biased;
             connected = connected => connected,
             () = self.abandoned() => Err(Failure::Unsent("another server has taken the place of this one".to_owned())),
         }
@@ -163,8 +165,8 @@ impl Node {
         loop {
             let idle = lock(&self.idle).pop();
             match idle {
-                Some(link) if link.is_broken() => {}
-                Some(link) => return Ok(link),
+                Some((link, _)) if link.is_broken() => {}
+                Some((link, _)) => return Ok(link),
                 None => break,
             }
         }
@@ -175,8 +177,9 @@ impl Node {
     /// Keeps the connection of a wait for a later one. No command may be under way on it.
     pub fn park(&self, link: Arc<Link>) {
         let mut idle = lock(&self.idle);
+        idle.retain(|(link, since)| !link.is_broken() && since.elapsed() < IDLE_TIME);
         if idle.len() < IDLE_MAX && !link.is_broken() && !self.abandoned.is_cancelled() {
-            idle.push(link);
+            idle.push((link, Instant::now()));
         }
     }
 

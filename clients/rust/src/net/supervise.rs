@@ -46,6 +46,7 @@ async fn inquire(directory: Arc<Directory>, node: Arc<Node>, link: Arc<Link>) {
     let mut lookup = Box::pin(sleep(node.core.chance.up_to(LOOKUP_PERIOD)));
     loop {
         tokio::select! {
+            biased;
             // The stall is over, or the connection has ended by itself.
             _ = &mut ping => return,
             () = node.abandoned() => return,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::common::quorum::{quorum, start_servers};
 use crate::common::relay::Relay;
-use crate::common::{is_free, request_on, waiters, LONG};
-use redis_lock_client::Request;
+use crate::common::{is_free, locks_on, request_on, waiters, LONG};
+use redis_lock_client::{Error, Request};
 use support::{until, Server};
 use tokio::runtime::Runtime;
 
@@ -123,4 +123,32 @@ fn hold_whose_guard_outlives_the_runtime_ends_with_its_lease() {
     drop(runtime);
     drop(guard);
     until("the lease has expired", || is_free(&server));
+}
+
+/// The waits of a closed client end, and what was dropped is released when `close` returns.
+#[tokio::test(flavor = "multi_thread")]
+async fn closed_client_ends_its_waits_and_has_released_what_was_dropped() {
+    let server = Server::start();
+    let locks = locks_on(server.port());
+    let held = locks.key("k").lease(LONG).try_acquire().await.unwrap();
+    let dropped = locks.key("l").lease(LONG).try_acquire().await.unwrap();
+    let request = locks.key("k").lease(LONG);
+    let waiter = tokio::spawn(async move { request.acquire(LONG).await.map(|_| ()) });
+    until("the client waits", || waiters(&server) == 1);
+    drop(dropped);
+    held.release().await.unwrap();
+    let ended = waiter.await.unwrap();
+    assert!(ended.is_ok(), "it got the lock: {ended:?}");
+    let held = locks.key("k").lease(LONG).acquire(LONG).await.unwrap();
+    let request = locks.key("k").lease(LONG);
+    let waiter = tokio::spawn(async move { request.acquire(LONG).await.map(|_| ()) });
+    until("the client waits", || waiters(&server) == 1);
+    drop(held);
+    let rival = request_on(server.port());
+    locks.close().await;
+    let ended = waiter.await.unwrap();
+    assert!(matches!(ended, Err(Error::Closed) | Ok(())), "{ended:?}");
+    assert!(matches!(locks.key("m").acquire(LONG).await, Err(Error::Closed)));
+    rival.acquire(Duration::from_secs(20)).await.unwrap().release().await.unwrap();
+    until("nothing is left", || server.info("keyspace").is_empty());
 }

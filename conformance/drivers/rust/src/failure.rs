@@ -36,6 +36,7 @@ impl From<Error> for Failure {
             Error::NoQuorum => "no-quorum",
             Error::Server(_) => "server",
             Error::Unreachable(_) => "connection",
+            Error::Closed => "closed",
             // `Invalid`: the request does not fit the client.
             _ => "usage",
         };

@@ -119,7 +119,7 @@ impl State {
 
     /// Closes a client as an application would at its end: it releases all holds first.
     pub async fn close(&self, name: &str) -> Result<Value, Failure> {
-        open(&self.clients).remove(name);
+        let client = open(&self.clients).remove(name);
         open(&self.owners).retain(|(locks, _), _| locks != name);
         let holds: Vec<Held> =
             open(&self.holds).extract_if(|_, held| held.locks == name).map(|(_, held)| held).collect();
@@ -128,6 +128,9 @@ impl State {
             if let Err(error) = held.guard.release().await {
                 eprintln!("a hold was not released: {error}");
             }
+        }
+        if let Some(client) = client {
+            client.close().await;
         }
         Ok(json!({}))
     }
