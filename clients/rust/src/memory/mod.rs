@@ -4,6 +4,7 @@
 //! server, so that a program behaves the same over both.
 
 mod command;
+mod network;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,14 +13,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::{Cmd, PushInfo, PushKind, Value};
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::{mpsc, oneshot, Notify};
 use tokio::time::{sleep_until, Instant};
+use tokio_util::sync::CancellationToken;
 
+use crate::chance::Chance;
 use crate::clock::{Clock, Moment};
 use crate::error::Failure;
 use crate::sync::lock;
 
 use command::{matches, Command, Key, Outcome};
+use network::Network;
 use table::{Hold, Table};
 
 type PushHandler = Box<dyn Fn(PushInfo) + Send + Sync>;
@@ -29,6 +33,8 @@ type PushHandler = Box<dyn Fn(PushInfo) + Send + Sync>;
 /// It has the commands of the redis-lock module, with queues, leases, limits, cooling, sessions, deadlock detection and
 /// CLIENT TRACKING, but no replicas. Time is that of the tokio runtime, so that a test can pause it with
 /// `tokio::time::pause`. Clones are the same server.
+///
+/// A test can also make trouble: [`stall`](Server::stall) and [`disconnect`](Server::disconnect).
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,6 +54,7 @@ pub struct Server(Arc<Shared>);
 
 struct Shared {
     clock: Clock,
+    network: Network,
     state: Mutex<State>,
     /// Something has changed that those who wait must know.
     changed: Notify,
@@ -66,8 +73,39 @@ struct State {
 impl Server {
     /// A server without locks.
     pub fn new() -> Server {
+        Server::with_chance(Chance::new())
+    }
+
+    /// A server without locks whose latencies are drawn from this seed, so that a simulation can be repeated.
+    pub fn with_seed(seed: u64) -> Server {
+        Server::with_chance(Chance::with_seed(seed))
+    }
+
+    fn with_chance(chance: Chance) -> Server {
         let clock = Clock::Runtime(Instant::now());
-        Server(Arc::new(Shared { clock, state: Mutex::default(), changed: Notify::new() }))
+        Server(Arc::new(Shared {
+            clock,
+            network: Network::new(chance),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// Lets every command and every reply travel for a random time up to this one. At first they take no time.
+    pub fn set_latency(&self, most: Duration) {
+        self.0.network.set_latency(most);
+    }
+
+    /// Stops the server for this long: it receives and answers nothing. Connections stay open.
+    pub fn stall(&self, duration: Duration) {
+        self.0.network.stall(duration);
+    }
+
+    /// Breaks every connection. Commands that were sent may still be executed.
+    pub fn disconnect(&self) {
+        for report in lock(&self.0.state).connections.values() {
+            report(PushInfo { kind: PushKind::Disconnection, data: Vec::new() });
+        }
     }
 
     /// Removes a lock with all its holds, as an operator would with DEL. Returns whether there was one.
@@ -91,8 +129,11 @@ impl Server {
             let _ = handle_push(push);
         };
         state.connections.insert(id, Box::new(report));
-        let inner = Inner { id, server: Arc::clone(&self.0), order: AsyncMutex::new(()) };
-        Connection(Arc::new(inner))
+        let (packets, received) = mpsc::unbounded_channel();
+        let gone = CancellationToken::new();
+        let session = Session { id, server: Arc::clone(&self.0), gone: gone.clone() };
+        tokio::spawn(session.serve(received));
+        Connection { packets, _end: Arc::new(gone.drop_guard()) }
     }
 }
 
@@ -128,33 +169,67 @@ impl Shared {
     }
 }
 
-/// A connection to a server in memory. The server executes its commands in order.
+/// The client's end of a connection to a server in memory.
 #[derive(Clone)]
-pub(crate) struct Connection(Arc<Inner>);
-
-struct Inner {
-    id: u64,
-    server: Arc<Shared>,
-    /// Whoever has it is executed.
-    order: AsyncMutex<()>,
+pub(crate) struct Connection {
+    packets: mpsc::UnboundedSender<Packet>,
+    /// Tells the server when the last clone is dropped.
+    _end: Arc<tokio_util::sync::DropGuard>,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.server.change(|table, now| table.end_session(self.id, now));
-        lock(&self.server.state).connections.remove(&self.id);
-    }
+/// A command on its way, and where its reply goes.
+struct Packet {
+    cmd: Cmd,
+    reply: oneshot::Sender<Outcome>,
 }
 
 impl Connection {
+    /// Sends a command. If the future is dropped, the command is executed all the same.
     pub async fn send(&self, cmd: &Cmd) -> Result<Value, Failure> {
-        let _order = self.0.order.lock().await;
-        self.execute(cmd).await.map_err(Failure::Reply)
+        let lost = || Failure::Lost("the connection to the server was lost".to_owned());
+        let (reply, replied) = oneshot::channel();
+        self.packets.send(Packet { cmd: cmd.clone(), reply }).map_err(|_| lost())?;
+        replied.await.map_err(|_| lost())?.map_err(Failure::Reply)
+    }
+}
+
+/// The server's end of a connection.
+struct Session {
+    id: u64,
+    server: Arc<Shared>,
+    /// Cancelled when the client has closed the connection.
+    gone: CancellationToken,
+}
+
+impl Session {
+    /// Executes what comes, in order. What was sent before the client closed the connection is executed too.
+    async fn serve(self, mut packets: mpsc::UnboundedReceiver<Packet>) {
+        while let Some(Packet { cmd, reply }) = packets.recv().await {
+            self.server.network.travel().await;
+            let Some(outcome) = self.execute(&cmd).await else { break };
+            self.server.network.travel().await;
+            let _ = reply.send(outcome);
+        }
+        self.server.change(|table, now| table.end_session(self.id, now));
+        lock(&self.server.state).connections.remove(&self.id);
     }
 
-    async fn execute(&self, cmd: &Cmd) -> Outcome {
-        let Command { name, keys, owner, options, pattern } = Command::parse(cmd)?;
-        let (server, id) = (&self.0.server, self.0.id);
+    /// Executes a command. The result is `None` if the client has gone while its request waited.
+    async fn execute(&self, cmd: &Cmd) -> Option<Outcome> {
+        let command = match Command::parse(cmd) {
+            Ok(command) => command,
+            Err(error) => return Some(Err(error)),
+        };
+        tokio::select! {
+            biased;
+            outcome = self.run(command) => Some(outcome),
+            () = self.gone.cancelled() => None,
+        }
+    }
+
+    async fn run(&self, command: Command) -> Outcome {
+        let Command { name, keys, owner, options, pattern } = command;
+        let (server, id) = (&self.server, self.id);
         match name.as_str() {
             "ACQUIRE" => {
                 let granted = server.change(|table, now| table.acquire(&keys, &owner, &options, id, now))?;
@@ -197,11 +272,11 @@ impl Connection {
     /// Reads a lock. The next change of it is reported to this connection.
     fn read(&self, keys: &[Key], read: impl Fn(&Table, &[u8], Moment) -> Value) -> Value {
         let Some(key) = keys.first() else { return Value::Nil };
-        let value = self.0.server.change(|table, now| {
+        let value = self.server.change(|table, now| {
             table.serve(now);
             read(table, key, now)
         });
-        lock(&self.0.server.state).readers.entry(key.clone()).or_default().insert(self.0.id);
+        lock(&self.server.state).readers.entry(key.clone()).or_default().insert(self.id);
         value
     }
 }

@@ -18,6 +18,7 @@
 //! | `permissions` | users, passwords and databases |
 //! | `quorum` | quorums |
 //! | `quorum_history` | histories of quorums whose servers fail |
+//! | `simulation` | random clients in random trouble, by a clock that a test controls |
 //! | `stall` | stalls of the server |
 //! | `withdrawal` | requests and guards that are dropped |
 //! | `common` | what they share |
@@ -42,5 +43,6 @@ mod owners;
 mod permissions;
 mod quorum;
 mod quorum_history;
+mod simulation;
 mod stall;
 mod withdrawal;
