@@ -3,7 +3,7 @@
 # Prints each program as it starts and its result, at the end a list of what failed and what was skipped, and one line of
 # totals.
 #
-#   ONLY='unit keys client/quorum'   only these programs
+#   ONLY='unit keys client/client'   only these programs
 #   REDIS_SERVER=<program>           on another server
 #   REDIS_LOCK_MODULE=<path>         another module than target/checked/libredis_lock.so, which checks its invariants
 #

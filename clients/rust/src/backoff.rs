@@ -5,11 +5,13 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::fault::{is_planted, Fault};
 
+/// The first step, unless another one is given.
 const FIRST: Duration = Duration::from_millis(10);
 
 /// Pauses that grow with every failure, and differ from client to client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
+    first: Duration,
     next: Duration,
     most: Duration,
 }
@@ -17,7 +19,12 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Pauses from at most 10 ms up to `most`.
     pub fn up_to(most: Duration) -> Backoff {
-        Backoff { next: FIRST, most }
+        Backoff::between(FIRST, most)
+    }
+
+    /// Pauses from at most `first` up to `most`.
+    pub fn between(first: Duration, most: Duration) -> Backoff {
+        Backoff { first, next: first, most }
     }
 
     /// The next pause: at random between half of the step and all of it. Each step is twice as long as the last.
@@ -32,6 +39,6 @@ impl Backoff {
 
     /// Starts again with the shortest pause.
     pub fn reset(&mut self) {
-        self.next = FIRST;
+        self.next = self.first;
     }
 }

@@ -24,6 +24,8 @@ use crate::fault::{is_planted, Fault};
 use crate::reply::{Released, Reply};
 use crate::spec::{block_ms, Spec};
 
+/// The first pause before a command is sent again, so that many that are refused together do not come again together.
+const PAUSE_FIRST: Duration = Duration::from_millis(60);
 /// The longest pause before a command is sent again.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How many redirections in a row are followed without a pause. Nodes that disagree redirect a client to and fro.
@@ -292,7 +294,10 @@ impl Endpoint {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut backoff = Backoff::up_to(PAUSE_MAX);
+        let mut backoff = match effort {
+            Effort::Persistent => Backoff::between(PAUSE_FIRST, PAUSE_MAX),
+            Effort::Once => Backoff::up_to(PAUSE_MAX),
+        };
         let (mut ask, mut is_retried, mut redirections) = (None::<Address>, false, 0);
         let mut last: Option<Failure> = None;
         loop {

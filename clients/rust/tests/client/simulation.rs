@@ -132,28 +132,31 @@ fn run(seed: u64) -> String {
         let left = locks(50).list(&Filter::all()).await.unwrap();
         let world = simulation.world.lock().unwrap();
         assert!(left.is_empty(), "seed {seed} left {left:?}:\n{}", world.log);
-        assert!(world.lost > 0 || seed % 4 != 0, "nothing was lost in seed {seed}, so the simulation is too easy");
         format!("{} lost\n{}", world.lost, world.log)
     })
 }
 
 /// Runs each of these seeds twice, with equal results.
 fn run_twice(seeds: std::ops::RangeInclusive<u64>) {
+    let mut lost = 0;
     for seed in seeds {
         let (first, second) = (run(seed), run(seed));
         let difference = first.lines().zip(second.lines()).find(|(one, other)| one != other);
         assert!(first == second, "seed {seed} was not the same twice: {difference:?}");
-        println!("seed {seed}: {} events, {}", first.lines().count(), first.lines().next().unwrap_or_default());
+        let summary = first.lines().next().unwrap_or_default();
+        println!("seed {seed}: {} events, {summary}", first.lines().count());
+        lost += summary.split(' ').next().and_then(|lost| lost.parse::<u32>().ok()).unwrap();
     }
+    assert!(lost > 0, "no hold was lost, so the simulation is too easy");
 }
 
 #[test]
 fn clients_exclude_one_another_and_leave_nothing_in_any_trouble() {
-    run_twice(1..=3);
+    run_twice(1..=2);
 }
 
 #[test]
 #[ignore = "takes minutes: `make nightly` runs it"]
 fn many_seeds_show_no_trouble_that_breaks_a_rule() {
-    run_twice(4..=60);
+    run_twice(3..=60);
 }

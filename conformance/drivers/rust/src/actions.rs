@@ -116,8 +116,9 @@ async fn acquire(state: &Arc<State>, request: &Request) -> Result<Value, Failure
         // The cancellation can come as soon as the runner has sent the request.
         let cancelled = state.begin(request.id);
         let outcome = tokio::select! {
-            outcome = lock.acquire(request.timeout()) => outcome.map_err(Failure::from),
+            biased;
             Ok(()) = cancelled => Err(Failure::cancelled()),
+            outcome = lock.acquire(request.timeout()) => outcome.map_err(Failure::from),
         };
         state.end(request.id);
         outcome?
