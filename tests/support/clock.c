@@ -1,6 +1,9 @@
 /* Preloaded into a server: its wall clock is REDIS_LOCK_CLOCK_S seconds off, its monotonic clock is right. Or as many seconds as
  * the file REDIS_LOCK_CLOCK_FILE says, in its first eight bytes, at that moment: so it can be set while the server runs.
  *
+ * With REDIS_LOCK_SLEEP_FILE the machine has slept for as many seconds as the first eight bytes of that file say: the wall clock
+ * and CLOCK_BOOTTIME are ahead by them, CLOCK_MONOTONIC is not, as after a suspension of the whole machine.
+ *
  * Why not libfaketime? It asks for memory while it looks up the real functions, and jemalloc, with which servers are built,
  * asks for the time while it begins: both wait for one another for ever. This one makes system calls. */
 #define _GNU_SOURCE
@@ -13,30 +16,39 @@
 #include <time.h>
 #include <unistd.h>
 
-static const volatile int64_t *shared(void) {
-    static const volatile int64_t *_Atomic seconds;
-    if (seconds) return seconds;
-    const char *path = getenv("REDIS_LOCK_CLOCK_FILE");
+typedef const volatile int64_t *_Atomic seconds_in_file;
+
+static const volatile int64_t *shared(const char *variable, seconds_in_file *known) {
+    if (*known) return *known;
+    const char *path = getenv(variable);
     if (!path) return 0;
     int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return 0;
     /* Two threads at once would map it twice, which harms nobody. */
-    void *page = mmap(0, sizeof *seconds, PROT_READ, MAP_SHARED, file, 0);
+    void *page = mmap(0, sizeof(int64_t), PROT_READ, MAP_SHARED, file, 0);
     syscall(SYS_close, file);
     if (page == MAP_FAILED) return 0;
-    return seconds = page;
+    return *known = page;
 }
 
 static time_t offset(void) {
-    const volatile int64_t *seconds = shared();
+    static seconds_in_file known;
+    const volatile int64_t *seconds = shared("REDIS_LOCK_CLOCK_FILE", &known);
     if (seconds) return (time_t)*seconds;
     const char *text = getenv("REDIS_LOCK_CLOCK_S");
     return text ? atoll(text) : 0;
 }
 
+static time_t slept(void) {
+    static seconds_in_file known;
+    const volatile int64_t *seconds = shared("REDIS_LOCK_SLEEP_FILE", &known);
+    return seconds ? (time_t)*seconds : 0;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int status = (int)syscall(SYS_clock_gettime, clock, now);
-    if (status == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += offset();
+    if (status == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += offset() + slept();
+    if (status == 0 && clock == CLOCK_BOOTTIME) now->tv_sec += slept();
     return status;
 }
 

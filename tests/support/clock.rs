@@ -42,6 +42,33 @@ impl WallClock {
     }
 }
 
+/// A machine that can be put to sleep, as a program sees it: afterwards its wall clock and `CLOCK_BOOTTIME` are ahead,
+/// and `CLOCK_MONOTONIC` is not. For programs that ask the C library for the time.
+#[derive(Debug)]
+pub struct MachineSleep {
+    clock: WallClock,
+    slept: i64,
+}
+
+impl MachineSleep {
+    /// A machine that has not slept.
+    #[expect(clippy::new_without_default, reason = "it makes a file")]
+    pub fn new() -> MachineSleep {
+        MachineSleep { clock: WallClock::new(), slept: 0 }
+    }
+
+    /// Starts this program on the machine.
+    pub fn host(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", shim()).env("REDIS_LOCK_SLEEP_FILE", self.clock.path());
+    }
+
+    /// Lets the machine sleep for so many seconds, which takes no time.
+    pub fn sleep(&mut self, seconds: i64) {
+        self.slept += seconds;
+        self.clock.set_off_by(self.slept);
+    }
+}
+
 impl ServerBuilder {
     /// The server's wall clock is this one. Its monotonic clock is right.
     pub fn clock(self, clock: &WallClock) -> ServerBuilder {
@@ -89,4 +116,23 @@ fn shim() -> &'static Path {
         fs::rename(made, &place).unwrap();
         place.canonicalize().unwrap()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_sees_that_its_machine_has_slept() {
+        let mut machine = MachineSleep::new();
+        let now = || UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let seen = |machine: &MachineSleep| -> u64 {
+            let mut command = Command::new("date");
+            machine.host(command.arg("+%s"));
+            String::from_utf8(command.output().unwrap().stdout).unwrap().trim().parse().unwrap()
+        };
+        assert!(seen(&machine) <= now());
+        machine.sleep(7200);
+        assert!(seen(&machine) > now() + 7000);
+    }
 }

@@ -10,6 +10,7 @@
 //! | `clock.rs`, `clock.c` | a wall clock that is wrong, or set while servers run |
 //! | `sentinel.rs` | a primary, replicas and the Sentinels that watch them |
 //! | `network.rs` | a network that can be cut |
+//! | `relay.rs`, `command.rs` | a relay before a server that injects faults, and the commands that it reads |
 //! | `many_clients.rs` | thousands of clients, and the limit of open files |
 //! | `load.rs` | clients that take a lock again and again |
 //! | `cluster.rs` | several servers that are a Redis Cluster |
@@ -38,6 +39,7 @@ mod clock;
 mod cluster;
 mod cluster_client;
 mod cluster_load;
+mod command;
 mod history;
 mod inspect;
 mod load;
@@ -49,6 +51,7 @@ mod network;
 mod pair;
 mod persistence_modes;
 mod process;
+mod relay;
 mod sentinel;
 mod server;
 mod skip;
@@ -57,7 +60,7 @@ mod value;
 pub use builder::ServerBuilder;
 pub use chance::Chance;
 pub use client::{Client, Received};
-pub use clock::{clocks_can_be_wrong, WallClock};
+pub use clock::{clocks_can_be_wrong, MachineSleep, WallClock};
 pub use cluster::{key_in_slot, Cluster};
 pub use cluster_client::{Answer, ClusterClient};
 pub use cluster_load::ClusterLoad;
@@ -75,8 +78,9 @@ pub use network::Link;
 pub use pair::Pair;
 pub use persistence_modes::{persistence_modes, restart_keeping};
 pub use process::{signal, spawn, state as process_state, Port};
+pub use relay::{Fault, Relay, Way};
 pub use sentinel::{Watched, PRIMARY};
-pub use server::Server;
+pub use server::{use_program, Server};
 pub use skip::skip;
 pub use value::{parse_value, Value};
 

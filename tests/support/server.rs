@@ -1,5 +1,6 @@
 //! One real server process: its directory, its port, its log, its life and death.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,6 +25,20 @@ const ASKED_AGAIN: Duration = Duration::from_secs(1);
 const TRIES: usize = 5;
 /// How many lines of the log a failed test shows.
 const TAIL: usize = 60;
+
+/// The program of all servers that start from now on, before `REDIS_SERVER`.
+static PROGRAM: Mutex<Option<OsString>> = Mutex::new(None);
+
+/// All servers that this process starts from now on run this program.
+pub fn use_program(program: impl Into<OsString>) {
+    *held(&PROGRAM) = Some(program.into());
+}
+
+/// The program that a server runs.
+fn program() -> OsString {
+    let chosen = held(&PROGRAM).clone();
+    chosen.or_else(|| std::env::var_os("REDIS_SERVER")).unwrap_or_else(|| "redis-server".into())
+}
 
 /// A running (or killed, or stopped) server. All methods take `&self`, so it can be shared between threads.
 ///
@@ -228,7 +243,7 @@ impl Server {
         let settings = held(&self.settings).clone();
         fs::write(&conf, settings.redis_conf(self.port(), self.dir())).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let server = std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let server = program();
         let mut command = Command::new(&server);
         command
             .arg(&conf)

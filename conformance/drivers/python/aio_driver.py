@@ -16,6 +16,7 @@ from common import Unsupported, Usage
 from sync_driver import common_features
 
 from redislock_client.aio import Locks
+from redislock_client.fake import FakeServer
 
 
 class Driver:
@@ -54,6 +55,10 @@ class Driver:
         return {"client": "python-asyncio", "library": library, "features": common_features()}
 
     async def do_connect(self, request: dict[str, Any]) -> None:
+        if request["deployment"] == "fake":
+            fake = FakeServer().aio_locks(label=request.get("label"))
+            self._locks[request.get("locks", "main")] = fake
+            return
         client = common.client_of(request, redis.asyncio)
         self._locks[request.get("locks", "main")] = Locks(client, **common.client_options(request))
 

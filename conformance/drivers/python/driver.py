@@ -22,7 +22,7 @@ VENV = ROOT / "target" / "clients" / "python" / "newest" / "bin" / "python"
 FEATURES = [
     "shared", "counted", "session", "keys", "scope", "max", "cool", "delay", "downgrade",
     "reentrant", "durable", "elect", "observe", "tracking", "share-waits", "fork", "block",
-    "sentinel", "cluster",
+    "sentinel", "cluster", "fake",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from common import Unsupported, Usage
 
 from redislock_client import Cancellation, Locks
 from redislock_client.errors import Cancelled, ClientClosed
+from redislock_client.fake import FakeServer
 
 
 class Driver:
@@ -53,6 +54,10 @@ class Driver:
         return {"client": "python", "library": library, "features": common_features()}
 
     def do_connect(self, request: dict[str, Any]) -> None:
+        if request["deployment"] == "fake":
+            fake = FakeServer().locks(label=request.get("label"))
+            self._locks[request.get("locks", "main")] = fake
+            return
         client = common.client_of(request, redis)
         self._locks[request.get("locks", "main")] = Locks(client, **common.client_options(request))
 

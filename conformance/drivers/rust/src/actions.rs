@@ -12,7 +12,7 @@ use crate::protocol::{self, Request};
 use crate::state::{Held, State};
 
 /// What this client can do, in the words of the protocol.
-const FEATURES: [&str; 19] = [
+const FEATURES: [&str; 20] = [
     "shared",
     "counted",
     "session",
@@ -32,6 +32,7 @@ const FEATURES: [&str; 19] = [
     "sentinel",
     "cluster",
     "quorum",
+    "fake",
 ];
 
 /// Does what the request asks for, and answers it.
