@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test test-matrix examples gate soak failpoints fuzz upgrade nightly memcheck bench servers clean
+.PHONY: help setup build run check test test-matrix examples conformance gate soak failpoints fuzz upgrade nightly memcheck bench servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-matrix: setup build ## run the black-box tests on every server available, a
 
 examples: setup build ## run the tests of the examples: Go, Python, Node, Java, shell (ONLY="go")
 	@tools/examples.sh
+
+conformance: setup ## hold every client to the same scenarios (CLIENT="rust python" SERVER=<path> ONLY=<text> QUICK=1 FAULTS=1)
+	@tools/conformance.sh
 
 gate: setup ## all that a change must pass, as in CI: check, test, examples, test-matrix
 	@tools/gate.sh

@@ -5,6 +5,7 @@
 #   suite      the black-box tests again and again, without the soak and the failpoints
 #   soak       both drivers of random clients and failures, with many seeds, on each server
 #   machines   failovers, cuts of the network (also those of 90 s), slots that move, quorums: again and again, on each server
+#   conformance  every scenario of the clients, on each server, and their planted faults
 #
 # TIMES=20                           how often the part `suite` runs them, AT_ONCE=1 of the runs side by side
 # ROUNDS=3                           how often the part `machines` goes through its tests on each server
@@ -113,8 +114,23 @@ machines() {
     done
 }
 
+conformance() {
+    local server path log=$results/conformance.log
+    local -a paths=()
+    for server in ${SERVERS:-redis-system valkey-sid}; do
+        path=$(program "$server")
+        [[ -n $path ]] || { say "  $server is missing" && status=1 && continue; }
+        paths+=("$path")
+    done
+    [[ ${#paths[@]} -gt 0 ]] || return 0
+    SERVER="${paths[*]}" TABLE=$results/conformance.md tools/conformance.sh >"$log" 2>&1 || status=1
+    sed -n 's/^FAILED */    failed: /p; s/^conformance: /  /p' "$log" | tee -a "$summary"
+    FAULTS=1 SERVER="${paths[0]}" tools/conformance.sh >"$results/conformance-faults.log" 2>&1 || status=1
+    tail -n 1 "$results/conformance-faults.log" | sed 's/^conformance: /  /' | tee -a "$summary"
+}
+
 : >"$summary"
-[[ $# -gt 0 ]] || set -- rules suite soak machines
+[[ $# -gt 0 ]] || set -- rules suite soak machines conformance
 for part in "$@"; do
     since=$SECONDS
     say "$part"
