@@ -25,6 +25,13 @@ class Cluster:
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"]
         options += ["--cluster-require-full-coverage", "no"]
         self.nodes = [Server(*options) for _ in range(4)]
+        try:
+            self._join()
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self) -> None:
         ports = [node.port for node in self.nodes]
         for number, node in enumerate(self.nodes[:3]):
             first, last = number * 16384 // 3, (number + 1) * 16384 // 3 - 1

@@ -28,6 +28,13 @@ class Deployment:
             "sentinel failover-timeout main 6000\n"
         )
         self.sentinel = Server(sentinel=text)
+        try:
+            self._join()
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self) -> None:
         replica = self.replica.client()
         until(lambda: replica.info("replication")["master_link_status"] == "up")
         until(lambda: self._state()["num-slaves"] == 1)
