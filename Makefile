@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test test-matrix examples conformance gate soak failpoints fuzz upgrade nightly memcheck bench servers clean
+.PHONY: help setup build run check test test-matrix clients conformance gate soak failpoints fuzz upgrade nightly memcheck bench servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,7 @@ check: setup ## check format, lints and documentation
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked --features failpoints -- -D warnings
+	cargo clippy -p redis-lock-client -p redis-lock-rust-driver --all-targets --locked --features redis-lock-client/tracing,redis-lock-client/memory,redis-lock-rust-driver/planted-faults -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz/check --locked -- -D warnings
 	cargo run --quiet --locked -p redis-lock-structure
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
@@ -42,13 +43,13 @@ test: setup ## run all tests on the installed Redis server
 test-matrix: setup build ## run the black-box tests on every server available, and print a table
 	@tools/test-matrix.sh
 
-examples: setup build ## run the tests of the examples: Go, Python, Node, Java, shell (ONLY="go")
-	@tools/examples.sh
+clients: setup build ## run the tests of the client packages and of the examples: Go, Python, Node, Java, shell (ONLY="go")
+	@tools/clients.sh
 
 conformance: setup ## hold every client to the same scenarios (CLIENT="rust python" SERVER=<path> ONLY=<text> QUICK=1 FAULTS=1)
 	@tools/conformance.sh
 
-gate: setup ## all that a change must pass, as in CI: check, test, examples, test-matrix
+gate: setup ## all that a change must pass, as in CI: check, test, clients, conformance, test-matrix
 	@tools/gate.sh
 
 nightly: setup build servers ## run what takes too long for every change (PARTS="machines")

@@ -350,7 +350,7 @@ fn no_example_is_left_out() {
     }
 }
 
-/// Python and Go in the README are the functions that the tests of the examples run (`make examples`).
+/// Python and Go in the README are the functions that the tests of the examples run (`make clients`).
 #[test]
 fn readme_shows_functions_of_the_examples() {
     let readme = include_str!("../README.md");

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The gate that every change must pass: lints, all tests, the examples, and the black-box tests on newer servers. Stops at
-# the first stage that fails.
+# The gate that every change must pass: lints, all tests, the client packages and examples, the quick part of the
+# conformance suite, and the black-box tests on newer servers. Stops at the first stage that fails.
 #
 # LIMIT_S=1500    the test matrix leaves out the servers that need not be tested once this many seconds have passed
 #
-# The examples need Go, Python, Node, Java and redis-cli; .ci/run installs what is missing.
+# The clients and examples need Go, Python, Node, Java and redis-cli; .ci/run installs what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -42,6 +42,7 @@ matrix() { make test-matrix SERVERS="$redis $valkey" ALSO_WITHIN_S=$((limit_s - 
 stage 'make servers' servers
 stage 'make check' make check
 stage 'make test' make test
-stage 'make examples' make examples
+stage 'make clients' make clients
+stage 'make conformance' make conformance QUICK=1
 stage 'make test-matrix' matrix
 printf '\n=== the gate is passed, in %s s\n' "$SECONDS"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests of the examples (examples/<language>) against real servers with redis-lock, and tries cluster clients of
-# other languages on a cluster (tests/cluster_clients). Ends with a line for each.
+# Runs the tests of the client packages (clients/<language>) and of the examples (examples/<language>) against real servers
+# with redis-lock, and tries cluster clients of other languages on a cluster (tests/cluster_clients). Ends with a line for
+# each. The tests of the Rust client are part of `make test`.
 #
 # ONLY='go python'          only these
 # REDIS_SERVER=<program>    with another server
@@ -17,7 +18,7 @@ declare -A needs=(
 run_go() {
     (cd examples/go && test -z "$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go test -race -timeout 5m -parallel 8 ./...)
 }
-run_python() { tools/with-server.sh examples/python/test.sh; }
+run_python() { clients/python/test.sh --quick && tools/with-server.sh examples/python/test.sh; }
 run_node() { tools/with-server.sh examples/node/test.sh; }
 run_java() { tools/with-server.sh examples/java/test.sh; }
 run_shell() { tools/with-server.sh examples/shell/test.sh; }
@@ -32,7 +33,7 @@ missing() {
 
 results=() status=0
 for language in ${ONLY:-go python node java shell cluster}; do
-    [[ -n ${needs[$language]:-} ]] || { echo "examples: there is no '$language'" >&2 && exit 2; }
+    [[ -n ${needs[$language]:-} ]] || { echo "clients: there is no '$language'" >&2 && exit 2; }
     printf '\n=== %s\n' "$language"
     since=$SECONDS
     lacks=$(missing "$language")
@@ -46,6 +47,6 @@ for language in ${ONLY:-go python node java shell cluster}; do
     [[ $result == passed* ]] || status=1
     results+=("$(printf '%-8s %s' "$language" "$result")")
 done
-printf '\nexamples:\n'
+printf '\nclients and examples:\n'
 printf '  %s\n' "${results[@]}"
 exit "$status"
