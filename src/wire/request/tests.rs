@@ -133,13 +133,13 @@ fn an_option_too_many_is_kept_with_its_value() {
 #[test]
 fn an_unknown_option_is_told_the_known_ones() {
     for (options, known) in [
-        (ACQUIRE_OPTIONS, "PX, EX, BLOCK, SHARED, LIMIT, WEIGHT, SESSION, MAX, DELAY"),
-        (RELEASE_OPTIONS, "FENCE, DOWNGRADE, COOL"),
-        (EXTEND_OPTIONS, "PX, EX, FENCE, RAISE"),
+        (ACQUIRE_OPTIONS, "one of PX, EX, BLOCK, SHARED, LIMIT, WEIGHT, SESSION, MAX, DELAY"),
+        (RELEASE_OPTIONS, "one of FENCE, DOWNGRADE, COOL"),
+        (EXTEND_OPTIONS, "one of PX, EX, FENCE, RAISE"),
         (CHECK_OPTIONS, "WAITERS"),
     ] {
         let text = BadRequest::Unknown(b"NX".to_vec(), options).to_string();
-        assert_eq!(text, format!("ERR unknown option 'NX', expected one of {known}"));
+        assert_eq!(text, format!("ERR unknown option 'NX', expected {known}"));
     }
 }
 
