@@ -1,0 +1,10 @@
+//go:build !lock_faults
+
+package core
+
+// The faults that the conformance suite plants are only in builds with the tag lock_faults.
+
+func faultNoJitter() bool { return false }
+
+// Fault says whether this fault is planted. It is always false in a normal build, so the compiler leaves the code out.
+func Fault(string) bool { return false }

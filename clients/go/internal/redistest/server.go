@@ -1,0 +1,247 @@
+// Package redistest starts Redis servers with the module for tests.
+//
+// REDIS_SERVER names the server program (redis-server), REDIS_LOCK_MODULE the module (target/release of this repository).
+package redistest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Patience is how long anything may take on a slow machine before a test fails.
+const Patience = 60 * time.Second
+
+// Server is a Redis server with the module, on a port of its own.
+type Server struct {
+	Addr   string
+	t      testing.TB
+	client *redis.Client
+	dir    string
+	args   []string
+	// Of the process that runs now, or ran last.
+	process *os.Process
+	exited  chan struct{}
+	output  *bytes.Buffer // To be read when it has exited.
+}
+
+// Start starts a server that ends with the test. args are added to its command line.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	return start(t, append([]string{"--save", "", "--appendonly", "no", "--loadmodule", module(t)}, args...))
+}
+
+func start(t testing.TB, args []string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), args: args}
+	t.Cleanup(s.Kill)
+	// Somebody may take the port between our asking for a free one and the server's listening on it.
+	for range 5 {
+		s.Addr = FreeAddr(t)
+		s.client = redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1})
+		t.Cleanup(func() { _ = s.client.Close() })
+		if s.launch() {
+			return s
+		}
+	}
+	t.Fatalf("the server does not start:\n%s", s.output)
+	return nil
+}
+
+// Kill ends the server at once, like kill -9 or a power failure.
+func (s *Server) Kill() {
+	if s.process != nil {
+		_ = s.process.Kill()
+		<-s.exited
+	}
+}
+
+// Restart starts a killed server again, at the same address.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if !s.launch() {
+		s.t.Fatalf("the server does not start again:\n%s", s.output)
+	}
+}
+
+// Pause stops the process until Resume. It stays connected and does not answer.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume lets it go on.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if err := s.process.Signal(signal); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// launch starts the process and waits until it answers; false if it exits instead.
+func (s *Server) launch() bool {
+	s.t.Helper()
+	_, port, _ := net.SplitHostPort(s.Addr)
+	args := append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.dir}, s.args...)
+	if len(s.args) > 0 && strings.HasSuffix(s.args[0], ".conf") {
+		args = append([]string{s.args[0], "--bind", "127.0.0.1", "--port", port, "--dir", s.dir}, s.args[1:]...)
+	}
+	command := exec.Command(cmp.Or(os.Getenv("REDIS_SERVER"), "redis-server"), args...)
+	s.output = &bytes.Buffer{}
+	command.Stdout, command.Stderr = s.output, s.output
+	command.SysProcAttr = diesWithParent()
+	// The process is bound to the thread that starts it, which must not end before the test does.
+	started, exited := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		err := command.Start()
+		started <- err
+		if err == nil {
+			_ = command.Wait()
+		}
+		close(exited)
+	}()
+	if err := <-started; err != nil {
+		s.t.Fatal(err)
+	}
+	s.process, s.exited = command.Process, exited
+
+	for deadline := time.Now().Add(Patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-exited:
+			return false
+		default:
+		}
+		// go-redis would log that nobody listens yet.
+		conn, err := net.Dial("tcp", s.Addr)
+		if err != nil {
+			continue
+		}
+		_ = conn.Close()
+		// Another test's server may have got the port.
+		info, err := s.client.Info(context.Background(), "server").Result()
+		if err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", command.Process.Pid)) {
+			return true
+		}
+	}
+	s.Kill()
+	return false
+}
+
+// module is the path of the module. Without it nothing is tested, so that is a failure.
+func module(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("REDIS_LOCK_MODULE")
+	if path == "" {
+		_, here, _, _ := runtime.Caller(0)
+		path = filepath.Join(filepath.Dir(here), "../../../../target/release/libredis_lock.so")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the module is missing (%v): run `make build` in the repository, or set REDIS_LOCK_MODULE to its path", err)
+	}
+	return path
+}
+
+// FreeAddr is an address at which nobody listens.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// Client is a client for looking at the server, and for playing the operator.
+func (s *Server) Client() *redis.Client {
+	return s.client
+}
+
+// Do runs a command as the operator. An error fails the test.
+func (s *Server) Do(args ...any) any {
+	s.t.Helper()
+	reply, err := s.client.Do(context.Background(), args...).Result()
+	if err != nil && err != redis.Nil {
+		s.t.Fatalf("%v: %v", args, err)
+	}
+	return reply
+}
+
+// Info is LOCK.INFO of the key; nil if the lock is free.
+func (s *Server) Info(key string) map[any]any {
+	s.t.Helper()
+	info, _ := s.Do("LOCK.INFO", key).(map[any]any)
+	return info
+}
+
+// Waiters is how many wait for the key.
+func (s *Server) Waiters(key string) int {
+	s.t.Helper()
+	waiters, _ := s.Info(key)["waiters"].(int64)
+	return int(waiters)
+}
+
+// Count is a number in the section redislock of INFO.
+func (s *Server) Count(field string) int {
+	s.t.Helper()
+	return s.Number("redislock", "redislock_"+field)
+}
+
+// Number is a number in a section of INFO.
+func (s *Server) Number(section, field string) int {
+	s.t.Helper()
+	info, err := s.client.Info(context.Background(), section).Result()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), field+":"); ok {
+			count, err := strconv.Atoi(value)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			return count
+		}
+	}
+	s.t.Fatalf("INFO has no %s:\n%s", field, info)
+	return 0
+}
+
+// Until waits until something is so.
+func Until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(Patience); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not come about: %s", what)
+		}
+	}
+}
+
+// Cause waits until a context ends and is why.
+func Cause(t testing.TB, ctx context.Context) error {
+	t.Helper()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(Patience):
+		t.Fatal("the context does not end")
+		return nil
+	}
+}
