@@ -276,7 +276,7 @@ func (h *Hold) checked(sent, left time.Duration, version int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.version == version {
-		h.span.Check(sent, left)
+		h.span.Check(sent, h.now(), left)
 	}
 }
 

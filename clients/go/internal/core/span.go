@@ -29,9 +29,14 @@ func (s *Span) Extend(sent, lease time.Duration) {
 	s.set(sent + lease)
 }
 
-// Check notes what LOCK.CHECK, sent at that time, said to be left.
-func (s *Span) Check(sent, left time.Duration) {
-	s.set(sent + left)
+// Check notes how much LOCK.CHECK said to be left. It was read by the server at some time between sent and received.
+func (s *Span) Check(sent, received, left time.Duration) {
+	switch {
+	case received+left < s.Until: // Somebody made it shorter.
+		s.set(sent + left)
+	case sent+left > s.Until:
+		s.set(sent + left)
+	}
 }
 
 func (s *Span) set(until time.Duration) {

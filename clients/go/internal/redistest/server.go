@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -51,7 +52,7 @@ func start(t testing.TB, args []string) *Server {
 	// Somebody may take the port between our asking for a free one and the server's listening on it.
 	for range 5 {
 		s.Addr = FreeAddr(t)
-		s.client = redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1})
+		s.client = redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: 5})
 		t.Cleanup(func() { _ = s.client.Close() })
 		if s.launch() {
 			return s
@@ -85,7 +86,7 @@ func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(signal syscall.Signal) {
 	s.t.Helper()
-	if err := s.process.Signal(signal); err != nil {
+	if err := s.process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		s.t.Fatal(err)
 	}
 }
