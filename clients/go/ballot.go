@@ -131,7 +131,8 @@ func (b *ballot) askMember(ctx context.Context, i int, wait bool) vote {
 // collect asks the members that have no vote yet, until all have answered or a majority has granted the lock.
 func (b *ballot) collect(ctx context.Context, votes []vote) []vote {
 	q := b.quorum
-	limited, cancel := context.WithTimeout(ctx, patience(b.spec.request.Lease))
+	// A late vote still counts, so the end of the acquisition does not end it.
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience(b.spec.request.Lease))
 	cast := make(chan vote, len(q.members))
 	// Who was first at the gate waits for those that the last holder is about to release.
 	asked, waits := 0, len(votes) > 0
@@ -143,16 +144,20 @@ func (b *ballot) collect(ctx context.Context, votes []vote) []vote {
 		go func() { cast <- b.askMember(limited, i, waits) }()
 	}
 	granted := len(votes)
-	for range asked {
-		v := <-cast
-		votes = append(votes, v)
-		if v.fence > 0 {
-			granted++
-		}
-		if granted >= q.majority() && len(votes) < len(q.members) {
-			// The others may still vote, but nobody waits for them.
-			late := len(q.members) - len(votes)
-			go b.late(cast, late, cancel)
+	for open := asked; open > 0; open-- {
+		select {
+		case v := <-cast:
+			votes = append(votes, v)
+			if v.fence > 0 {
+				granted++
+			}
+			if granted >= q.majority() && open > 1 {
+				// The others may still vote, but nobody waits for them.
+				go b.late(cast, open-1, cancel)
+				return votes
+			}
+		case <-ctx.Done():
+			go b.late(cast, open, cancel)
 			return votes
 		}
 	}

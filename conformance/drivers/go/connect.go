@@ -3,10 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
+	"sync"
 	"time"
 
 	lock "example.com/redis-lock/clients/go"
+	"example.com/redis-lock/clients/go/locktest"
 	lockrueidis "example.com/redis-lock/clients/go/rueidis"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
@@ -17,6 +18,10 @@ type connected struct {
 	client *lock.Client
 	quorum *lock.Quorum
 	below  []redis.UniversalClient
+	fake   *locktest.Server
+
+	closing sync.Once
+	closed  error
 }
 
 func (c *connected) opened() int64 {
@@ -27,6 +32,11 @@ func (c *connected) opened() int64 {
 }
 
 func (c *connected) close() error {
+	c.closing.Do(func() { c.closed = c.closeAll() })
+	return c.closed
+}
+
+func (c *connected) closeAll() error {
 	var errs []error
 	if c.quorum != nil {
 		errs = append(errs, c.quorum.Close())
@@ -35,6 +45,9 @@ func (c *connected) close() error {
 	}
 	for _, rdb := range c.below {
 		errs = append(errs, rdb.Close())
+	}
+	if c.fake != nil {
+		c.fake.Close()
 	}
 	return errors.Join(errs...)
 }
@@ -86,22 +99,25 @@ func (d *driver) connect(r *request) error {
 	if r.ShareWaits {
 		options = append(options, lock.WithSharedWaits())
 	}
-	var addrs []string
+	var servers []*redis.Options
 	for _, text := range r.URLs {
-		u, err := url.Parse(text)
-		if err != nil || u.Host == "" {
-			return fmt.Errorf("%w: %q is no URL of a server", errUsage, text)
+		server, err := redis.ParseURL(text)
+		if err != nil {
+			return fmt.Errorf("%w: %q: %w", errUsage, text, err)
 		}
-		addrs = append(addrs, u.Host)
+		servers = append(servers, server)
 	}
-	if len(addrs) == 0 {
+	if len(servers) == 0 && r.Deployment != "fake" {
 		return fmt.Errorf("%w: connect needs urls", errUsage)
 	}
 	connect := connectGoRedis
 	if d.library == "rueidis" {
 		connect = connectRueidis
 	}
-	c, err := connect(r, addrs, options)
+	if r.Deployment == "fake" {
+		connect = connectFake
+	}
+	c, err := connect(r, servers, options)
 	if err != nil {
 		return err
 	}
@@ -111,18 +127,38 @@ func (d *driver) connect(r *request) error {
 	return nil
 }
 
-func connectGoRedis(r *request, addrs []string, options []lock.ClientOption) (*connected, error) {
+// connectFake connects to a server in memory.
+func connectFake(_ *request, _ []*redis.Options, options []lock.ClientOption) (*connected, error) {
+	fake := locktest.New()
+	c, err := lock.Open(fake.Deployment(), options...)
+	return &connected{client: c, fake: fake}, err
+}
+
+func addresses(servers []*redis.Options) []string {
+	var addrs []string
+	for _, server := range servers {
+		addrs = append(addrs, server.Addr)
+	}
+	return addrs
+}
+
+func connectGoRedis(r *request, servers []*redis.Options, options []lock.ClientOption) (*connected, error) {
 	var below []redis.UniversalClient
+	first := servers[0]
 	switch r.Deployment {
 	case "single":
-		below = append(below, redis.NewClient(&redis.Options{Addr: addrs[0]}))
+		below = append(below, redis.NewClient(first))
 	case "sentinel":
-		below = append(below, redis.NewFailoverClient(&redis.FailoverOptions{MasterName: r.Service, SentinelAddrs: addrs}))
+		below = append(below, redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: r.Service, SentinelAddrs: addresses(servers), Username: first.Username, Password: first.Password,
+		}))
 	case "cluster":
-		below = append(below, redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs}))
+		below = append(below, redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: addresses(servers), Username: first.Username, Password: first.Password,
+		}))
 	case "quorum":
-		for _, addr := range addrs {
-			below = append(below, redis.NewClient(&redis.Options{Addr: addr}))
+		for _, server := range servers {
+			below = append(below, redis.NewClient(server))
 		}
 		q, err := lock.NewQuorum(below, options...)
 		return &connected{quorum: q, below: below}, err
@@ -133,8 +169,8 @@ func connectGoRedis(r *request, addrs []string, options []lock.ClientOption) (*c
 	return &connected{client: c, below: below}, err
 }
 
-func connectRueidis(r *request, addrs []string, options []lock.ClientOption) (*connected, error) {
-	option := rueidis.ClientOption{InitAddress: addrs}
+func connectRueidis(r *request, servers []*redis.Options, options []lock.ClientOption) (*connected, error) {
+	option := rueidisOption(servers[0], addresses(servers))
 	switch r.Deployment {
 	case "single":
 		option.ForceSingleClient = true
@@ -143,8 +179,8 @@ func connectRueidis(r *request, addrs []string, options []lock.ClientOption) (*c
 	case "cluster":
 	case "quorum":
 		var members []rueidis.ClientOption
-		for _, addr := range addrs {
-			members = append(members, rueidis.ClientOption{InitAddress: []string{addr}})
+		for _, server := range servers {
+			members = append(members, rueidisOption(server, []string{server.Addr}))
 		}
 		q, err := lockrueidis.NewQuorum(members, options...)
 		return &connected{quorum: q}, err
@@ -153,4 +189,10 @@ func connectRueidis(r *request, addrs []string, options []lock.ClientOption) (*c
 	}
 	c, err := lockrueidis.New(option, options...)
 	return &connected{client: c}, err
+}
+
+func rueidisOption(server *redis.Options, addrs []string) rueidis.ClientOption {
+	return rueidis.ClientOption{
+		InitAddress: addrs, Username: server.Username, Password: server.Password, SelectDB: server.DB,
+	}
 }

@@ -18,7 +18,7 @@ import (
 
 var features = []string{
 	"shared", "counted", "session", "keys", "scope", "max", "cool", "delay", "downgrade", "durable", "elect", "observe",
-	"tracking", "share-waits", "block", "sentinel", "cluster", "quorum",
+	"tracking", "share-waits", "block", "sentinel", "cluster", "quorum", "fake",
 }
 
 // driver has what the runner named.

@@ -12,5 +12,5 @@ func Now() time.Duration {
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
 		return fallback.now()
 	}
-	return time.Duration(ts.Nano())
+	return time.Duration(ts.Nano()) + slept()
 }

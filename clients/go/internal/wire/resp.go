@@ -52,6 +52,27 @@ func appendBulk(to []byte, text string) []byte {
 	return append(to, '\r', '\n')
 }
 
+// ReadCommand reads a command as a server does.
+func ReadCommand(from *bufio.Reader) ([]string, error) {
+	reply, err := read(from, 0)
+	if err != nil {
+		return nil, err
+	}
+	parts, _ := reply.([]any)
+	var words []string
+	for _, part := range parts {
+		word, ok := part.(string)
+		if !ok {
+			return nil, errProtocol
+		}
+		words = append(words, word)
+	}
+	if len(words) == 0 {
+		return nil, errProtocol
+	}
+	return words, nil
+}
+
 // push is something that the server sends without being asked.
 type push []any
 
