@@ -9,73 +9,70 @@ import (
 	"testing"
 	"time"
 
+	lock "example.com/redis-lock/clients/go"
 	"example.com/redis-lock/examples/go/internal/redistest"
-	"example.com/redis-lock/examples/go/redislock"
-	"github.com/redis/go-redis/v9"
 )
 
 const long = time.Minute
 
 func TestMain(m *testing.M) { redistest.Main(m, main) }
 
-func connect(t *testing.T, addr string) *Client {
-	locks := redislock.New(&redis.UniversalOptions{Addrs: []string{addr}})
-	t.Cleanup(func() { _ = locks.Close() })
-	return NewClient(locks)
-}
-
-func start(t *testing.T) (*redistest.Server, *Client) {
+func start(t *testing.T) (*redistest.Server, *lock.Client) {
 	t.Parallel()
 	server := redistest.Start(t)
-	return server, connect(t, server.Addr)
+	return server, server.Locks()
 }
 
-func tryLock(t *testing.T, client *Client, expiration time.Duration) *Lock {
+func tryLock(t *testing.T, locks *lock.Client, options ...lock.Option) *lock.Hold {
 	t.Helper()
-	lock, err := client.TryLock(t.Context(), key, expiration)
+	hold, err := locks.Mutex(key, options...).TryLock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lock
+	return hold
+}
+
+// within waits for the lock for that long.
+func within(t *testing.T, mutex *lock.Mutex, limit time.Duration) (*lock.Hold, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	return mutex.Lock(ctx)
 }
 
 func TestErrors(t *testing.T) {
-	server, client := start(t)
-	lock := tryLock(t, client, long)
-	if _, err := client.TryLock(t.Context(), key, long); !errors.Is(err, ErrFailedToPreemptLock) {
+	server, locks := start(t)
+	mutex := locks.Mutex(key, lock.Lease(long))
+	hold := tryLock(t, locks, lock.Lease(long))
+	if _, err := mutex.TryLock(t.Context()); !errors.Is(err, lock.ErrNotAcquired) {
 		t.Errorf("TryLock of a busy lock: %v", err)
 	}
-	if _, err := client.Lock(t.Context(), key, long, 50*time.Millisecond); !errors.Is(err, ErrLockTimeout) {
+	if _, err := within(t, mutex, 50*time.Millisecond); !errors.Is(err, lock.ErrNotAcquired) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Lock of a busy lock: %v", err)
 	}
-	if waiters := server.Waiters(key); waiters != 0 {
-		t.Errorf("%d wait after the time-out", waiters)
+	redistest.Until(t, "nobody waits after the time-out", func() bool { return server.Waiters(key) == 0 })
+	if err := hold.Extend(t.Context(), long); err != nil {
+		t.Errorf("Extend: %v", err)
 	}
-	if err := lock.Refresh(t.Context()); err != nil {
-		t.Errorf("Refresh: %v", err)
-	}
-	if err := lock.Unlock(t.Context()); err != nil {
+	if err := hold.Unlock(t.Context()); err != nil {
 		t.Errorf("Unlock: %v", err)
 	}
-	if err := lock.Unlock(t.Context()); !errors.Is(err, ErrLockNotHold) {
+	if err := hold.Unlock(t.Context()); !errors.Is(err, lock.ErrNotHeld) {
 		t.Errorf("second Unlock: %v", err)
 	}
-	if err := lock.Refresh(t.Context()); !errors.Is(err, ErrLockNotHold) {
-		t.Errorf("Refresh after Unlock: %v", err)
-	}
-	if _, err := lock.AutoRefresh(t.Context()); !errors.Is(err, ErrLockNotHold) {
-		t.Errorf("AutoRefresh after Unlock: %v", err)
+	if err := hold.Extend(t.Context(), long); !errors.Is(err, lock.ErrNotHeld) {
+		t.Errorf("Extend after Unlock: %v", err)
 	}
 }
 
 func TestLateUnlockDoesNotFreeTheNextHolder(t *testing.T) {
-	_, client := start(t)
-	late := tryLock(t, client, time.Millisecond)
-	next, err := client.Lock(t.Context(), key, long, long)
+	_, locks := start(t)
+	late := tryLock(t, locks, lock.Lease(300*time.Millisecond), lock.NoRenewal())
+	next, err := within(t, locks.Mutex(key, lock.Lease(long)), long)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := late.Unlock(t.Context()); !errors.Is(err, ErrLockNotHold) {
+	if err := late.Unlock(t.Context()); !errors.Is(err, lock.ErrNotHeld) {
 		t.Errorf("the late one's Unlock: %v", err)
 	}
 	if err := next.Unlock(t.Context()); err != nil {
@@ -85,19 +82,19 @@ func TestLateUnlockDoesNotFreeTheNextHolder(t *testing.T) {
 }
 
 func TestGoroutinesGoInOneByOne(t *testing.T) {
-	server, client := start(t)
+	server, locks := start(t)
 	history := redistest.History(filepath.Join(t.TempDir(), "history"))
 	const goroutines, visits = 20, 5
 	var visiting sync.WaitGroup
 	for range goroutines {
 		visiting.Go(func() {
 			for range visits {
-				lock, err := client.Lock(t.Context(), key, long, long)
+				hold, err := within(t, locks.Mutex(key, lock.Lease(long)), long)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				err = errors.Join(history.Enter(lock.Fence()), history.Leave(lock.Fence()), lock.Unlock(t.Context()))
+				err = errors.Join(history.Enter(hold.Fence()), history.Leave(hold.Fence()), hold.Unlock(t.Context()))
 				if err != nil {
 					t.Error(err)
 				}
@@ -112,12 +109,12 @@ func TestGoroutinesGoInOneByOne(t *testing.T) {
 }
 
 func TestCancelledLockLeavesNoWaiter(t *testing.T) {
-	server, client := start(t)
-	tryLock(t, client, long)
+	server, locks := start(t)
+	tryLock(t, locks, lock.Lease(long))
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	go func() {
-		_, err := client.Lock(ctx, key, long, long)
+		_, err := locks.Mutex(key).Lock(ctx)
 		result <- err
 	}()
 	redistest.Until(t, "it waits", func() bool { return server.Waiters(key) == 1 })
@@ -125,84 +122,48 @@ func TestCancelledLockLeavesNoWaiter(t *testing.T) {
 	if err := <-result; !errors.Is(err, context.Canceled) {
 		t.Errorf("Lock: %v", err)
 	}
-	if waiters := server.Waiters(key); waiters != 0 {
-		t.Errorf("%d wait", waiters)
-	}
+	redistest.Until(t, "nobody waits", func() bool { return server.Waiters(key) == 0 })
 }
 
 func TestLostReplyIsAskedForAgainUnderTheSameOwner(t *testing.T) {
 	server, _ := start(t)
 	relay := redistest.NewRelay(t, server)
-	client := connect(t, relay.Addr)
+	locks := redistest.Locks(t, relay.Addr)
 
 	relay.LoseReplyTo("LOCK.ACQUIRE")
-	lock := tryLock(t, client, long)
-	if err := lock.Refresh(t.Context()); err != nil {
-		t.Errorf("Refresh: %v", err)
-	}
+	hold := tryLock(t, locks, lock.Lease(long))
 	if relay.Lost() != 1 || server.Count("grants_at_once") != 1 {
 		t.Errorf("%d replies lost, %d grants", relay.Lost(), server.Count("grants_at_once"))
 	}
-
 	relay.LoseReplyTo("LOCK.EXTEND")
-	if err := lock.Refresh(t.Context()); err != nil || relay.Lost() != 2 {
-		t.Errorf("Refresh: %v, %d replies lost", err, relay.Lost())
+	if err := hold.Extend(t.Context(), long); err != nil || relay.Lost() != 2 {
+		t.Errorf("Extend: %v, %d replies lost", err, relay.Lost())
 	}
 }
 
-// If go-redis gives up, nobody knows the owner any more. The grant is given back, not left to its expiration.
-func TestTryLockThatFailsLeavesNoGrant(t *testing.T) {
+func TestRenewalHoldsBeyondTheLeaseAndSurvivesFailures(t *testing.T) {
 	server, _ := start(t)
 	relay := redistest.NewRelay(t, server)
-	locks := redislock.New(&redis.UniversalOptions{Addrs: []string{relay.Addr}, MaxRetries: -1})
-	defer locks.Close()
-	relay.LoseReplyTo("LOCK.ACQUIRE")
-	if _, err := NewClient(locks).TryLock(t.Context(), key, long); err == nil || errors.Is(err, ErrFailedToPreemptLock) {
-		t.Fatalf("TryLock: %v", err)
-	}
-	redistest.Until(t, "the grant is given back", func() bool { return server.Count("releases") == 1 })
-}
-
-func TestAutoRefreshHoldsBeyondTheExpiration(t *testing.T) {
-	_, client := start(t)
-	const expiration = 2 * time.Second
-	lock := tryLock(t, client, expiration)
-	working, err := lock.AutoRefresh(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	locks := redistest.Locks(t, relay.Addr)
+	const lease = 2 * time.Second
+	hold := tryLock(t, locks, lock.Lease(lease))
+	relay.LoseReplyTo("LOCK.EXTEND")
 	select {
-	case <-working.Done():
-		t.Fatal(context.Cause(working))
-	case <-time.After(2*expiration + expiration/2):
+	case <-hold.Context().Done():
+		t.Fatal(context.Cause(hold.Context()))
+	case <-time.After(2*lease + lease/2):
 	}
-	if _, err := client.TryLock(t.Context(), key, expiration); !errors.Is(err, ErrFailedToPreemptLock) {
+	if relay.Lost() != 1 {
+		t.Errorf("%d replies lost", relay.Lost())
+	}
+	if _, err := server.Locks().Mutex(key).TryLock(t.Context()); !errors.Is(err, lock.ErrNotAcquired) {
 		t.Errorf("the rival: %v", err)
 	}
-	if err := lock.Unlock(t.Context()); err != nil {
+	if err := hold.Unlock(t.Context()); err != nil {
 		t.Errorf("Unlock: %v", err)
 	}
-	if cause := redistest.Cause(t, working); !errors.Is(cause, context.Canceled) {
+	if cause := redistest.Cause(t, hold.Context()); !errors.Is(cause, context.Canceled) {
 		t.Errorf("after Unlock the cause is %v", cause)
-	}
-}
-
-// Extensions are lost for a while, but not for a whole expiration.
-func TestAutoRefreshSurvivesFailures(t *testing.T) {
-	server, _ := start(t)
-	relay := redistest.NewRelay(t, server)
-	locks := redislock.New(&redis.UniversalOptions{Addrs: []string{relay.Addr}, MaxRetries: -1})
-	defer locks.Close()
-	lock := tryLock(t, NewClient(locks), 6*time.Second)
-	working, err := lock.AutoRefresh(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	extensions := server.Count("extensions")
-	relay.LoseReplyTo("LOCK.EXTEND")
-	redistest.Until(t, "it is extended again", func() bool { return server.Count("extensions") >= extensions+3 })
-	if relay.Lost() != 1 || working.Err() != nil {
-		t.Errorf("%d replies lost, %v", relay.Lost(), context.Cause(working))
 	}
 }
 
@@ -213,14 +174,10 @@ func TestLossIsToldToTheHolder(t *testing.T) {
 		"server silent":          func(s *redistest.Server) { s.Pause() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			server, client := start(t)
-			lock := tryLock(t, client, time.Second)
-			working, err := lock.AutoRefresh(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			server, locks := start(t)
+			hold := tryLock(t, locks, lock.Lease(time.Second))
 			lose(server)
-			if cause := redistest.Cause(t, working); !errors.Is(cause, ErrLockNotHold) {
+			if cause := redistest.Cause(t, hold.Context()); !errors.Is(cause, lock.ErrNotHeld) {
 				t.Errorf("the cause is %v", cause)
 			}
 		})
@@ -234,10 +191,10 @@ func TestProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"TryLock meanwhile: the lock is busy",
-		"Lock for 100 ms meanwhile: the lock was not granted in time",
-		"still locked after three times the expiration",
-		"an operator removed the lock: the lock is not held",
+		"TryLock meanwhile: example:client: others hold the lock",
+		"Lock for 100 ms meanwhile: example:client: others held the lock for 10",
+		"still locked after three times the lease",
+		"an operator removed the lock: example:client: the lock is not held any more (gone)",
 	} {
 		if !strings.Contains(string(output), want) {
 			t.Errorf("the output lacks %q:\n%s", want, output)

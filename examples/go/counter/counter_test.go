@@ -11,19 +11,17 @@ import (
 	"testing"
 	"time"
 
+	lock "example.com/redis-lock/clients/go"
 	"example.com/redis-lock/examples/go/internal/redistest"
-	"example.com/redis-lock/examples/go/redislock"
 	"github.com/redis/go-redis/v9"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m, main) }
 
-func start(t *testing.T) (*redistest.Server, *redislock.Client) {
+func start(t *testing.T) (*redistest.Server, *lock.Client) {
 	t.Parallel()
 	server := redistest.Start(t)
-	locks := redislock.New(&redis.UniversalOptions{Addrs: []string{server.Addr}})
-	t.Cleanup(func() { _ = locks.Close() })
-	return server, locks
+	return server, server.Locks()
 }
 
 func program(t *testing.T, server *redistest.Server, args ...string) *exec.Cmd {
@@ -109,16 +107,16 @@ func TestDeadProcessKeepsTheOthersOutForItsLeaseOnly(t *testing.T) {
 func TestRenewalHoldsBeyondTheLease(t *testing.T) {
 	server, locks := start(t)
 	const lease = 2 * time.Second
-	err := Locked(t.Context(), locks, lockKey, lease, func(ctx context.Context, hold Hold) error {
+	err := locks.Mutex(lockKey, lock.Lease(lease)).Do(t.Context(), func(ctx context.Context, hold *lock.Hold) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(2*lease + lease/2):
 		}
-		if _, err := locks.Acquire(ctx, lockKey, "rival", lease); !errors.Is(err, redislock.ErrBusy) {
+		if _, err := locks.Mutex(lockKey).TryLock(ctx); !errors.Is(err, lock.ErrNotAcquired) {
 			return fmt.Errorf("the rival: %w", err)
 		}
-		return hold.Set(ctx, server.Client(), counterKey, 1)
+		return set(ctx, server.Client(), hold, counterKey, 1)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -130,17 +128,17 @@ func TestRenewalHoldsBeyondTheLease(t *testing.T) {
 
 func TestLossEndsTheWorkAtOnce(t *testing.T) {
 	server, locks := start(t)
-	err := Locked(t.Context(), locks, lockKey, time.Second, func(ctx context.Context, hold Hold) error {
+	err := locks.Mutex(lockKey, lock.Lease(time.Second)).Do(t.Context(), func(ctx context.Context, _ *lock.Hold) error {
 		if err := server.Client().Del(ctx, lockKey).Err(); err != nil {
 			return err
 		}
-		if cause := redistest.Cause(t, ctx); !errors.Is(cause, redislock.ErrNotHeld) {
+		if cause := redistest.Cause(t, ctx); !errors.Is(cause, lock.ErrNotHeld) {
 			t.Errorf("the cause is %v", cause)
 		}
 		return nil
 	})
-	if !errors.Is(err, redislock.ErrNotHeld) {
-		t.Errorf("Locked: %v", err)
+	if !errors.Is(err, lock.ErrNotHeld) {
+		t.Errorf("Do: %v", err)
 	}
 }
 
@@ -150,10 +148,10 @@ func TestLossIsToldWhenTheServerIsSilent(t *testing.T) {
 	const lease = time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_ = Locked(ctx, locks, lockKey, lease, func(working context.Context, _ Hold) error {
+	_ = locks.Mutex(lockKey, lock.Lease(lease)).Do(ctx, func(working context.Context, _ *lock.Hold) error {
 		server.Pause()
 		defer server.Resume()
-		if cause := redistest.Cause(t, working); !errors.Is(cause, redislock.ErrNotHeld) {
+		if cause := redistest.Cause(t, working); !errors.Is(cause, lock.ErrNotHeld) {
 			t.Errorf("the cause is %v", cause)
 		}
 		return nil
@@ -164,17 +162,15 @@ func TestLossIsToldWhenTheServerIsSilent(t *testing.T) {
 func TestStaleHolderOverwritesNothing(t *testing.T) {
 	server, locks := start(t)
 	data := server.Client()
-	owner := redislock.NewOwner()
-	fence, err := locks.Acquire(t.Context(), lockKey, owner, time.Millisecond)
+	stale, err := locks.Mutex(lockKey, lock.Lease(300*time.Millisecond), lock.NoRenewal()).Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	stale := Hold{lockKey, owner, fence}
 	redistest.Until(t, "the lease ends", func() bool { return server.Info(lockKey) == nil })
 	if output, err := program(t, server, "-n", "3", "-work", "1ms").Output(); err != nil || len(additions(t, string(output))) != 3 {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	if err := stale.Set(t.Context(), data, counterKey, 1); !errors.Is(err, redislock.ErrNotHeld) {
+	if err := set(t.Context(), data, stale, counterKey, 1); !errors.Is(err, lock.ErrNotHeld) {
 		t.Errorf("the stale write: %v", err)
 	}
 	if value, err := data.Get(t.Context(), counterKey).Int(); err != nil || value != 3 {
@@ -185,23 +181,22 @@ func TestStaleHolderOverwritesNothing(t *testing.T) {
 // The same, but it was stopped after the check, just before the write.
 func TestHoldThatEndsBetweenCheckAndWriteWritesNothing(t *testing.T) {
 	server, locks := start(t)
-	owner := redislock.NewOwner()
-	fence, err := locks.Acquire(t.Context(), lockKey, owner, time.Minute)
+	mutex := locks.Mutex(lockKey, lock.Lease(time.Minute))
+	hold, err := mutex.Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	data := redis.NewClient(&redis.Options{Addr: server.Addr})
 	defer data.Close()
 	data.AddHook(beforeTransaction(func() {
-		if err := locks.Release(context.Background(), lockKey, owner); err != nil {
+		if err := hold.Unlock(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if _, err := locks.Acquire(context.Background(), lockKey, "next", time.Minute); err != nil {
+		if _, err := mutex.Lock(context.Background()); err != nil {
 			t.Error(err)
 		}
 	}))
-	hold := Hold{lockKey, owner, fence}
-	if err := hold.Set(t.Context(), data, counterKey, 1); !errors.Is(err, redislock.ErrNotHeld) {
+	if err := set(t.Context(), data, hold, counterKey, 1); !errors.Is(err, lock.ErrNotHeld) {
 		t.Errorf("the write: %v", err)
 	}
 	if err := data.Get(t.Context(), counterKey).Err(); !errors.Is(err, redis.Nil) {

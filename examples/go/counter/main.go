@@ -12,7 +12,7 @@ import (
 	"os"
 	"time"
 
-	"example.com/redis-lock/examples/go/redislock"
+	lock "example.com/redis-lock/clients/go"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -29,15 +29,19 @@ func main() {
 	limit := flag.Duration("limit", time.Minute, "how long one addition may take, waiting included")
 	flag.Parse()
 
-	options := &redis.UniversalOptions{Addrs: []string{cmp.Or(os.Getenv("REDIS_ADDR"), "localhost:6379")}}
-	data := redis.NewUniversalClient(options)
+	data := redis.NewClient(&redis.Options{Addr: cmp.Or(os.Getenv("REDIS_ADDR"), "localhost:6379")})
 	defer data.Close()
-	locks := redislock.New(options)
+	locks, err := lock.New(data, lock.WithLabel("counter"))
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer locks.Close()
+	// The lease is renewed while the work goes on, so it may be much shorter than the work.
+	mutex := locks.Mutex(lockKey, lock.Lease(*lease))
 
 	for range *times {
 		ctx, cancel := context.WithTimeout(context.Background(), *limit)
-		err := Locked(ctx, locks, lockKey, *lease, func(ctx context.Context, hold Hold) error {
+		err := mutex.Do(ctx, func(ctx context.Context, hold *lock.Hold) error {
 			return increment(ctx, data, hold, *work)
 		})
 		cancel()
@@ -47,7 +51,7 @@ func main() {
 	}
 }
 
-func increment(ctx context.Context, data redis.UniversalClient, hold Hold, work time.Duration) error {
+func increment(ctx context.Context, data redis.UniversalClient, hold *lock.Hold, work time.Duration) error {
 	value, err := data.Get(ctx, counterKey).Int()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
@@ -57,9 +61,29 @@ func increment(ctx context.Context, data redis.UniversalClient, hold Hold, work 
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err := hold.Set(ctx, data, counterKey, value+1); err != nil {
+	if err := set(ctx, data, hold, counterKey, value+1); err != nil {
 		return err
 	}
 	fmt.Println("counter", value+1, "fence", hold.Fence())
 	return nil
+}
+
+// set writes a value that takes effect only while the hold goes on, or returns [lock.ErrNotHeld]: the server runs the
+// transaction only if nothing happened to the lock since WATCH. So even a process that was stopped for longer than its
+// lease, between the check and the write, overwrites nothing. The lock and the value must be on one server (in a cluster:
+// in one slot); elsewhere the resource has to compare fences.
+func set(ctx context.Context, data redis.UniversalClient, hold *lock.Hold, key string, value any) error {
+	err := data.Watch(ctx, func(tx *redis.Tx) error {
+		if err := tx.Do(ctx, "LOCK.CHECK", hold.Key(), hold.Owner()).Err(); err != nil {
+			return err // redis.Nil if it is not held.
+		}
+		_, err := tx.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+			return pipe.Set(ctx, key, value, 0).Err()
+		})
+		return err
+	}, hold.Key())
+	if errors.Is(err, redis.Nil) || errors.Is(err, redis.TxFailedErr) {
+		return lock.ErrNotHeld
+	}
+	return err
 }

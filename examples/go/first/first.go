@@ -1,22 +1,20 @@
-// Package first is the first lock of the README: plain go-redis, no helper.
+// Package first is the first lock of the README.
 package first
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
+	"time"
 
-	"github.com/redis/go-redis/v9"
+	lock "example.com/redis-lock/clients/go"
 )
 
-func withLock(ctx context.Context, client *redis.Client, key string, write func(fence int64) error) error {
-	owner := rand.Text() // a new owner for each acquisition
-	fence, err := client.Do(ctx, "LOCK.ACQUIRE", key, owner, "PX", 30_000, "BLOCK", 10_000).Int64()
-	if errors.Is(err, redis.Nil) {
-		return errors.New("others held " + key + " for 10 seconds")
-	} else if err != nil {
-		return err
+func withLock(ctx context.Context, locks *lock.Client, key string, write func(ctx context.Context, fence int64) error) error {
+	waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	hold, err := locks.Mutex(key).Lock(waiting)
+	if err != nil {
+		return err // errors.Is(err, lock.ErrNotAcquired): others held it for 10 seconds
 	}
-	defer client.Do(context.WithoutCancel(ctx), "LOCK.RELEASE", key, owner, "FENCE", fence)
-	return write(fence) // the resource rejects a fence below the largest one it has seen
+	defer hold.Unlock(ctx)
+	return write(hold.Context(), hold.Fence()) // the resource rejects a fence below the largest one it has seen
 }

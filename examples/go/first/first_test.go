@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	lock "example.com/redis-lock/clients/go"
 	"example.com/redis-lock/examples/go/internal/redistest"
-	"github.com/redis/go-redis/v9"
 )
 
 func TestReadmeShowsThisFunction(t *testing.T) {
@@ -30,13 +30,12 @@ func TestReadmeShowsThisFunction(t *testing.T) {
 func TestLockIsHeldDuringTheWriteAndFreeAfterIt(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Minute})
-	defer client.Close()
+	client, locks := server.Client(), server.Locks()
 	held := func() bool { return client.Exists(t.Context(), "door").Val() == 1 }
 	failed := errors.New("no disk")
 	var fences []int64
 	for _, result := range []error{nil, failed, nil} {
-		err := withLock(t.Context(), client, "door", func(fence int64) error {
+		err := withLock(t.Context(), locks, "door", func(_ context.Context, fence int64) error {
 			if !held() {
 				t.Error("the lock is free during the write")
 			}
@@ -58,11 +57,10 @@ func TestLockIsHeldDuringTheWriteAndFreeAfterIt(t *testing.T) {
 func TestLockIsReleasedAlthoughTheContextWasCancelled(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Minute})
-	defer client.Close()
+	client, locks := server.Client(), server.Locks()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err := withLock(ctx, client, "door", func(int64) error {
+	err := withLock(ctx, locks, "door", func(context.Context, int64) error {
 		cancel()
 		return ctx.Err()
 	})
@@ -71,5 +69,20 @@ func TestLockIsReleasedAlthoughTheContextWasCancelled(t *testing.T) {
 	}
 	if client.Exists(t.Context(), "door").Val() != 0 {
 		t.Error("the lock is held after the write")
+	}
+}
+
+func TestOthersHoldTheLock(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	locks := server.Locks()
+	if _, err := locks.Mutex("door").Lock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err := withLock(ctx, locks, "door", func(context.Context, int64) error { return errors.New("it is in") })
+	if !errors.Is(err, lock.ErrNotAcquired) {
+		t.Errorf("got %v, want %v", err, lock.ErrNotAcquired)
 	}
 }

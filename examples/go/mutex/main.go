@@ -4,28 +4,33 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"os"
 	"sync"
 	"time"
 
-	"example.com/redis-lock/examples/go/redislock"
+	lock "example.com/redis-lock/clients/go"
 	"github.com/redis/go-redis/v9"
 )
 
 func main() {
-	locks := redislock.New(&redis.UniversalOptions{Addrs: []string{cmp.Or(os.Getenv("REDIS_ADDR"), "localhost:6379")}})
+	client := redis.NewClient(&redis.Options{Addr: cmp.Or(os.Getenv("REDIS_ADDR"), "localhost:6379")})
+	defer client.Close()
+	// However many goroutines want the lock, the process stands in the server's queue once.
+	locks, err := lock.New(client, lock.WithLabel("mutex"), lock.WithSharedWaits())
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer locks.Close()
-	mutex := NewMutex(locks, "example:mutex", 10*time.Second)
+	mutex := locks.Mutex("example:mutex", lock.Lease(10*time.Second))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	var goroutines sync.WaitGroup
 	for i := range 5 {
 		goroutines.Go(func() {
-			if err := visit(ctx, mutex, i); err != nil {
+			if err := mutex.Do(ctx, visit(i)); err != nil {
 				log.Println("goroutine", i, "failed:", err)
 			}
 		})
@@ -33,14 +38,12 @@ func main() {
 	goroutines.Wait()
 }
 
-func visit(ctx context.Context, mutex *Mutex, goroutine int) (err error) {
-	if err := mutex.Lock(ctx); err != nil {
-		return err
+// visit is what is done under the lock. Do unlocks, and says so if the lock was lost.
+func visit(goroutine int) func(context.Context, *lock.Hold) error {
+	return func(_ context.Context, hold *lock.Hold) error {
+		fmt.Printf("process %d, goroutine %d: in, fence %d\n", os.Getpid(), goroutine, hold.Fence())
+		time.Sleep(200 * time.Millisecond) // The work.
+		fmt.Printf("process %d, goroutine %d: out\n", os.Getpid(), goroutine)
+		return nil
 	}
-	defer func() { err = errors.Join(err, mutex.Unlock()) }()
-
-	fmt.Printf("process %d, goroutine %d: in, fence %d\n", os.Getpid(), goroutine, mutex.Fence())
-	time.Sleep(200 * time.Millisecond) // The work.
-	fmt.Printf("process %d, goroutine %d: out\n", os.Getpid(), goroutine)
-	return nil
 }

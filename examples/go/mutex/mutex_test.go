@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	lock "example.com/redis-lock/clients/go"
 	"example.com/redis-lock/examples/go/internal/redistest"
-	"example.com/redis-lock/examples/go/redislock"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -39,23 +39,20 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func connect(addr string) *redislock.Client {
-	return redislock.New(&redis.UniversalOptions{Addrs: []string{addr}})
-}
-
-func start(t *testing.T) (*redistest.Server, *redislock.Client) {
+func start(t *testing.T) (*redistest.Server, *lock.Client) {
 	t.Parallel()
 	server := redistest.Start(t)
-	locks := connect(server.Addr)
-	t.Cleanup(func() { _ = locks.Close() })
-	return server, locks
+	return server, server.Locks()
 }
 
 // countTogether is one of many processes whose goroutines add to the number in a file, which only the mutex protects.
 func countTogether() error {
-	locks := connect(os.Getenv("REDIS_ADDR"))
+	locks, err := lock.New(redis.NewClient(&redis.Options{Addr: os.Getenv("REDIS_ADDR")}))
+	if err != nil {
+		return err
+	}
 	defer locks.Close()
-	mutex := NewMutex(locks, key, lease)
+	mutex := locks.Mutex(key, lock.Lease(lease))
 	errs := make(chan error, goroutines*visits)
 	var counting sync.WaitGroup
 	for range goroutines {
@@ -74,28 +71,26 @@ func countTogether() error {
 	return errors.Join(all...)
 }
 
-func countOnce(mutex *Mutex) (err error) {
-	if err := mutex.Lock(context.Background()); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, mutex.Unlock()) }()
-	history := redistest.History(os.Getenv(historyEnv))
-	if err := history.Enter(mutex.Fence()); err != nil {
-		return err
-	}
-	number, err := os.ReadFile(os.Getenv(countEnv))
-	if err != nil {
-		return err
-	}
-	value, err := strconv.Atoi(string(number))
-	if err != nil {
-		return err
-	}
-	time.Sleep(time.Millisecond) // Time for others to do harm.
-	if err := os.WriteFile(os.Getenv(countEnv), []byte(strconv.Itoa(value+1)), 0o600); err != nil {
-		return err
-	}
-	return history.Leave(mutex.Fence())
+func countOnce(mutex *lock.Mutex) error {
+	return mutex.Do(context.Background(), func(_ context.Context, hold *lock.Hold) error {
+		history := redistest.History(os.Getenv(historyEnv))
+		if err := history.Enter(hold.Fence()); err != nil {
+			return err
+		}
+		number, err := os.ReadFile(os.Getenv(countEnv))
+		if err != nil {
+			return err
+		}
+		value, err := strconv.Atoi(string(number))
+		if err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond) // Time for others to do harm.
+		if err := os.WriteFile(os.Getenv(countEnv), []byte(strconv.Itoa(value+1)), 0o600); err != nil {
+			return err
+		}
+		return history.Leave(hold.Fence())
+	})
 }
 
 func TestGoroutinesAndProcessesGoInOneByOne(t *testing.T) {
@@ -125,18 +120,19 @@ func TestGoroutinesAndProcessesGoInOneByOne(t *testing.T) {
 // The memory that goroutines share is safe under it too. The race detector watches.
 func TestGoroutinesSeeWhatTheOneBeforeWrote(t *testing.T) {
 	_, locks := start(t)
-	mutex := NewMutex(locks, key, lease)
+	mutex := locks.Mutex(key, lock.Lease(lease))
 	count := 0
 	var counting sync.WaitGroup
 	for range 10 {
 		counting.Go(func() {
 			for range 10 {
-				if err := mutex.Lock(t.Context()); err != nil {
+				hold, err := mutex.Lock(t.Context())
+				if err != nil {
 					t.Error(err)
 					return
 				}
 				count++
-				if err := mutex.Unlock(); err != nil {
+				if err := hold.Unlock(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}
@@ -149,48 +145,61 @@ func TestGoroutinesSeeWhatTheOneBeforeWrote(t *testing.T) {
 }
 
 func TestOtherProcessesCannotUnlock(t *testing.T) {
-	_, locks := start(t)
-	mine, other := NewMutex(locks, key, lease), NewMutex(locks, key, lease)
-	if err := mine.Lock(t.Context()); err != nil {
+	server, locks := start(t)
+	mine, err := locks.Mutex(key, lock.Lease(lease)).Lock(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.Unlock(); !errors.Is(err, redislock.ErrNotHeld) {
-		t.Errorf("the other's Unlock: %v", err)
+	released, err := server.Client().Do(t.Context(), "LOCK.RELEASE", key, "other").Int()
+	if err != nil || released != 0 {
+		t.Errorf("the other's RELEASE: %d, %v", released, err)
 	}
-	if err := mine.Unlock(); err != nil {
+	if err := mine.Unlock(t.Context()); err != nil {
 		t.Errorf("my Unlock: %v", err)
 	}
 }
 
 func TestUnlockAfterTheLeaseSaysSoAndDoesNotFreeTheNextHolder(t *testing.T) {
 	_, locks := start(t)
-	late, next := NewMutex(locks, key, time.Millisecond), NewMutex(locks, key, lease)
-	if err := late.Lock(t.Context()); err != nil {
+	late, err := locks.Mutex(key, lock.Lease(300*time.Millisecond), lock.NoRenewal()).Lock(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := next.Lock(t.Context()); err != nil { // Waits for the end of the lease.
+	next, err := locks.Mutex(key, lock.Lease(lease)).Lock(t.Context()) // Waits for the end of the lease.
+	if err != nil {
 		t.Fatal(err)
 	}
 	redistest.Rising(t, []int64{late.Fence(), next.Fence()})
-	if err := late.Unlock(); !errors.Is(err, redislock.ErrNotHeld) {
+	if err := late.Unlock(t.Context()); !errors.Is(err, lock.ErrNotHeld) {
 		t.Errorf("the late one's Unlock: %v", err)
 	}
-	if err := next.Unlock(); err != nil {
+	if err := next.Unlock(t.Context()); err != nil {
 		t.Errorf("the next one's Unlock: %v", err)
 	}
 }
 
 // The weakness of sync.Mutex beside SetNX: after an error the local one stays locked.
 func TestFailedLockLocksNothing(t *testing.T) {
-	server, locks := start(t)
-	mine, other := NewMutex(locks, key, lease), NewMutex(locks, key, lease)
-	if err := other.Lock(t.Context()); err != nil {
+	server, _ := start(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr})
+	defer client.Close()
+	shared, err := lock.New(client, lock.WithSharedWaits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shared.Close()
+	mine := shared.Mutex(key, lock.Lease(lease))
+	other, err := server.Locks().Mutex(key, lock.Lease(lease)).Lock(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	results := make(chan error)
 	for range 2 { // One waits on the server, one here.
-		go func() { results <- mine.Lock(ctx) }()
+		go func() {
+			_, err := mine.Lock(ctx)
+			results <- err
+		}()
 	}
 	redistest.Until(t, "one waits", func() bool { return server.Waiters(key) == 1 })
 	cancel()
@@ -199,29 +208,28 @@ func TestFailedLockLocksNothing(t *testing.T) {
 			t.Errorf("Lock: %v", err)
 		}
 	}
-	if waiters := server.Waiters(key); waiters != 0 {
-		t.Errorf("%d still wait", waiters)
-	}
-	if err := other.Unlock(); err != nil {
+	redistest.Until(t, "nobody waits", func() bool { return server.Waiters(key) == 0 })
+	if err := other.Unlock(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := mine.Lock(t.Context()); err != nil {
+	if _, err := mine.Lock(t.Context()); err != nil {
 		t.Errorf("Lock afterwards: %v", err)
 	}
 }
 
 func TestUnlockTellsThatTheServerIsGone(t *testing.T) {
 	server, locks := start(t)
-	mutex := NewMutex(locks, key, lease)
-	if err := mutex.Lock(t.Context()); err != nil {
+	mutex := locks.Mutex(key, lock.Lease(lease))
+	hold, err := mutex.Lock(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	server.Kill()
-	if err := mutex.Unlock(); err == nil || errors.Is(err, redislock.ErrNotHeld) {
+	if err := hold.Unlock(t.Context()); err == nil || errors.Is(err, lock.ErrNotHeld) {
 		t.Errorf("Unlock: %v", err)
 	}
 	server.Restart()
-	if err := mutex.Lock(t.Context()); err != nil {
+	if _, err := mutex.Lock(t.Context()); err != nil {
 		t.Errorf("Lock afterwards: %v", err)
 	}
 }

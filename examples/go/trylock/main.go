@@ -1,4 +1,4 @@
-// Trylock takes a lock at once or not at all: two commands, and no package but go-redis.
+// Trylock takes a lock at once or not at all.
 package main
 
 import (
@@ -10,30 +10,36 @@ import (
 	"os"
 	"time"
 
+	lock "example.com/redis-lock/clients/go"
 	"github.com/redis/go-redis/v9"
 )
 
 func main() {
 	client := redis.NewClient(&redis.Options{Addr: cmp.Or(os.Getenv("REDIS_ADDR"), "localhost:6379")})
 	defer client.Close()
-	if err := run(context.Background(), client); err != nil {
+	locks, err := lock.New(client, lock.WithLabel("trylock"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer locks.Close()
+	if err := run(context.Background(), locks.Mutex("example:trylock", lock.Lease(10*time.Second))); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, client *redis.Client) (err error) {
-	lock, err := TryLock(ctx, client, "example:trylock", 10*time.Second)
-	if errors.Is(err, ErrBusy) {
+func run(ctx context.Context, mutex *lock.Mutex) (err error) {
+	hold, err := mutex.TryLock(ctx)
+	if errors.Is(err, lock.ErrNotAcquired) {
 		fmt.Println("somebody else is in; not now")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lock.Unlock(ctx)) }()
-	fmt.Println("in, fence", lock.Fence())
+	defer func() { err = errors.Join(err, hold.Unlock(ctx)) }()
+	fmt.Println("in, fence", hold.Fence())
 
-	_, err = TryLock(ctx, client, "example:trylock", 10*time.Second)
+	_, err = mutex.TryLock(ctx)
 	fmt.Println("a second one meanwhile:", err)
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	lock "example.com/redis-lock/clients/go"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -162,6 +163,27 @@ func FreeAddr(t testing.TB) string {
 // Client is a client for looking at the server, and for playing the operator.
 func (s *Server) Client() *redis.Client {
 	return s.client
+}
+
+// Locks is a client for locks, closed with the test.
+func (s *Server) Locks() *lock.Client {
+	s.t.Helper()
+	return Locks(s.t, s.Addr)
+}
+
+// Locks is a client for the locks of the server at an address, closed with the test.
+func Locks(t testing.TB, addr string) *lock.Client {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	locks, err := lock.New(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = locks.Close()
+		_ = client.Close()
+	})
+	return locks
 }
 
 // Info is LOCK.INFO of the key; nil if the lock is free.
