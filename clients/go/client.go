@@ -294,11 +294,17 @@ func (c *Client) await(ctx context.Context, node *nodes.Node, conn *wire.Conn, s
 		case <-call.Done():
 			return nil
 		case <-ctx.Done():
+			if core.Fault("forget-all") {
+				node.Forget()
+			}
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				node.ExamineLater(c.router, conn, slot)
 			}
 			return context.Cause(ctx)
 		case <-timer.C:
+			if core.Fault("forget-all") {
+				node.Forget()
+			}
 			node.Examine(ctx, c.router, conn, slot)
 			timer.Reset(c.options.requestTimeout)
 		}

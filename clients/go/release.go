@@ -103,11 +103,16 @@ func (c *Client) repeat(ctx context.Context, slot int, release core.Command) {
 	backoff := core.NewBackoff(100*time.Millisecond, 3*time.Second)
 	var since time.Time
 	for ctx.Err() == nil {
-		limited, cancel := context.WithTimeout(ctx, 3*c.options.requestTimeout)
+		patience := 3 * c.options.requestTimeout
+		last := c.closing.Err() != nil
+		if last {
+			patience = c.options.requestTimeout // The application ends. It does not wait for what may never come.
+		}
+		limited, cancel := context.WithTimeout(ctx, patience)
 		_, _, err := c.execute(limited, slot, release)
 		cancel()
 		switch {
-		case errors.Is(err, ErrClosed):
+		case errors.Is(err, ErrClosed), last:
 			return
 		case err != nil:
 			since = time.Time{}
@@ -115,9 +120,6 @@ func (c *Client) repeat(ctx context.Context, slot int, release core.Command) {
 			since = time.Now()
 		case time.Since(since) >= settleTime:
 			return
-		}
-		if c.closing.Err() != nil && err == nil {
-			return // The application ends. It does not wait for what may never come.
 		}
 		c.pauseUnlessClosing(ctx, backoff.Pause())
 	}

@@ -100,3 +100,19 @@ func (n *Node) ExamineLater(router Router, conn *wire.Conn, slot int) {
 }
 
 var errMoved = errors.New("another server is the primary now")
+
+// Forget is what the planted fault forget-all does: after a time-out it throws away every connection.
+func (n *Node) Forget() {
+	n.mu.Lock()
+	conns := n.idle
+	for conn := range n.out {
+		conns = append(conns, conn)
+	}
+	n.idle, n.out = nil, map[*wire.Conn]bool{}
+	n.mu.Unlock()
+	n.shared.close(errSilent)
+	n.monitor.close(errSilent)
+	for _, conn := range conns {
+		conn.Close(errSilent)
+	}
+}
