@@ -25,7 +25,6 @@ type keeper struct {
 	now func() time.Duration
 	// renew and check do that for several holds, and call done for each.
 	renew, check func(holds []*Hold)
-	lose         func(h *Hold, reason string)
 	watches      bool // Whether check is worth while.
 
 	mu      sync.Mutex

@@ -8,7 +8,7 @@ import (
 	lock "example.com/redis-lock/clients/go"
 )
 
-func withLock(ctx context.Context, locks *lock.Client, key string, write func(ctx context.Context, fence int64) error) error {
+func withLock(ctx context.Context, locks *lock.Client, key string, write func(context.Context, int64) error) error {
 	waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	hold, err := locks.Mutex(key).Lock(waiting)

@@ -60,11 +60,11 @@ func (r *Request) Validate() error {
 	case r.Lease <= 0 || r.Lease > LeaseMax:
 		return fmt.Errorf("the lease must be above 0 and at most 365 days, not %v", r.Lease)
 	case r.Max < 0 || r.Max > LeaseMax:
-		return fmt.Errorf("Max must be above 0 and at most 365 days, not %v", r.Max)
+		return fmt.Errorf("the max must be above 0 and at most 365 days, not %v", r.Max)
 	case r.Delay < 0 || r.Delay > DelayMax:
-		return fmt.Errorf("Delay must be above 0 and at most an hour, not %v", r.Delay)
+		return fmt.Errorf("the delay must be above 0 and at most an hour, not %v", r.Delay)
 	case r.Delay > 0 && (r.Mode != Exclusive || r.Several):
-		return errors.New("Delay is for exclusive locks of one key")
+		return errors.New("a delay is for exclusive locks of one key")
 	case r.Mode == Counted && (r.Limit < 1 || r.Limit > LimitMax):
 		return fmt.Errorf("a semaphore has 1 to %d units, not %d", LimitMax, r.Limit)
 	case r.Mode == Counted && (r.Weight < 1 || r.Weight > r.Limit):
