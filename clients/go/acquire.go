@@ -162,10 +162,19 @@ func (a *attempt) ask(ctx context.Context, wait bool) ([]int64, error) {
 		if a.asking != nil || a.refusal != nil && a.refusal.Code() == "MOVED" && tries < 4 {
 			continue
 		}
-		if !pause(ctx, backoff.Pause()) {
+		if !pause(ctx, beforeEnd(ctx, backoff.Pause())) {
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// beforeEnd shortens a pause that would last until the deadline, so that a server that is back by then is asked once more.
+func beforeEnd(ctx context.Context, pause time.Duration) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if left := time.Until(deadline); ok && pause >= left && left > 20*time.Millisecond {
+		return left * 4 / 5
+	}
+	return pause
 }
 
 var errTaken = errors.New("others hold the lock")
