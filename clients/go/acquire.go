@@ -159,6 +159,7 @@ func (a *attempt) ask(ctx context.Context, wait bool) ([]int64, error) {
 		if !a.outlives(ctx, err) {
 			return nil, err
 		}
+		inQueue = false // The shared connection shows first whether the server is back.
 		if a.asking != nil || a.refusal != nil && a.refusal.Code() == "MOVED" && tries < 4 {
 			continue
 		}

@@ -3,6 +3,7 @@ module example.com/redis-lock/benches/peers/workers/go
 go 1.26.0
 
 require (
+	example.com/redis-lock/clients/go v0.1.0
 	github.com/bsm/redislock v0.9.4
 	github.com/go-redsync/redsync/v4 v4.18.1
 	github.com/jackc/pgx/v5 v5.12.0
@@ -32,3 +33,5 @@ require (
 	google.golang.org/grpc v1.83.2 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 )
+
+replace example.com/redis-lock/clients/go => ../../../../clients/go

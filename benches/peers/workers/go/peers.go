@@ -35,7 +35,7 @@ type peer struct {
 
 // peers are all rows. What else a library needs than its settings is told where it is opened.
 func peers() []peer {
-	rows := []peer{redisLock, setNxDel, setNxEvalsha, setNxDelex}
+	rows := []peer{redisLock, bareCommands, setNxDel, setNxEvalsha, setNxDelex}
 	rows = append(rows, redsyncRows...)
 	rows = append(rows, bsmRows...)
 	rows = append(rows, rueidisRows...)

@@ -2,65 +2,48 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 
+	redislock "example.com/redis-lock/clients/go"
 	"github.com/redis/go-redis/v9"
 )
 
+// redisLock is this project's package, as its manual starts it.
 var redisLock = peer{
-	name: "redis-lock", row: "defaults", driver: goRedis,
-	settings: "LOCK.ACQUIRE key owner PX lease BLOCK 0, LOCK.RELEASE key owner; waits in a pool of their own without read time-out, as in examples/go",
+	name: "redis-lock", row: "defaults", library: "example.com/redis-lock/clients/go", driver: goRedis,
+	settings: "lock.New(client), Mutex(key, Lease(lease)).Lock(ctx), Unlock(ctx)",
 	links:    []string{"https://github.com/redis/go-redis"},
-	open: func(ctx context.Context, job *Job) (system, error) {
-		commands, err := connect(ctx, job, goRedisOptions(job))
+	open: func(_ context.Context, job *Job) (system, error) {
+		below := redis.NewClient(&redis.Options{Addr: job.Redis})
+		// No wait is one for a connection.
+		locks, err := redislock.New(below, redislock.WithMaxWaits(max(redislock.DefaultMaxWaits, job.Clients)))
 		if err != nil {
 			return nil, err
 		}
-		options := goRedisOptions(job)
-		options.ReadTimeout = -1
-		waits, err := connect(ctx, job, options)
-		if err != nil {
-			return nil, err
-		}
-		return &lockModule{commands, waits, job}, nil
+		return &lockPackage{below, locks, job}, nil
 	},
 }
 
-// lockModule is this project's. A wait occupies its connection, so releases go over others.
-type lockModule struct {
-	commands, waits *redis.Client
-	job             *Job
+type lockPackage struct {
+	below *redis.Client
+	locks *redislock.Client
+	job   *Job
 }
 
-func (l *lockModule) client(context.Context) (lock, error) {
+func (l *lockPackage) client(context.Context) (lock, error) {
 	return func(ctx context.Context, key string) (func() error, error) {
-		owner := rand.Text()
-		if err := l.waits.Do(ctx, "LOCK.ACQUIRE", key, owner, "PX", l.job.LeaseMs, "BLOCK", 0).Err(); err != nil {
+		hold, err := l.locks.Mutex(key, redislock.Lease(l.job.lease())).Lock(ctx)
+		if err != nil {
 			return nil, err
 		}
-		return func() error {
-			released, err := l.commands.Do(context.Background(), "LOCK.RELEASE", key, owner).Int()
-			return one(released, err)
-		}, nil
+		return func() error { return hold.Unlock(context.Background()) }, nil
 	}, nil
 }
 
-// giveUp closes the connections of those who wait, and the server takes them out of the line.
-func (l *lockModule) giveUp() {
-	_ = l.waits.Close()
-}
+// giveUp has nothing to do: the context ends the waits.
+func (l *lockPackage) giveUp() {}
 
-func (l *lockModule) close() error {
-	return l.commands.Close()
-}
-
-var errNotHeld = errors.New("the lock was not held any more")
-
-// one makes an error of any other number than 1: who releases in time must still hold.
-func one(number int, err error) error {
-	if err == nil && number != 1 {
-		return errNotHeld
-	}
+func (l *lockPackage) close() error {
+	err := l.locks.Close()
+	_ = l.below.Close()
 	return err
 }
