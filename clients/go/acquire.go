@@ -129,7 +129,8 @@ func (a *attempt) run(ctx, caller context.Context, owner *Owner, wait bool) (*Ho
 func (a *attempt) ask(ctx context.Context, wait bool) ([]int64, error) {
 	c := a.client
 	own := a.spec.request.Session || a.spec.durable > 0
-	inQueue := false
+	key := a.spec.request.Keys[0]
+	inQueue := wait && c.contended.has(key)
 	backoff := c.backoff()
 	for tries := 0; ; tries++ {
 		var err error
@@ -149,10 +150,11 @@ func (a *attempt) ask(ctx context.Context, wait bool) ([]int64, error) {
 			}
 			// The first answer came without waiting. A later one means that this wait was cancelled by somebody else, or
 			// that it was so long that it is asked for again.
-			if inQueue && !pause(ctx, backoff.Pause()) {
+			if (own || inQueue) && !pause(ctx, backoff.Pause()) {
 				return nil, context.Cause(ctx)
 			}
 			inQueue = true
+			c.contended.note(key)
 			a.failure, a.refusal = nil, nil
 			continue
 		}

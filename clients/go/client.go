@@ -29,6 +29,8 @@ type Client struct {
 	keeper  *keeper
 	waits   chan struct{}
 	gates   gates
+	// contended are locks for which the server's queue is joined at once: asking first would cost a request more.
+	contended contention
 
 	// closing ends when the client is closed, with ErrClosed as its cause.
 	closing context.Context

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"example.com/redis-lock/clients/go/internal/core"
 )
@@ -149,4 +150,37 @@ func (g *gates) enter(ctx context.Context, request *core.Request) (leave func(),
 		done()
 		return nil, context.Cause(ctx)
 	}
+}
+
+const (
+	// contendedFor is for how long after a refusal a lock counts as contended: who wants it queues at once.
+	contendedFor = time.Second
+	// contendedMax bounds how many locks are remembered as contended.
+	contendedMax = 1000
+)
+
+// contention remembers which locks were taken lately.
+type contention struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+func (c *contention) note(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.since == nil || len(c.since) >= contendedMax {
+		c.since = map[string]time.Time{}
+	}
+	c.since[key] = time.Now()
+}
+
+func (c *contention) has(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.since[key]
+	if ok && time.Since(at) > contendedFor {
+		delete(c.since, key)
+		ok = false
+	}
+	return ok
 }

@@ -14,8 +14,6 @@ const (
 	// A member has a tenth of the lease to answer, within these bounds.
 	answerMin = 50 * time.Millisecond
 	answerMax = 500 * time.Millisecond
-	// contendedFor is for how long after a refusal a lock counts as contended: who wants it queues at once.
-	contendedFor = time.Second
 )
 
 // Quorum takes locks on which most of several independent servers agree (Redlock), with fences that rise. It works as long
@@ -31,8 +29,7 @@ type Quorum struct {
 	closing context.Context
 	close   context.CancelCauseFunc
 
-	mu        sync.Mutex
-	contended map[string]time.Time
+	contended contention
 }
 
 // NewQuorum makes a quorum of an odd number of servers, at least 3. Each is independent of the others: none is a replica of
@@ -62,7 +59,7 @@ func OpenQuorum(members []Deployment, options ...ClientOption) (*Quorum, error) 
 	if err != nil {
 		return nil, usage("%v", err)
 	}
-	q := &Quorum{options: o, prefix: prefix, now: members[0].Clock, contended: map[string]time.Time{}}
+	q := &Quorum{options: o, prefix: prefix, now: members[0].Clock}
 	if q.now == nil {
 		q.now = clock()
 	}
@@ -146,26 +143,6 @@ func drift(lease time.Duration) time.Duration {
 	return lease/100 + 2*time.Millisecond
 }
 
-func (q *Quorum) isContended(key string) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	at, ok := q.contended[key]
-	if ok && time.Since(at) > contendedFor {
-		delete(q.contended, key)
-		ok = false
-	}
-	return ok
-}
-
-func (q *Quorum) setContended(key string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.contended) > 1000 {
-		clear(q.contended)
-	}
-	q.contended[key] = time.Now()
-}
-
 func (q *Quorum) take(ctx context.Context, s spec, wait bool) (*Hold, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
@@ -207,7 +184,7 @@ func (q *Quorum) ask(ctx, caller context.Context, s spec, wait bool, began time.
 	for {
 		b := &ballot{quorum: q, spec: s, caller: caller, gate: -1}
 		b.spec.request.Owner = core.NewOwner(q.prefix)
-		if wait && q.isContended(key) {
+		if wait && q.contended.has(key) {
 			b.gate = gate
 		}
 		h, err := b.run(ctx)
@@ -220,7 +197,7 @@ func (q *Quorum) ask(ctx, caller context.Context, s spec, wait bool, began time.
 		case ctx.Err() != nil:
 			return nil, b.gaveUp(ctx, err, began)
 		case errors.Is(err, ErrNotAcquired):
-			q.setContended(key)
+			q.contended.note(key)
 		case !errors.Is(err, ErrNoQuorum):
 			return nil, err
 		}
