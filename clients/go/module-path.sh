@@ -8,8 +8,8 @@ cd "$(dirname "$0")/../.."
 old=$(sed -n 's#^module \(.*\)/clients/go$#\1#p' clients/go/go.mod)
 [[ -n $old ]] || { echo "clients/go/go.mod has no module path that ends with /clients/go" >&2; exit 1; }
 grep -rlF --include='*.go' --include=go.mod --include='*.md' "$old/" \
-    clients/go examples/go conformance/drivers/go docs/clients | while read -r file; do
+    clients/go examples/go conformance/drivers/go benches/peers/workers/go docs/clients | while read -r file; do
     sed -i "s#${old//./\\.}/#$1/#g" "$file"
 done
-gofmt -w clients/go examples/go conformance/drivers/go
+gofmt -w clients/go examples/go conformance/drivers/go benches/peers/workers/go
 echo "$old is $1 now"
