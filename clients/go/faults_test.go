@@ -231,6 +231,29 @@ func TestStallShorterThanTheLeaseLosesNothing(t *testing.T) {
 	}
 }
 
+// A time-out says nothing of the connection, also if it is much shorter than the stall.
+func TestShortTimeoutsBreakNoConnection(t *testing.T) {
+	t.Parallel()
+	server, c := start(t, lock.WithRequestTimeout(100*time.Millisecond))
+	h := locked(t, c.Mutex(key, lock.Lease(9*time.Second)))
+	opened := c.ConnectionsOpened()
+	server.Pause()
+	for range 20 {
+		_, err := c.Mutex("other").TryLock(t.Context())
+		isErr(t, "TryLock", err, lock.ErrUnreachable)
+	}
+	server.Resume()
+	time.Sleep(2 * time.Second)
+	if err := h.Err(); err != nil {
+		t.Error(err)
+	}
+	if opened = c.ConnectionsOpened() - opened; opened > 4 { // Those of probes.
+		t.Errorf("%d connections were opened", opened)
+	}
+	redistest.Until(t, "no attempt left anything", func() bool { return server.Info("other") == nil })
+	unlock(t, h)
+}
+
 func TestUncontendedLocksShareConnections(t *testing.T) {
 	t.Parallel()
 	_, c := start(t)

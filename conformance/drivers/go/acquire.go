@@ -10,7 +10,7 @@ import (
 )
 
 // durableTimeout is how long the replicas may take to confirm a grant.
-const durableTimeout = time.Second
+const durableTimeout = 3 * time.Second
 
 func (d *driver) acquire(ctx context.Context, r *request) (map[string]any, error) {
 	take, err := d.request(r)

@@ -64,7 +64,8 @@ type Node struct {
 	gone    bool
 	failing bool
 
-	probing  chan struct{} // Closed when the probe that goes on has ended; nil if none goes on.
+	probing chan struct{} // Closed when the probe that goes on has ended; nil if none goes on.
+	// probedAt is when the last probe began.
 	probedAt time.Time
 	alive    bool
 	examined atomic.Bool

@@ -15,31 +15,39 @@ const monitorPatience = 5
 
 // Alive says whether the server answers on another connection than the one that is silent. One probe serves all who ask.
 func (n *Node) Alive(ctx context.Context) bool {
+	return n.aliveSince(ctx, time.Now().Add(-n.settings.ProbeInterval/2))
+}
+
+// aliveSince goes by a probe that began at that time or later.
+func (n *Node) aliveSince(ctx context.Context, since time.Time) bool {
+	for ctx.Err() == nil {
+		n.mu.Lock()
+		if !n.probedAt.Before(since) {
+			defer n.mu.Unlock()
+			return n.alive
+		}
+		probing := n.probing
+		if probing == nil {
+			probing = make(chan struct{})
+			n.probing = probing
+			go n.probe(probing)
+		}
+		n.mu.Unlock()
+		select {
+		case <-probing:
+		case <-ctx.Done():
+		}
+	}
+	return true // Nobody knows, and nobody waits for it.
+}
+
+func (n *Node) probe(done chan<- struct{}) {
+	began := time.Now()
+	alive := n.answers()
 	n.mu.Lock()
-	if time.Since(n.probedAt) < n.settings.ProbeInterval/2 {
-		defer n.mu.Unlock()
-		return n.alive
-	}
-	probing := n.probing
-	if probing == nil {
-		probing = make(chan struct{})
-		n.probing = probing
-		go func() {
-			alive := n.answers()
-			n.mu.Lock()
-			n.alive, n.probedAt, n.probing = alive, time.Now(), nil
-			n.mu.Unlock()
-			close(probing)
-		}()
-	}
+	n.alive, n.probedAt, n.probing = alive, began, nil
 	n.mu.Unlock()
-	select {
-	case <-probing:
-	case <-ctx.Done():
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.alive
+	close(done)
 }
 
 // answers sends PING over the connection that watches.
@@ -73,10 +81,11 @@ func (n *Node) Examine(ctx context.Context, router Router, conn *wire.Conn, slot
 		return
 	}
 	if n.Alive(ctx) {
+		posted := time.Now()
 		ping := conn.Post(core.Command{"PING"})
 		limited, cancel := context.WithTimeout(ctx, n.settings.RequestTimeout)
 		defer cancel()
-		if _, err := ping.Wait(limited); err != nil && ctx.Err() == nil && n.Alive(ctx) {
+		if _, err := ping.Wait(limited); err != nil && ctx.Err() == nil && n.aliveSince(ctx, posted) && ctx.Err() == nil {
 			conn.Close(errors.New("the server answers, but not on this connection"))
 		}
 		return
