@@ -49,6 +49,8 @@ func (c *Client) acquire(ctx context.Context, s *spec, owner *Owner, wait bool) 
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
+	c.settle.begin()
+	defer c.settle.end()
 	request := &s.request
 	request.Owner = owner.nameOr(c.prefix)
 	a := &attempt{client: c, spec: s, slot: c.slot(request.Keys[0]), wait: wait, began: time.Now()}

@@ -88,9 +88,9 @@ func (b *ballot) giveBack(v vote) {
 		return
 	}
 	c, request := v.asked.client, b.spec.request
-	c.settle.Add(1)
+	c.settle.begin()
 	go func() {
-		defer c.settle.Done()
+		defer c.settle.end()
 		ctx, cancel := context.WithTimeout(context.Background(), min(request.Lease, settleLease)+settleTime)
 		defer cancel()
 		if v.asked.stray {

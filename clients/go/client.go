@@ -35,7 +35,7 @@ type Client struct {
 	// closing ends when the client is closed, with ErrClosed as its cause.
 	closing context.Context
 	close   context.CancelCauseFunc
-	settle  sync.WaitGroup // Withdrawals in the background.
+	settle  tally // Acquisitions, and withdrawals in the background.
 
 	watchMu  sync.Mutex
 	watchers map[string]map[*watcher]struct{}
@@ -129,16 +129,8 @@ func (c *Client) Close() error {
 			c.giveUp(ctx, h)
 		}()
 	}
-	done := make(chan struct{})
-	go func() {
-		releasing.Wait()
-		c.settle.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
+	releasing.Wait() // Its time is bounded by ctx.
+	c.settle.wait(ctx)
 	c.keeper.close()
 	c.router.Close(ErrClosed)
 	return nil

@@ -426,9 +426,9 @@ func (q *Quorum) releaseAll(ctx context.Context, request *core.Request, stray bo
 		slot := member.slot(request.Keys[0])
 		reply, sent, err := member.execute(ctx, slot, request.Release())
 		if err != nil || stray {
-			member.settle.Add(1)
+			member.settle.begin()
 			go func() {
-				defer member.settle.Done()
+				defer member.settle.end()
 				again, cancel := context.WithTimeout(context.Background(), min(request.Lease, settleLease)+settleTime)
 				defer cancel()
 				member.repeat(again, slot, request.Release())

@@ -27,7 +27,7 @@ func (a *attempt) abandon() {
 		a.claim.free()
 		return
 	}
-	c.settle.Add(1)
+	c.settle.begin()
 	// Behind the ACQUIRE, on its connection, so that it cannot overtake it.
 	var release *wire.Call
 	switch {
@@ -37,7 +37,7 @@ func (a *attempt) abandon() {
 		release = a.conn.Post(a.spec.request.Release())
 	}
 	go func() {
-		defer c.settle.Done()
+		defer c.settle.end()
 		defer a.claim.free()
 		a.withdraw(release)
 	}()
@@ -209,9 +209,9 @@ func (c *Client) sendRelease(ctx context.Context, h *Hold, command core.Command)
 }
 
 func (c *Client) repeatLater(h *Hold, command core.Command) {
-	c.settle.Add(1)
+	c.settle.begin()
 	go func() {
-		defer c.settle.Done()
+		defer c.settle.end()
 		defer h.claim.free()
 		ctx, cancel := context.WithTimeout(context.Background(), min(h.lease(), settleLease)+settleTime)
 		defer cancel()
@@ -250,9 +250,9 @@ func (c *Client) lose(h *Hold, reason string) {
 }
 
 func (c *Client) releaseLater(h *Hold) {
-	c.settle.Add(1)
+	c.settle.begin()
 	go func() {
-		defer c.settle.Done()
+		defer c.settle.end()
 		defer h.claim.free()
 		ctx, cancel := context.WithTimeout(context.Background(), min(h.lease(), settleLease))
 		defer cancel()
