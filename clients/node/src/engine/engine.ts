@@ -9,6 +9,7 @@ import type { ServerNode } from '../net/server-node.js';
 import { decodeCheck } from '../core/reply.js';
 import { withTimeout } from '../net/timeout.js';
 import { Limits, Stopped } from './limits.js';
+import { SendWindow } from './send-window.js';
 import { Turnstile } from './turnstile.js';
 import { Withdrawals } from './withdrawals.js';
 
@@ -72,6 +73,7 @@ export class Engine {
     readonly #options: EngineOptions;
     readonly #closing = new Set<() => void>();
     readonly #waits: Turnstile;
+    readonly #windows = new WeakMap<Link, SendWindow>();
     readonly #gates = new Map<string, Turnstile>();
     readonly #background = new Set<Promise<unknown>>();
     #closed = false;
@@ -188,11 +190,28 @@ export class Engine {
     ): Promise<Granted | undefined> {
         attempt.node = node;
         const link = await limits.race(node.shared());
+        const window = this.#window(link);
+        await window.enter(limits);
+        const began = performance.now();
         const sentAt = leaseClock.now();
-        const reply = await this.#send(request, limits, attempt, link, asking, undefined, node);
+        let reply: unknown;
+        try {
+            reply = await this.#send(request, limits, attempt, link, asking, undefined, node);
+        } finally {
+            // A caller that gives up leaves its request on the way.
+            const leave = (): void => window.leave(performance.now() - began);
+            if (attempt.flight) attempt.flight.reply.then(leave, leave);
+            else leave();
+        }
         if (reply === null) return undefined;
         const state = new HoldState(request, request.fences(reply), sentAt, options.renew, leaseClock);
         return { state, session: undefined, strayAt: attempt.strayAt };
+    }
+
+    #window(link: Link): SendWindow {
+        let window = this.#windows.get(link);
+        if (!window) this.#windows.set(link, (window = new SendWindow()));
+        return window;
     }
 
     /** Asks on a connection of its own, and waits there. */

@@ -34,12 +34,22 @@ export class Turnstile {
 
     leave(): void {
         const [next] = this.#queue;
-        if (next) {
+        if (next && this.#free >= 0) {
             this.#queue.delete(next);
             next();
         } else {
             this.#free++;
         }
+    }
+
+    /** One place more. */
+    grow(): void {
+        this.leave();
+    }
+
+    /** One place less. If somebody is on it, it goes when they leave. */
+    shrink(): void {
+        this.#free--;
     }
 
     /** Nobody is inside, and nobody waits. */

@@ -237,10 +237,9 @@ export class ServerNode {
                 const answer = await this.#probe(silent);
                 if (answer === 'recovered') return;
                 if (answer instanceof Link) {
-                    // The server lives and the connection does not. Waits stand on connections of the same age: they
-                    // may be as dead, and nothing but a new request can tell.
+                    // The server lives and the connection does not. That says nothing about other connections: those of
+                    // waits are probed by the keepalive of TCP, which finds a dead path within some 15 seconds.
                     silent.close(new LinkError(`${show(this.endpoint)} answers on other connections, but not on this one`));
-                    for (const link of [...this.#waits]) link.close(new LinkError('the connection seems to be dead'));
                     if (this.#shared?.open || this.#dialing) answer.close();
                     else this.#adopt(answer);
                     return;
