@@ -30,9 +30,8 @@ export interface Acquirer {
      * @throws {NotAcquired} `work` did not run
      * @throws {NotHeld} `work` ran to its end, but not under the lock all the time
      */
-    using<T>(key: Key, work: Work<T>): Promise<T>;
+    using<T>(keys: Key | readonly Key[], work: Work<T>): Promise<T>;
     using<T>(key: Key, options: LockOptions, work: Work<T>): Promise<T>;
-    using<T>(keys: readonly Key[], work: Work<T>): Promise<T>;
     using<T>(keys: readonly Key[], options: KeysOptions, work: Work<T>): Promise<T>;
 }
 
@@ -58,9 +57,8 @@ export abstract class AcquirerBase implements Acquirer {
         }
     }
 
-    using<T>(key: Key, work: Work<T>): Promise<T>;
+    using<T>(keys: Key | readonly Key[], work: Work<T>): Promise<T>;
     using<T>(key: Key, options: LockOptions, work: Work<T>): Promise<T>;
-    using<T>(keys: readonly Key[], work: Work<T>): Promise<T>;
     using<T>(keys: readonly Key[], options: KeysOptions, work: Work<T>): Promise<T>;
     async using<T>(keys: Key | readonly Key[], ...rest: [Work<T>] | [LockOptions, Work<T>]): Promise<T> {
         const [options, work] = rest.length === 1 ? [{}, rest[0]] : rest;

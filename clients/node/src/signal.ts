@@ -13,16 +13,16 @@ export class LeaseSignal {
         const { signal } = this.#controller;
         this.signal = signal;
         const prototype = Object.getPrototypeOf(signal) as AbortSignal;
-        const read = <T>(name: 'aborted' | 'reason'): T => {
+        const read = (name: 'aborted' | 'reason'): unknown => {
             look();
-            return Reflect.get(prototype, name, signal) as T;
+            return Reflect.get(prototype, name, signal);
         };
         Object.defineProperties(signal, {
-            aborted: { get: () => read<boolean>('aborted'), configurable: true },
-            reason: { get: () => read<unknown>('reason'), configurable: true },
+            aborted: { get: () => read('aborted'), configurable: true },
+            reason: { get: () => read('reason'), configurable: true },
             throwIfAborted: {
                 value: () => {
-                    if (read<boolean>('aborted')) throw read('reason');
+                    if (read('aborted')) throw read('reason');
                 },
                 configurable: true,
             },

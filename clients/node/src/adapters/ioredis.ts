@@ -59,6 +59,9 @@ function cluster(client: IoredisClient): Backend {
     };
 }
 
+/** A peer that vanished is noticed some 15 seconds later: Node probes it ten times, once a second. Milliseconds. */
+const KEEPALIVE_MS = 5000;
+
 class IoredisDialer implements Dialer {
     readonly library: string;
     readonly #options: RedisOptions;
@@ -70,12 +73,16 @@ class IoredisDialer implements Dialer {
     }
 
     async dial(to: Endpoint, name: string, timeoutMs: number, events: ConnectionEvents): Promise<RawConnection> {
-        const { sentinels: _, name: __, path: ___, keyPrefix: ____, ...options } = this.#options;
-        const redis = new Redis({
-            ...options,
+        const options: Record<string, unknown> = {
+            ...this.#options,
+            sentinels: undefined,
+            name: undefined,
+            keyPrefix: undefined,
             // From ioredis 6 on RESP3 is the default. Invalidations are read in the form of RESP2.
-            ...({ protocol: 2 } as object),
-            ...(to.path ? { path: to.path } : { host: to.host, port: to.port }),
+            protocol: 2,
+            path: to.path,
+            host: to.host,
+            port: to.port,
             connectionName: name,
             connectTimeout: timeoutMs,
             lazyConnect: true,
@@ -90,13 +97,14 @@ class IoredisDialer implements Dialer {
             readOnly: false,
             enableAutoPipelining: false,
             stringNumbers: false,
-            keepAlive: options.keepAlive || 5000,
+            keepAlive: this.#options.keepAlive ? this.#options.keepAlive : KEEPALIVE_MS,
             // A wait may take any time. What hangs is noticed by a question on another connection.
             commandTimeout: undefined,
             socketTimeout: undefined,
             blockingTimeout: undefined,
             monitor: false,
-        } as RedisOptions);
+        };
+        const redis = new Redis(options as RedisOptions);
         let cause: Error | undefined;
         redis.on('error', (error: Error) => (cause = error));
         redis.on('end', () => events.closed(cause));

@@ -67,7 +67,7 @@ export function nodeRedis(client: NodeRedisClient): Backend {
 export function nodeRedisCluster(createClient: CreateClient, options: NodeRedisClusterOptions): Backend {
     const first = options.rootNodes[0];
     if (!first) throw new TypeError('rootNodes names no node of the cluster');
-    const { url: _, ...node } = options.defaults ?? {};
+    const node = { ...options.defaults, url: undefined };
     return {
         dialer: new NodeRedisDialer(createClient({ ...login(first), ...node }), { ...socketOf(first), ...node }),
         target: {
@@ -116,10 +116,16 @@ function endpointOf(options: NodeRedisClientOptions): Endpoint {
     const url = options.url ? new URL(options.url) : undefined;
     const host = url?.hostname.replace(/^\[(.*)\]$/, '$1');
     return {
-        host: socket.host ?? (host ? host : 'localhost'),
-        port: Number(socket.port ?? (url?.port ? url.port : 6379)),
+        host: socket.host ?? nonEmpty(host) ?? 'localhost',
+        port: Number(socket.port ?? nonEmpty(url?.port) ?? 6379),
     };
 }
+
+function nonEmpty(text: string | undefined): string | undefined {
+    return text === '' ? undefined : text;
+}
+
+const KEEPALIVE_MS = 5000;
 
 class NodeRedisDialer implements Dialer {
     readonly library: string;
@@ -151,6 +157,10 @@ class NodeRedisDialer implements Dialer {
                 ...this.#options.socket,
                 ...(to.path ? { path: to.path } : { host: to.host, port: to.port, path: undefined }),
                 connectTimeout: timeoutMs,
+                // A peer that vanished is noticed some 15 seconds later: Node probes it ten times, once a second. Version 4
+                // takes the delay as `keepAlive`, later ones as `keepAliveInitialDelay`.
+                keepAlive: this.#isVersion4() ? KEEPALIVE_MS : true,
+                keepAliveInitialDelay: KEEPALIVE_MS,
                 // A wait may take any time. What hangs is noticed by a question on another connection.
                 socketTimeout: undefined,
                 // The package decides itself what is sent again, where and when.
@@ -186,6 +196,11 @@ class NodeRedisDialer implements Dialer {
     async listen(connection: RawConnection): Promise<void> {
         const it = this.#clients.get(connection);
         await it?.client.subscribe('__redis__:invalidate', (keys) => it.events.invalidated(asKeys(keys)), true);
+    }
+
+    #isVersion4(): boolean {
+        // Later versions close with `destroy`.
+        return !('destroy' in this.#template);
     }
 
     /** A URL wins over everything in node-redis, so what it says has to be said in other options. */

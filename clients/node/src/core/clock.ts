@@ -72,5 +72,7 @@ export class LongTimer {
 
 /** Resolves after this time. The timer keeps the process alive, as what is waited for has to be done. */
 export function pause(ms: number): Promise<void> {
-    return new Promise((resolve) => void new LongTimer(ms, resolve, true));
+    return new Promise((resolve) => {
+        new LongTimer(ms, resolve, true);
+    });
 }

@@ -145,7 +145,7 @@ function fields(reply: unknown): Map<string, unknown> {
         for (let at = 0; at + 1 < reply.length; at += 2) map.set(text(reply[at]), reply[at + 1]);
         return map;
     }
-    return new Map(Object.entries((reply ?? {}) as object));
+    return new Map(Object.entries((reply ?? {})));
 }
 
 function list(reply: unknown): unknown[] {
@@ -153,7 +153,8 @@ function list(reply: unknown): unknown[] {
 }
 
 function text(value: unknown): string {
-    return typeof value === 'string' ? value : Buffer.isBuffer(value) ? value.toString() : String((value ?? '') as string);
+    if (typeof value === 'string') return value;
+    return Buffer.isBuffer(value) || typeof value === 'number' ? value.toString() : '';
 }
 
 function number(value: unknown): number {

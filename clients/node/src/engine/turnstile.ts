@@ -26,6 +26,7 @@ export class Turnstile {
         try {
             await limits.race(turn);
         } catch (error) {
+            // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set by admit
             if (admitted) this.leave();
             else this.#queue.delete(admit);
             throw error;

@@ -52,6 +52,9 @@ interface Lock {
 /** What the server answers: numbers, texts, nested arrays, null, or an error. */
 export type Reply = number | string | null | Error | Reply[];
 
+/** The request waits, and is answered later. */
+export const WAITS = Symbol('waits');
+
 const HELD_SHARED = 'ERR this owner holds the lock shared, release it first to ask for the exclusive hold';
 
 /** The rules of the server's locks, in memory. Time is given from outside. */
@@ -67,7 +70,7 @@ export class FakeLocks {
     }
 
     /** Grants at once, refuses with null or an error, or waits: then `wait` is called with the answer later. */
-    acquire(ask: Ask, wait?: (reply: Reply) => void): Reply | 'waits' {
+    acquire(ask: Ask, wait?: (reply: Reply) => void): Reply | typeof WAITS {
         this.expire();
         const locks = ask.keys.map((key) => this.#lock(key));
         const own = locks.map((lock) => lock.holds.find((it) => it.owner === ask.owner));
@@ -79,7 +82,7 @@ export class FakeLocks {
         if (cycle) return new Error(`DEADLOCK waiting would close a cycle: ${cycle}`);
         const waiting: Wait = { ask, since: this.#now(), answer: wait };
         for (const [at, lock] of locks.entries()) if (own[at] === undefined) lock.queue.push(waiting);
-        return 'waits';
+        return WAITS;
     }
 
     #grant(ask: Ask): Reply {

@@ -4,7 +4,7 @@ import type { ConnectionEvents, Dialer, RawConnection } from '../net/link.js';
 import { ReplyError } from '../net/link.js';
 import type { Target } from '../net/router.js';
 import { Arguments } from './arguments.js';
-import { FakeLocks, type Reply } from './locks.js';
+import { FakeLocks, type Reply, WAITS } from './locks.js';
 
 /** Settings of a {@link FakeServer}. */
 export interface FakeServerOptions {
@@ -106,18 +106,18 @@ export class FakeServer {
                 else command.resolve(reply);
                 setImmediate(() => this.#serve(connection));
             };
-            let reply: Reply | 'waits';
+            let reply: Reply | typeof WAITS;
             try {
                 reply = this.#run(connection, new Arguments(command.args), answer);
             } catch (error) {
                 reply = error as Error;
             }
-            if (reply !== 'waits') answer(reply);
+            if (reply !== WAITS) answer(reply);
             this.#look();
         }
     }
 
-    #run(connection: Connection, args: Arguments, answer: (reply: Reply) => void): Reply | 'waits' {
+    #run(connection: Connection, args: Arguments, answer: (reply: Reply) => void): Reply | typeof WAITS {
         const name = args.word();
         switch (name) {
             case 'PING':
@@ -172,7 +172,7 @@ export class FakeServer {
         return 'OK';
     }
 
-    #acquire(connection: Connection, args: Arguments, multi: boolean, answer: (reply: Reply) => void): Reply | 'waits' {
+    #acquire(connection: Connection, args: Arguments, multi: boolean, answer: (reply: Reply) => void): Reply | typeof WAITS {
         const keys = args.keys(multi);
         const owner = args.text();
         const options = args.options(['PX', 'BLOCK', 'LIMIT', 'WEIGHT', 'MAX', 'DELAY'], ['SHARED', 'SESSION']);
@@ -200,7 +200,7 @@ export class FakeServer {
             timer.cancel();
             answer(later);
         });
-        if (reply !== 'waits') timer.cancel();
+        if (reply !== WAITS) timer.cancel();
         return reply;
     }
 

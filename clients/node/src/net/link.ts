@@ -150,7 +150,7 @@ export class Link {
 
     close(cause?: unknown): void {
         if (this.#closed) return;
-        this.#closed = cause === undefined ? new LinkError('the connection was closed') : asLinkError(cause);
+        this.#closed = closedBecause(cause);
         this.#connection?.close();
         for (const pending of this.#pending) pending.reject(this.#closed);
         this.#pending.clear();
@@ -162,11 +162,17 @@ export class Link {
 export function isServerReply(error: unknown): error is Error {
     if (!(error instanceof Error)) return false;
     for (let type: unknown = error; type; type = Object.getPrototypeOf(type)) {
-        const name = (type as object).constructor.name;
+        const name = (type).constructor.name;
         // ioredis: ReplyError. node-redis: ErrorReply, and SimpleError and BlobError below it.
         if (name === 'ReplyError' || name === 'ErrorReply') return true;
     }
     return false;
+}
+
+function closedBecause(cause: unknown): LinkError {
+    if (cause instanceof LinkError) return cause;
+    if (!(cause instanceof Error)) return new LinkError('the connection was closed');
+    return new LinkError(`the connection was closed: ${cause.message}`, { cause });
 }
 
 /** What the server said stays a ReplyError; anything else becomes a LinkError. */

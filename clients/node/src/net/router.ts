@@ -255,7 +255,7 @@ class ClusterRouter implements Router {
         for (const range of reply as [number, number, [unknown, number, ...unknown[]], ...unknown[]][]) {
             const [first, last, [host, port]] = range;
             // An empty or unknown host is the one that was asked.
-            const name = host === null || String(host) === '' || String(host) === '?' ? asked.host : String(host);
+            const name = typeof host === 'string' && host !== '' && host !== '?' ? host : asked.host;
             const node = this.#node(this.#target.map({ host: name, port: Number(port) }));
             for (let slot = Number(first); slot <= Number(last); slot++) slots[slot] = node;
         }

@@ -84,6 +84,7 @@ export class ServerNode {
         const link = await Link.open(dialer, this.endpoint, name, Math.max(2000, 3 * requestTimeoutMs), invalidated);
         this.#all.add(link);
         link.onClosed(() => this.#all.delete(link));
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it may have changed meanwhile
         if (this.retired) {
             link.close(new LinkError(`${show(this.endpoint)} was replaced by another server`));
             throw new LinkError(`${show(this.endpoint)} was replaced by another server`);
