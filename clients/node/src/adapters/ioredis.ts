@@ -104,7 +104,7 @@ class IoredisDialer implements Dialer {
             blockingTimeout: undefined,
             monitor: false,
         };
-        const redis = new Redis(options as RedisOptions);
+        const redis = new Redis(options);
         let cause: Error | undefined;
         redis.on('error', (error: Error) => (cause = error));
         redis.on('end', () => events.closed(cause));
