@@ -91,7 +91,7 @@ export class ServerError extends LockError {
     }
 }
 
-/** One step of a cycle: `owner` waits for `waitsFor`, which holds `key` or waits for it. */
+/** One step of a cycle: `owner` waits for `waitsFor`, which holds `key` or waits for it. Long names are cut. */
 export interface DeadlockStep {
     owner: string;
     waitsFor: string;
@@ -106,7 +106,9 @@ export class Deadlock extends ServerError {
 
     constructor(text: string) {
         super(text, 'DEADLOCK');
-        this.cycle = [...text.matchAll(/'([^']*)' waits for '([^']*)' \(lock '([^']*)'\)/g)].map((step) => ({
+        // The server cuts long names, and writes dots behind them.
+        const steps = text.matchAll(/'([^']*)'(?:\.{3})? waits for '([^']*)'(?:\.{3})? \(lock '([^']*)'(?:\.{3})?\)/g);
+        this.cycle = [...steps].map((step) => ({
             owner: step[1] ?? '',
             waitsFor: step[2] ?? '',
             key: step[3] ?? '',

@@ -65,8 +65,8 @@ export class Hold {
             home.keeper.remove(state);
             signal.abort(this.#notHeld());
             home.left(this, false);
-            // The server may still have it: nobody should have to wait for what this client gave up.
-            if (reason === 'gone') this.#session?.close();
+            // The server may still have it, or the others of several locks. Nobody should have to wait for them.
+            if (reason === 'gone' && this.keys.length === 1) this.#session?.close();
             else this.#giveUp();
         });
         this.#session?.onClosed(() => state.lose('gone'));
