@@ -45,6 +45,7 @@ export class Hold {
     readonly #home: HoldHome;
     readonly #session: Link | undefined;
     readonly #strayAt: number | undefined;
+    readonly #endListeners: (() => void)[] = [];
     #mode: Mode;
     #release: Promise<void> | undefined;
 
@@ -64,7 +65,7 @@ export class Hold {
         state.onLost((reason) => {
             home.keeper.remove(state);
             signal.abort(this.#notHeld());
-            home.left(this, false);
+            this.#left(false);
             // The server may still have it, or the others of several locks. Nobody should have to wait for them.
             if (reason === 'gone' && this.keys.length === 1) this.#session?.close();
             else this.#giveUp();
@@ -195,7 +196,7 @@ export class Hold {
         const leftMs = this.#state.until - leaseClock.rough();
         this.#state.release();
         this.#home.keeper.remove(this.#state);
-        this.#home.left(this, true);
+        this.#left(true);
         const answer = this.#command(args, Math.max(leftMs, 1000)).finally(() => {
             this.#session?.close();
             if (this.#strayAt !== undefined) this.#home.engine.withdrawals.afterRelease(this.#state.request, this.#strayAt);
@@ -220,6 +221,17 @@ export class Hold {
             .catch(() => undefined)
             .finally(() => this.#session?.close());
         this.#home.engine.inBackground(release);
+    }
+
+    /** @internal Calls `listener` when it is released or lost. */
+    onEnd(listener: () => void): void {
+        if (this.#state.ended) listener();
+        else this.#endListeners.push(listener);
+    }
+
+    #left(released: boolean): void {
+        this.#home.left(this, released);
+        for (const listener of this.#endListeners.splice(0)) listener();
     }
 
     /** @internal Ends it because the client is closed. */

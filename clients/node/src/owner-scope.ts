@@ -1,5 +1,5 @@
 import { AcquirerBase } from './acquirer.js';
-import type { Key } from './core/request.js';
+import { type Key, keyId } from './core/request.js';
 import type { Hold } from './hold.js';
 import type { LockOptions } from './options.js';
 
@@ -10,13 +10,13 @@ export interface TakesAs {
 
 /**
  * Takes several locks under one name. The server refuses a wait with -DEADLOCK if it would close a cycle of owners that wait
- * for one another. Taking a lock that this owner holds already gives a second hold of the same grant: releasing either ends
- * both.
+ * for one another. It cannot take a lock a second time while it holds it: the server knows one hold for each owner.
  */
 export class Owner extends AcquirerBase {
     /** The name that the server sees. */
     readonly name: string;
     readonly #locks: TakesAs;
+    readonly #taken = new Set<string>();
 
     /** @internal */
     constructor(locks: TakesAs, name: string) {
@@ -30,7 +30,22 @@ export class Owner extends AcquirerBase {
     }
 
     /** @internal */
-    protected take(keys: Key | readonly Key[], options: LockOptions): Promise<Hold> {
-        return this.#locks.takeAs(this.name, keys, options);
+    protected async take(keys: Key | readonly Key[], options: LockOptions): Promise<Hold> {
+        const ids = (Array.isArray(keys) ? (keys as readonly Key[]) : [keys as Key]).map(keyId);
+        const twice = ids.find((id) => this.#taken.has(id));
+        if (twice !== undefined) {
+            const key = Buffer.from(twice, 'latin1').toString();
+            throw new TypeError(`the owner ${this.name} holds ${key} already, or is acquiring it`);
+        }
+        for (const id of ids) this.#taken.add(id);
+        const free = (): void => ids.forEach((id) => this.#taken.delete(id));
+        try {
+            const hold = await this.#locks.takeAs(this.name, keys, options);
+            hold.onEnd(free);
+            return hold;
+        } catch (error) {
+            free();
+            throw error;
+        }
     }
 }

@@ -122,14 +122,14 @@ for (const { title, connect } of backends) {
 
         test('a hold of a wait that was granted long ago is not believed', async () => {
             await server.occupy(key);
-            const waiting = locks.acquire(key, { leaseMs: 500, renew: false });
+            const waiting = locks.acquire(key, { leaseMs: 3000, renew: false });
             await waits();
             await server.vacate(key);
-            blockFor(1000);
+            blockFor(4000);
             // The lease ran out while nobody could read the answer: another wait follows, under the same name.
             const hold = await waiting;
             const left = hold.remainingMs;
-            assert.ok(left > 0 && left <= 500, String(left));
+            assert.ok(left > 0 && left <= 3000, String(left));
             await hold.release();
         });
 

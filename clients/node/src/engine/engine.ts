@@ -42,6 +42,8 @@ export class Attempt {
     flight: { link: Link; reply: Promise<unknown>; waits: boolean } | undefined;
     /** When a connection broke over which it had been sent: it may still arrive. By performance.now(). */
     strayAt: number | undefined;
+    /** A server granted it, or may have done so when it gave another answer. */
+    mayHold = false;
     /** When it was last sent, by performance.now(). */
     sentAt: number | undefined;
     /** A server refused it because the lock is taken. From then on it waits on a connection of its own. */
@@ -168,6 +170,8 @@ export class Engine {
             return undefined;
         }
         attempt.refusal = error;
+        // It may have been granted the moment before.
+        if (error.code === 'UNBLOCKED') attempt.mayHold = true;
         return node && this.follow(error, node);
     }
 
@@ -229,6 +233,7 @@ export class Engine {
         const blockMs = leftMs > 0 && options.timeoutMs > 0 ? leftMs : undefined;
         const reply = await this.#send(request, limits, attempt, link, asking, blockMs, node);
         if (reply === null) return undefined;
+        attempt.mayHold = true;
         const fences = request.fences(reply);
         const state = new HoldState(request, fences, sentAt, options.renew, leaseClock);
         if (options.durable) await this.#confirm(request, options.durable, limits, link);

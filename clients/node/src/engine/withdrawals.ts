@@ -21,7 +21,8 @@ export class Withdrawals {
     /** Begins to take back what this acquisition may have left. The caller does not wait for it. */
     begin(request: Request, attempt: Attempt): void {
         const { link, node } = attempt;
-        if (attempt.sentAt === undefined) {
+        // An ACQUIRE that was refused left nothing.
+        if (!attempt.flight && !attempt.mayHold && attempt.strayAt === undefined) {
             if (link) node?.giveBack(link);
             return;
         }
