@@ -1,46 +1,29 @@
-// withLock for ioredis. Copy this file and lock.mjs.
+// One order at a time, with ioredis:  REDIS_URL=redis://... node ioredis.mjs orders:42
 
-import * as lock from './lock.mjs';
-
-export { NotAcquired, NotHeld } from './lock.mjs';
+import { pathToFileURL } from 'node:url';
+import { Redis } from 'ioredis';
+import { Locks, NotAcquired } from 'redis-lock-client';
+import { ioredis } from 'redis-lock-client/ioredis';
 
 /**
- * Runs `work` while holding the lock; see lock.mjs.
- *
- * @template T
- * @param {import('ioredis').Redis} client
- * @param {string} key
- * @param {lock.LockOptions} options
- * @param {(hold: lock.Hold) => T | Promise<T>} work
- * @returns {Promise<T>}
+ * Runs `work` while holding the lock of this order. `work` gets the hold: it sends `hold.fence` along with each write,
+ * and hands `hold.signal` to whatever can be stopped.
  */
-export function withLock(client, key, options, work) {
-    return lock.withLock(connections(client), key, options, work);
+export function withOrder(locks, order, work) {
+    return locks.using(order, { leaseMs: 30_000, timeoutMs: 5_000 }, work);
 }
 
-/**
- * @param {import('ioredis').Redis} client
- * @returns {lock.Connections}
- */
-function connections(client) {
-    return {
-        send: ([command, ...args]) => client.call(command, ...args),
-
-        dedicated(timeoutMs) {
-            const connection = client.duplicate({
-                // The client's own time-outs, if it has any, may lie below BLOCK. This one counts from the call on: it bounds
-                // the wait also when ioredis reconnects and sends the command again (autoResendUnfulfilledCommands, at most
-                // maxRetriesPerRequest times), which begins the wait anew. That it was sent twice is harmless.
-                commandTimeout: timeoutMs,
-                socketTimeout: undefined,
-                lazyConnect: false,
-                enableOfflineQueue: true,
-            });
-            connection.on('error', () => {}); // The command fails, or is sent again.
-            return {
-                send: ([command, ...args]) => connection.call(command, ...args),
-                close: () => connection.disconnect(),
-            };
-        },
-    };
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+    const locks = new Locks(ioredis(new Redis(process.env.REDIS_URL, { lazyConnect: true })), { label: 'orders' });
+    locks.on('lost', ({ keys, reason }) => console.error(`lost ${keys}: ${reason}`));
+    try {
+        await withOrder(locks, process.argv[2], async (hold) => {
+            console.log(`working on ${hold.key} with fence ${hold.fence}`);
+        });
+    } catch (error) {
+        if (!(error instanceof NotAcquired)) throw error;
+        console.error('somebody else works on it');
+    } finally {
+        await locks.close();
+    }
 }

@@ -1,49 +1,20 @@
-// withLock for node-redis (the package `redis`, version 5 or later). Copy this file and lock.mjs.
+// A job that runs once an hour, however many machines start it, with node-redis:  REDIS_URL=redis://... node node-redis.mjs
 
-import * as lock from './lock.mjs';
+import { pathToFileURL } from 'node:url';
+import { createClient } from 'redis';
+import { Locks } from 'redis-lock-client';
+import { nodeRedis } from 'redis-lock-client/node-redis';
 
-export { NotAcquired, NotHeld } from './lock.mjs';
-
-/**
- * Runs `work` while holding the lock; see lock.mjs.
- *
- * @template T
- * @param {import('redis').RedisClientType} client
- * @param {string} key
- * @param {lock.LockOptions} options
- * @param {(hold: lock.Hold) => T | Promise<T>} work
- * @returns {Promise<T>}
- */
-export function withLock(client, key, options, work) {
-    return lock.withLock(connections(client), key, options, work);
+/** Runs `job`, unless somebody runs it now or ran it in the last 50 minutes. Returns whether it ran. */
+export async function hourly(locks, name, job) {
+    // Shorter than the period, and longer than the clocks of the machines differ.
+    const { ran } = await locks.oncePer(`hourly:${name}`, 50 * 60_000, job);
+    return ran;
 }
 
-/**
- * @param {import('redis').RedisClientType} client
- * @returns {lock.Connections}
- */
-function connections(client) {
-    return {
-        send: (args) => client.sendCommand(args),
-
-        dedicated(timeoutMs) {
-            const connection = client.duplicate({
-                socket: {
-                    ...client.options.socket,
-                    // The client's own may lie below BLOCK. Nothing else bounds a command that was sent: `commandOptions.timeout`
-                    // is about those that are not sent yet.
-                    socketTimeout: timeoutMs,
-                    // node-redis does not send a command again that had no answer, and a wait ends with its connection.
-                    reconnectStrategy: false,
-                },
-            });
-            connection.on('error', () => {}); // Without a listener the process ends. The command fails as well, that is enough.
-            const connected = connection.connect();
-            return {
-                send: (args) => connected.then(() => connection.sendCommand(args)),
-                // Not while it connects: node-redis would leave the socket open. Closed already is an error, and fine.
-                close: () => connected.then(() => connection.destroy()).catch(() => {}),
-            };
-        },
-    };
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+    const locks = new Locks(nodeRedis(createClient({ url: process.env.REDIS_URL })), { label: 'cron' });
+    const ran = await hourly(locks, 'report', () => console.log('writing the report'));
+    if (!ran) console.log('it was done already');
+    await locks.close();
 }

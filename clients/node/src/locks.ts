@@ -276,7 +276,7 @@ export class Locks extends AcquirerBase {
         // What was sent is followed by a RELEASE, and that has to be written before the connections close.
         await new Promise((resolve) => setImmediate(resolve));
         await withTimeout(this.#engine.settled(), CLOSE_MS).catch(() => undefined);
-        this.#engine.router.close();
+        this.#engine.end();
     }
 
     [asyncDispose](): Promise<void> {

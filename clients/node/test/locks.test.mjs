@@ -329,6 +329,21 @@ for (const { title, connect } of backends) {
             await sharing.close();
         });
 
+        test('a client that keeps no idle connections closes those of its waits', async () => {
+            const frugal = new Locks(connect(server.url), { idleConnections: 0, tracking: false });
+            await frugal.using(key, () => undefined);
+            const connections = async () => (await server.run('CLIENT', 'LIST')).trim().split('\n').length;
+            const others = await connections();
+            await server.occupy(key);
+            const work = Array.from({ length: 5 }, () => frugal.using(key, () => undefined));
+            await waits(5);
+            assert.equal(await connections(), others + 5);
+            await server.vacate(key);
+            await Promise.all(work);
+            await until(async () => (await connections()) === others, 'the connections are closed');
+            await frugal.close();
+        });
+
         test('holds outlive a server that stands still for less than their lease', async () => {
             const holds = await Promise.all(
                 Array.from({ length: 300 }, (_, n) => locks.acquire(`${key}:${n}`, { leaseMs: 10_000 })),

@@ -2,33 +2,50 @@
 
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
-import * as ioredis from '../ioredis.mjs';
-import * as nodeRedis from '../node-redis.mjs';
+import { Locks, NotAcquired, NotHeld } from 'redis-lock-client';
+import { ioredis } from 'redis-lock-client/ioredis';
+import { nodeRedis } from 'redis-lock-client/node-redis';
+
+const common = {
+    NotAcquired,
+    NotHeld,
+    withLock: ({ locks }, key, { waitMs = 0, ...options }, work) =>
+        locks.using(key, { ...options, timeoutMs: waitMs }, work),
+};
+
+/** So that the tests can count connections. */
+const options = { label: 'examples', idleConnections: 0, tracking: false };
 
 export const clients = {
     ioredis: {
-        ...ioredis,
+        ...common,
         /** A client whose answers may take so long at most. */
         connect: async (url = process.env.REDIS_URL, timeoutMs = undefined) => {
-            const client = new Redis(url, { commandTimeout: timeoutMs });
-            client.on('error', () => {});
-            await client.ping();
-            return client;
+            const redis = new Redis(url, { commandTimeout: timeoutMs });
+            redis.on('error', () => {});
+            await redis.ping();
+            return { redis, locks: new Locks(ioredis(redis), options) };
         },
-        send: (client, command, ...args) => client.call(command, ...args),
-        close: (client) => client.disconnect(),
+        send: ({ redis }, command, ...args) => redis.call(command, ...args),
+        close: async ({ redis, locks }) => {
+            await locks.close();
+            redis.disconnect();
+        },
     },
     'node-redis': {
-        ...nodeRedis,
+        ...common,
         connect: async (url = process.env.REDIS_URL, timeoutMs = undefined) => {
             // A PING keeps an idle connection from running into the time-out.
             const pingInterval = timeoutMs && timeoutMs / 4;
-            const client = createClient({ url, pingInterval, socket: { socketTimeout: timeoutMs } });
-            client.on('error', () => {});
-            await client.connect();
-            return client;
+            const redis = createClient({ url, pingInterval, socket: { socketTimeout: timeoutMs } });
+            redis.on('error', () => {});
+            await redis.connect();
+            return { redis, locks: new Locks(nodeRedis(redis), options) };
         },
-        send: (client, ...args) => client.sendCommand(args),
-        close: (client) => client.destroy(),
+        send: ({ redis }, ...args) => redis.sendCommand(args),
+        close: async ({ redis, locks }) => {
+            await locks.close();
+            redis.destroy();
+        },
     },
 };

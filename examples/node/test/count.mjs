@@ -18,4 +18,4 @@ async function count() {
 }
 
 await Promise.all(Array.from({ length: Number(tasks) }, count));
-close(client);
+await close(client);

@@ -3,15 +3,19 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Redis } from 'ioredis';
 import { lead } from '../leader.mjs';
+import { clients } from './clients.mjs';
 import { until } from './until.mjs';
 
-let client;
-before(() => {
-    client = new Redis(process.env.REDIS_URL);
+let own;
+let client; // an operator
+let locks;
+before(async () => {
+    own = await clients.ioredis.connect();
+    client = own.redis;
+    locks = own.locks;
 });
-after(() => client.disconnect());
+after(() => clients.ioredis.close(own));
 
 const counter = async (name) => {
     const info = await client.info('redislock');
@@ -23,7 +27,7 @@ test('a killed leader is replaced although its lease goes on', { timeout: 120_00
     try {
         const [fence] = await once(first, 'message');
         const sessionEnds = await counter('session_ends');
-        const second = lead(client, 'leader', async (itsFence, lost) => {
+        const second = lead(locks, 'leader', async (itsFence, lost) => {
             assert.ok(itsFence > fence);
             assert.equal(lost.aborted, false);
         });
@@ -38,7 +42,7 @@ test('a killed leader is replaced although its lease goes on', { timeout: 120_00
 });
 
 test('a leader whose connection is closed knows', { timeout: 120_000 }, async () => {
-    await lead(client, 'leader', async (_, lost) => {
+    await lead(locks, 'leader', async (_, lost) => {
         const leader = (await client.client('LIST')).match(/^id=(\d+) .* cmd=lock.acquire /m)[1];
         await client.client('KILL', 'ID', leader);
         if (!lost.aborted) await once(lost, 'abort');

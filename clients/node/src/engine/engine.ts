@@ -79,6 +79,7 @@ export class Engine {
     readonly #gates = new Map<string, Turnstile>();
     readonly #background = new Set<Promise<unknown>>();
     #closed = false;
+    #ended = false;
 
     constructor(router: Router, options: EngineOptions) {
         this.router = router;
@@ -340,6 +341,7 @@ export class Engine {
         let redirected: { node: ServerNode; asking: boolean } | undefined;
         let resent = false;
         for (let hops = 0; ; ) {
+            if (this.#ended) throw new ClientClosed();
             const way: { node?: ServerNode } = {};
             try {
                 const answer = await within(this.#sendOnce(slot, args, redirected, way), deadline);
@@ -386,6 +388,12 @@ export class Engine {
     /** Resolves when all that runs in the background now is done. */
     async settled(): Promise<void> {
         await Promise.all([...this.#background, this.withdrawals.all()]);
+    }
+
+    /** Gives up what is left in the background, and closes all connections. */
+    end(): void {
+        this.#ended = true;
+        this.router.close();
     }
 
     /** Ends all acquisitions with ClientClosed, and lets none begin. */

@@ -1,6 +1,7 @@
 import { Backoff } from '../core/backoff.js';
 import { pause } from '../core/clock.js';
 import { type Request, keyId } from '../core/request.js';
+import { ClientClosed } from '../errors.js';
 import { type Link, ReplyError } from '../net/link.js';
 import type { Attempt, Engine } from './engine.js';
 import type { Limits } from './limits.js';
@@ -125,7 +126,10 @@ export class Withdrawals {
             const settled = performance.now() >= strayAt + SETTLE_MS;
             const answered = await this.#engine.command(request.slot, request.withdraw(), left).then(
                 () => true,
-                (error: unknown) => error instanceof ReplyError,
+                (error: unknown) => {
+                    if (error instanceof ClientClosed) throw error;
+                    return error instanceof ReplyError;
+                },
             );
             if (answered && settled) return;
             await pause(Math.max(0, Math.min(backoff.nextMs(), left)));

@@ -117,11 +117,13 @@ export class ServerNode {
         this.endWait(link);
         if (!link.open) return;
         const now = performance.now();
-        while (this.#idle.length >= this.context.idleLinks || (this.#idle[0] && this.#idle[0].since < now - IDLE_MS)) {
-            this.#idle.shift()?.link.close();
-        }
-        if (this.retired || this.context.idleLinks === 0) link.close();
+        if (this.retired) link.close();
         else this.#idle.push({ link, since: now });
+        for (let oldest = this.#idle[0]; oldest; oldest = this.#idle[0]) {
+            if (this.#idle.length <= this.context.idleLinks && oldest.since >= now - IDLE_MS) break;
+            this.#idle.shift();
+            oldest.link.close();
+        }
     }
 
     /** Somebody waits on this connection: the server is asked every few seconds whether it is alive. */
