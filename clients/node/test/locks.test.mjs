@@ -126,11 +126,13 @@ for (const { title, connect } of backends) {
             await waits();
             await server.vacate(key);
             blockFor(4000);
-            // The lease ran out while nobody could read the answer: another wait follows, under the same name.
+            // If nobody could read the answer before the lease ran out, another wait follows, under the same name. If the
+            // answer was read just before, the hold was there, and is over.
             const hold = await waiting;
-            const left = hold.remainingMs;
-            assert.ok(left > 0 && left <= 3000, String(left));
-            await hold.release();
+            assert.ok(hold.remainingMs <= 3000);
+            const believed = hold.held;
+            assert.equal((await hold.check()) !== null, believed);
+            if (believed) await hold.release();
         });
 
         test('work whose lock was lost ends with an error', async () => {
