@@ -1,0 +1,2 @@
+/** Locks over connections of Jedis. */
+package redislock.jedis;

@@ -1,0 +1,2 @@
+/** Locks over connections of Lettuce. */
+package redislock.lettuce;

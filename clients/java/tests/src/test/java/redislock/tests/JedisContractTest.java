@@ -1,0 +1,8 @@
+package redislock.tests;
+
+class JedisContractTest extends ServerContract {
+    @Override
+    Library library() {
+        return Library.JEDIS;
+    }
+}
