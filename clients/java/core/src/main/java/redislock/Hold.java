@@ -167,9 +167,9 @@ public final class Hold implements AutoCloseable {
             if (left) {
                 return;
             }
+            leave.run();
             left = true;
         }
-        leave.run();
     }
 
     /**

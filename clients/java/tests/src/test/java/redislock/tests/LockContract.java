@@ -264,7 +264,8 @@ abstract class LockContract {
             DeadlockException found =
                     assertThrows(DeadlockException.class, () -> two.lock("a").acquire(LONG));
             assertEquals(2, found.cycle().size());
-            assertEquals(two.owner(), found.cycle().get(0).owner());
+            assertTrue(two.owner().startsWith(found.cycle().get(0).owner()));
+            assertEquals("a", found.cycle().get(0).lock());
             b.release();
             wait.get(60, TimeUnit.SECONDS).release();
         }

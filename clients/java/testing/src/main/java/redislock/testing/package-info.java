@@ -1,0 +1,2 @@
+/** A lock server in memory, for the tests of applications. */
+package redislock.testing;
