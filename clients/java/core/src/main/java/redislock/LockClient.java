@@ -214,7 +214,7 @@ public final class LockClient implements Locks, AutoCloseable {
         private boolean tracking = true;
         private boolean shareWaits;
         private int maxWaits = 2000;
-        private int maxIdle = 8;
+        private int maxIdle = 32;
         private final List<LockListener> listeners = new ArrayList<>();
         private Executor executor;
         private LeaseClock clock;
@@ -340,7 +340,8 @@ public final class LockClient implements Locks, AutoCloseable {
         }
 
         /**
-         * Sets how many connections of waits are kept open for the next ones, for each server. The default is 8.
+         * Sets how many connections of waits are kept open for the next ones, for each server. The default is 32. One
+         * that has not been used for 30 seconds is closed.
          *
          * @param links from 0
          * @return this builder

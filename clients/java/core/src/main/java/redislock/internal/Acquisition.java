@@ -40,6 +40,10 @@ public final class Acquisition {
     private boolean waits;
 
     private boolean ended;
+
+    /** Whether it has got past the others of this process that wait for the same. */
+    private boolean begun;
+
     private Node node;
     private Channel channel;
     private Link link;
@@ -133,6 +137,7 @@ public final class Acquisition {
             if (ended) {
                 return;
             }
+            begun = true;
             waits |= request.session() || terms.durable() > 0;
             if (waits && room == null) {
                 // Outside of the lock, and then here again.
@@ -321,11 +326,13 @@ public final class Acquisition {
                 why = ServerException.of(refusal.text());
             } else if (trouble != null) {
                 why = new UnreachableException(name + ": " + trouble.getMessage());
+            } else if (!begun || node != null && !owed) {
+                why = new NotAcquiredException(name + ": others of this process waited for it");
             } else if (node == null || owed && Boolean.FALSE.equals(node.verdict())) {
-                why = new UnreachableException(name + ": " + (node == null ? "no server" : node.endpoint)
-                        + " could not be reached");
+                why = new UnreachableException(name + ": " + (node == null ? "there is no connection to its server yet"
+                        : node.endpoint + " does not answer"));
             } else {
-                why = new NotAcquiredException(name + (owed ? ": its server has not answered" : ""));
+                why = new NotAcquiredException(name + ": its server has not answered");
             }
         }
         end(why);

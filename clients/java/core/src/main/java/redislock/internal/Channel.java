@@ -1,5 +1,7 @@
 package redislock.internal;
 
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 
@@ -8,7 +10,7 @@ import redislock.spi.Link;
 /** A link that many share, and how long the server has owed it an answer. */
 final class Channel {
     final Link link;
-    private int owed;
+    private final Deque<Long> sentAt = new ArrayDeque<>();
     private long progressAt = System.nanoTime();
 
     Channel(Link link) {
@@ -17,13 +19,15 @@ final class Channel {
 
     CompletableFuture<List<Object>> send(List<List<byte[]>> commands) {
         synchronized (this) {
-            if (owed++ == 0) {
-                progressAt = System.nanoTime();
+            long now = System.nanoTime();
+            if (sentAt.isEmpty()) {
+                progressAt = now;
             }
+            sentAt.addLast(now);
         }
         return link.send(commands).whenComplete((replies, error) -> {
             synchronized (this) {
-                owed--;
+                sentAt.pollFirst();
                 progressAt = System.nanoTime();
             }
         });
@@ -35,6 +39,11 @@ final class Channel {
 
     /** Since when nothing has come although something is owed; null if nothing is owed. */
     synchronized Long silentSince() {
-        return owed == 0 ? null : progressAt;
+        return sentAt.isEmpty() ? null : progressAt;
+    }
+
+    /** How long the oldest request has been without an answer, in nanoseconds. */
+    synchronized long age() {
+        return sentAt.isEmpty() ? 0 : System.nanoTime() - sentAt.peekFirst();
     }
 }

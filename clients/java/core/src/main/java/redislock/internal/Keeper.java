@@ -271,7 +271,8 @@ public final class Keeper {
     private void enlist(HoldState hold, long now) {
         push(hold.until(), new Job(Kind.EXPIRE, hold, null));
         if (hold.renew) {
-            push(now + third(hold) - ENLIST_AFTER, new Job(Kind.RENEW, hold, null));
+            // A third of the lease after its beginning, which may be a while ago.
+            push(Math.max(now, hold.until() - hold.leaseMs * MS + third(hold)), new Job(Kind.RENEW, hold, null));
         }
         if (engine.options.tracking()) {
             assign(new Job(Kind.CHECK, hold, null));

@@ -23,6 +23,14 @@ final class Node {
     /** A monitor that has been silent for so many time-outs is replaced. */
     private static final int SILENT_MONITOR = 5;
 
+    /** A request that has been without an answer for so many time-outs is late, whatever else is answered. */
+    private static final int LATE = 3;
+
+    /** A connection that has not been used for so long is closed. */
+    private static final long IDLE = 30_000_000_000L;
+
+    private record Idle(Link link, long since) {}
+
     final Endpoint endpoint;
 
     /** What the keeper has to do here, and whether it is at it. Guarded by the keeper. */
@@ -33,7 +41,7 @@ final class Node {
     private final Engine engine;
     private CompletableFuture<Channel> channel;
     private CompletableFuture<Channel> monitor;
-    private final Deque<Link> idle = new ArrayDeque<>();
+    private final Deque<Idle> idle = new ArrayDeque<>();
     private final Set<Link> waiting = new HashSet<>();
     private boolean gone;
     private boolean tracking;
@@ -121,11 +129,11 @@ final class Node {
     /** A connection of one's own: an idle one, or a new one. */
     CompletableFuture<Link> borrow() {
         synchronized (this) {
-            Link link;
-            while ((link = idle.pollLast()) != null) {
-                if (link.isOpen()) {
-                    waiting.add(link);
-                    return CompletableFuture.completedFuture(link);
+            Idle last;
+            while ((last = idle.pollLast()) != null) {
+                if (last.link.isOpen()) {
+                    waiting.add(last.link);
+                    return CompletableFuture.completedFuture(last.link);
                 }
             }
         }
@@ -145,7 +153,7 @@ final class Node {
             waiting.remove(link);
             keep = !gone && link.isOpen() && idle.size() < engine.options.maxIdle();
             if (keep) {
-                idle.addLast(link);
+                idle.addLast(new Idle(link, System.nanoTime()));
             }
         }
         if (!keep) {
@@ -179,23 +187,42 @@ final class Node {
         }
         Long since = current == null ? null : current.silentSince();
         boolean silent = since != null && now - since > timeout;
-        if (silent || waits && !recent) {
-            probe().thenAccept(alive -> judge(alive, current, silent ? since : null, waits));
+        boolean late = current != null && current.age() > LATE * timeout;
+        if (silent || late || waits && !recent) {
+            probe().thenAccept(alive -> judge(alive, current, silent || late ? since : null));
         }
+        dropIdle(now);
     }
 
-    private void judge(boolean alive, Channel current, Long silentSince, boolean waits) {
-        boolean deaf;
+    /** Closes the shared connection if the server is fine and the connection is not. */
+    private void judge(boolean alive, Channel current, Long silentSince) {
+        boolean again;
+        Long before;
         synchronized (this) {
-            // Twice, and nothing in between: the server is fine, and the connection is not.
-            deaf = alive && silentSince != null && current == suspect && silentSince.equals(suspectSince);
-            suspect = alive ? current : null;
-            suspectSince = alive ? silentSince : null;
+            again = alive && silentSince != null && current == suspect;
+            before = suspectSince;
+            suspect = alive && silentSince != null ? current : null;
+            suspectSince = silentSince;
         }
-        if (deaf && silentSince.equals(current.silentSince())) {
-            current.link.close(endpoint + " answers, but not on this connection");
+        // Twice, so that what a server says that stood still for a while has the time to arrive.
+        if (again) {
+            boolean deaf = silentSince.equals(before) && silentSince.equals(current.silentSince());
+            boolean late = current.age() > LATE * engine.options.requestTimeout().toNanos();
+            if (deaf || late) {
+                current.link.close(endpoint + " answers, but not on this connection");
+            }
         }
         engine.router.look(this, alive);
+    }
+
+    private void dropIdle(long now) {
+        List<Link> old = new ArrayList<>();
+        synchronized (this) {
+            while (!idle.isEmpty() && now - idle.peekFirst().since > IDLE) {
+                old.add(idle.pollFirst().link);
+            }
+        }
+        old.forEach(link -> link.close("it is not needed any more"));
     }
 
     /** Whether the server answers on another connection. One probe serves all who ask. */
@@ -288,7 +315,7 @@ final class Node {
         synchronized (this) {
             gone = true;
             all = new ArrayList<>(waiting);
-            all.addAll(idle);
+            idle.forEach(each -> all.add(each.link));
             waiting.clear();
             idle.clear();
         }

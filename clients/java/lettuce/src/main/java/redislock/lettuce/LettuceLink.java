@@ -94,6 +94,7 @@ final class LettuceLink implements Link, RedisConnectionStateListener {
             }
         } catch (RuntimeException rejected) {
             fail(replies, rejected);
+            close("a command could not be sent: " + rejected.getMessage());
         }
         return replies;
     }
@@ -116,7 +117,7 @@ final class LettuceLink implements Link, RedisConnectionStateListener {
 
     private void fail(CompletableFuture<List<Object>> replies, Throwable cause) {
         pending.remove(replies);
-        String why = closed == null ? "the connection failed" : closed;
+        String why = closed == null ? "the connection failed: " + cause : closed;
         replies.completeExceptionally(new LinkException(request.endpoint() + ": " + why, cause));
     }
 

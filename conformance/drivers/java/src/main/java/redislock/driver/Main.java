@@ -25,6 +25,7 @@ public final class Main {
         if (arguments.length != 1) {
             throw new IllegalArgumentException("the argument is lettuce, jedis or fake");
         }
+        Warming.up(arguments[0]);
         Main main = new Main();
         Driver driver = new Driver(arguments[0], main::write);
         ExecutorService threads = Executors.newCachedThreadPool();

@@ -1,0 +1,2 @@
+/** Meters for what becomes of locks. */
+package redislock.micrometer;
