@@ -99,6 +99,15 @@ public final class RedisLock {
     }
 
     /**
+     * The lease of this lock.
+     *
+     * @return what {@link #lease(Duration)} set, or the client's
+     */
+    public Duration lease() {
+        return settings.lease;
+    }
+
+    /**
      * Turns renewal off: the hold ends with its lease, unless {@link Hold#extend} is called.
      *
      * @return a lock with this setting

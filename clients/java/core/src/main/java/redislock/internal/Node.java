@@ -24,7 +24,7 @@ final class Node {
     private static final int SILENT_MONITOR = 5;
 
     /** A request that has been without an answer for so many time-outs is late, whatever else is answered. */
-    private static final int LATE = 3;
+    private static final int LATE = 1;
 
     /** A connection that has not been used for so long is closed. */
     private static final long IDLE = 30_000_000_000L;

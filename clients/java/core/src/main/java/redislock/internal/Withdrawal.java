@@ -83,7 +83,7 @@ final class Withdrawal {
     /** A release that the caller no longer waits for. */
     static void repeated(Engine engine, Request request, List<byte[]> command) {
         Withdrawal withdrawal = new Withdrawal(engine, request);
-        withdrawal.repeat(command, engine.options.backoff(100, 3000), Long.MAX_VALUE);
+        withdrawal.repeat(command, engine.options.backoff(100, 1000), Long.MAX_VALUE);
     }
 
     /** A release at the end of a client: once is enough, if it is answered. */
@@ -113,7 +113,7 @@ final class Withdrawal {
     }
 
     private void repeat() {
-        repeat(request.release(), engine.options.backoff(100, 3000), Long.MAX_VALUE);
+        repeat(request.release(), engine.options.backoff(100, 1000), Long.MAX_VALUE);
     }
 
     /** Again and again, until it has been answered for long enough. */

@@ -1,11 +1,14 @@
 package redislock.jedis;
 
+import java.io.IOException;
+import java.io.InputStream;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Objects;
+import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.SynchronousQueue;
@@ -183,8 +186,16 @@ public final class JedisConnector implements Connector {
 
     @Override
     public String library() {
-        String version = HostAndPort.class.getPackage().getImplementationVersion();
-        return "jedis " + (version == null ? "of unknown version" : version);
+        Properties made = new Properties();
+        try (InputStream maven =
+                HostAndPort.class.getResourceAsStream("/META-INF/maven/redis.clients/jedis/pom.properties")) {
+            if (maven != null) {
+                made.load(maven);
+            }
+        } catch (IOException unreadable) {
+            System.getLogger("redislock").log(System.Logger.Level.DEBUG, "the version of Jedis is unknown", unreadable);
+        }
+        return "jedis " + made.getProperty("version", "of unknown version");
     }
 
     @Override

@@ -161,8 +161,8 @@ abstract class LockContract {
 
     @Test
     void aHoldIsRenewed() throws Exception {
-        try (Hold hold = locks.lock("k").lease(Duration.ofMillis(600)).acquire(LONG)) {
-            long end = System.nanoTime() + 1_500_000_000L;
+        try (Hold hold = locks.lock("k").lease(Duration.ofSeconds(2)).acquire(LONG)) {
+            long end = System.nanoTime() + 2_600_000_000L;
             while (System.nanoTime() < end) {
                 assertTrue(hold.isHeld());
                 Thread.sleep(50);
@@ -243,9 +243,9 @@ abstract class LockContract {
         assertTrue(locks.multiLock("a", "b").tryAcquire().isEmpty());
         assertTrue(locks.info("a").isEmpty());
         given("b");
-        try (Hold hold = locks.multiLock("a", "b").lease(Duration.ofMillis(600)).acquire(LONG)) {
+        try (Hold hold = locks.multiLock("a", "b").lease(Duration.ofSeconds(2)).acquire(LONG)) {
             assertEquals(List.of("a", "b"), List.copyOf(hold.fences().keySet()));
-            Thread.sleep(900);
+            Thread.sleep(2600);
             hold.check();
             assertTrue(hold.isHeld());
         }
@@ -273,7 +273,7 @@ abstract class LockContract {
 
     @Test
     void maxBoundsAHold() throws Exception {
-        Hold hold = locks.lock("k").lease(Duration.ofMillis(500)).max(Duration.ofMillis(900)).acquire(LONG);
+        Hold hold = locks.lock("k").lease(Duration.ofMillis(1500)).max(Duration.ofMillis(2500)).acquire(LONG);
         LossReason reason = hold.lost().toCompletableFuture().get(60, TimeUnit.SECONDS);
         assertTrue(reason == LossReason.MAX || reason == LossReason.GONE, () -> "" + reason);
         free("k");

@@ -1,0 +1,2 @@
+/** Locks for Spring Boot. */
+package redislock.spring.boot;

@@ -1,0 +1,2 @@
+/** Locks for Spring Integration. */
+package redislock.spring.integration;
