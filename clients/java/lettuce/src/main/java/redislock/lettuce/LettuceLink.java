@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 import io.lettuce.core.RedisChannelHandler;
 import io.lettuce.core.RedisConnectionStateListener;
@@ -29,6 +30,7 @@ final class LettuceLink implements Link, RedisConnectionStateListener {
     private final StatefulRedisConnection<byte[], byte[]> connection;
     private final LinkRequest request;
     private final Set<CompletableFuture<List<Object>>> pending = ConcurrentHashMap.newKeySet();
+    private final AtomicBoolean closing = new AtomicBoolean();
     private volatile long trackingId;
     private volatile String closed;
     private boolean told;
@@ -155,7 +157,7 @@ final class LettuceLink implements Link, RedisConnectionStateListener {
     @Override
     public void close(String why) {
         end(why);
-        if (connection.isOpen()) {
+        if (connection.isOpen() && closing.compareAndSet(false, true)) {
             connection.closeAsync();
         }
     }
