@@ -7,12 +7,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.net.URI;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisURI;
+import net.javacrumbs.shedlock.core.LockConfiguration;
+import net.javacrumbs.shedlock.core.SimpleLock;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -66,6 +69,23 @@ class ExamplesTest {
         assertFalse(HourlyJob.run(locks, runs::incrementAndGet));
         assertEquals(1, runs.get());
         HourlyJob.main(new String[] {URL});
+    }
+
+    @Test
+    void shedLockTakesItsLocks() throws Exception {
+        ShedLockProvider provider = new ShedLockProvider(locks, "shedlock:");
+        LockConfiguration minute = new LockConfiguration(
+                Instant.now(), "task", Duration.ofMinutes(2), Duration.ofMinutes(1));
+        SimpleLock lock = provider.lock(minute).orElseThrow();
+        assertTrue(provider.lock(minute).isEmpty());
+        SimpleLock longer = lock.extend(Duration.ofMinutes(5), Duration.ofMinutes(1)).orElseThrow();
+        longer.unlock();
+        // The task took less than lockAtLeastFor.
+        assertTrue(provider.lock(minute).isEmpty());
+        assertEquals("cooling", locks.info("shedlock:task").orElseThrow().mode());
+        LockConfiguration brief = new LockConfiguration(Instant.now(), "other", Duration.ofMinutes(2), Duration.ZERO);
+        provider.lock(brief).orElseThrow().unlock();
+        provider.lock(brief).orElseThrow().unlock();
     }
 
     @Test

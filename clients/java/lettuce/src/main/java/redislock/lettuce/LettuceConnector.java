@@ -4,7 +4,9 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.function.UnaryOperator;
 
@@ -36,6 +38,7 @@ public final class LettuceConnector implements Connector {
     private final ClientResources resources;
     private final ClientOptions options;
     private final UnaryOperator<Endpoint> addresses;
+    private final Set<CompletableFuture<Void>> closing = ConcurrentHashMap.newKeySet();
     private RedisClient client;
     private boolean closed;
 
@@ -147,7 +150,7 @@ public final class LettuceConnector implements Connector {
             client(request)
                     .connectAsync(ByteArrayCodec.INSTANCE, uri(request))
                     .toCompletableFuture()
-                    .thenCompose(connection -> LettuceLink.open(connection, request))
+                    .thenCompose(connection -> LettuceLink.open(connection, request, this::closing))
                     .whenComplete((link, error) -> {
                         if (error != null) {
                             opened.completeExceptionally(
@@ -223,7 +226,14 @@ public final class LettuceConnector implements Connector {
     public synchronized void close() {
         closed = true;
         if (client != null) {
-            client.shutdownAsync(0, 2, TimeUnit.SECONDS);
+            RedisClient ended = client;
+            CompletableFuture.allOf(closing.toArray(CompletableFuture[]::new))
+                    .whenComplete((done, error) -> ended.shutdownAsync(0, 2, TimeUnit.SECONDS));
         }
+    }
+
+    private void closing(CompletableFuture<Void> connection) {
+        closing.add(connection);
+        connection.whenComplete((done, error) -> closing.remove(connection));
     }
 }

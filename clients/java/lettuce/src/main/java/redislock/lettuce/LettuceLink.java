@@ -8,6 +8,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
 
 import io.lettuce.core.RedisChannelHandler;
 import io.lettuce.core.RedisConnectionStateListener;
@@ -30,18 +31,26 @@ final class LettuceLink implements Link, RedisConnectionStateListener {
     private final StatefulRedisConnection<byte[], byte[]> connection;
     private final LinkRequest request;
     private final Set<CompletableFuture<List<Object>>> pending = ConcurrentHashMap.newKeySet();
+    private final Consumer<CompletableFuture<Void>> onClosing;
     private final AtomicBoolean closing = new AtomicBoolean();
     private volatile long trackingId;
     private volatile String closed;
     private boolean told;
 
-    private LettuceLink(StatefulRedisConnection<byte[], byte[]> connection, LinkRequest request) {
+    private LettuceLink(
+            StatefulRedisConnection<byte[], byte[]> connection,
+            LinkRequest request,
+            Consumer<CompletableFuture<Void>> onClosing) {
         this.connection = connection;
         this.request = request;
+        this.onClosing = onClosing;
     }
 
-    static CompletableFuture<Link> open(StatefulRedisConnection<byte[], byte[]> connection, LinkRequest request) {
-        LettuceLink link = new LettuceLink(connection, request);
+    static CompletableFuture<Link> open(
+            StatefulRedisConnection<byte[], byte[]> connection,
+            LinkRequest request,
+            Consumer<CompletableFuture<Void>> onClosing) {
+        LettuceLink link = new LettuceLink(connection, request, onClosing);
         connection.addListener(link);
         if (!connection.isOpen()) {
             link.end("the server closed the connection");
@@ -158,7 +167,7 @@ final class LettuceLink implements Link, RedisConnectionStateListener {
     public void close(String why) {
         end(why);
         if (connection.isOpen() && closing.compareAndSet(false, true)) {
-            connection.closeAsync();
+            onClosing.accept(connection.closeAsync());
         }
     }
 
