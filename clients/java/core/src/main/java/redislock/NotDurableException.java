@@ -2,7 +2,10 @@ package redislock;
 
 /** Too few replicas confirmed the grant in time. The lock was released. */
 public final class NotDurableException extends LockException {
+    /** How many replicas confirmed the grant. */
     private final int confirmed;
+
+    /** How many had to. */
     private final int wanted;
 
     /**

@@ -2,6 +2,7 @@ package redislock;
 
 /** The hold has ended. Others may have held the lock since. */
 public final class NotHeldException extends LockException {
+    /** Why the hold ended. */
     private final LossReason reason;
 
     /**

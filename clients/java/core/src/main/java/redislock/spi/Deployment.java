@@ -20,7 +20,13 @@ public record Deployment(Kind kind, List<Endpoint> endpoints, String service) {
         CLUSTER
     }
 
-    /** Checks that there is at least one endpoint. */
+    /**
+     * Checks that there is at least one endpoint.
+     *
+     * @param kind how the primary of a key is found
+     * @param endpoints at least one
+     * @param service with Sentinel the name of the servers, else null
+     */
     public Deployment {
         endpoints = List.copyOf(endpoints);
         if (endpoints.isEmpty()) {

@@ -9,7 +9,12 @@ import java.util.Objects;
  * @param port from 0 to 65535
  */
 public record Endpoint(String host, int port) {
-    /** Checks the port. */
+    /**
+     * Checks the port.
+     *
+     * @param host a name or an IP address
+     * @param port from 0 to 65535
+     */
     public Endpoint {
         Objects.requireNonNull(host, "host");
         if (port < 0 || port > 65535) {
