@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 import redislock.ClientClosedException;
 import redislock.LockException;
@@ -24,6 +25,9 @@ import redislock.spi.ReplyError;
  */
 public final class Acquisition {
     private static final long FOREVER = Long.MAX_VALUE;
+
+    /** How long a request waits for its turn on the shared connection. */
+    private static final long TURN = 20_000_000L;
 
     private final Engine engine;
     private final Request request;
@@ -156,22 +160,60 @@ public final class Acquisition {
 
     private void ask(Node at, boolean asking) {
         if (!isWaiting()) {
-            at.channel().whenComplete((open, error) -> {
-                if (error != null) {
-                    engine.router.doubt(at);
-                    failed(error);
-                } else {
-                    send(at, open, null, asking);
-                }
-            });
+            takeTurn(at, asking);
             return;
         }
         at.borrow().whenComplete((open, error) -> {
             if (error != null) {
                 engine.router.doubt(at);
                 failed(error);
-            } else if (!send(at, null, open, asking)) {
+            } else if (send(at, null, open, asking) == null) {
                 at.giveBack(open);
+            }
+        });
+    }
+
+    /**
+     * On the shared connection only some are on their way at a time. Who does not get a turn soon, because the network
+     * or the server is slow, takes a connection of its own, and may as well wait there.
+     */
+    private void takeTurn(Node at, boolean asking) {
+        AtomicBoolean decided = new AtomicBoolean();
+        CompletableFuture<Gates<String>.Place> known = new CompletableFuture<>();
+        Gates<String>.Place place = at.tries.enter("", () -> known.thenAccept(turn -> {
+            if (decided.compareAndSet(false, true)) {
+                tryShared(at, asking, turn);
+            } else {
+                turn.leave();
+            }
+        }));
+        known.complete(place);
+        if (!decided.get()) {
+            engine.after(TURN, () -> {
+                if (decided.compareAndSet(false, true)) {
+                    place.leave();
+                    synchronized (this) {
+                        waits = true;
+                    }
+                    step();
+                }
+            });
+        }
+    }
+
+    private void tryShared(Node at, boolean asking, Gates<String>.Place turn) {
+        at.channel().whenComplete((open, error) -> {
+            if (error != null) {
+                turn.leave();
+                engine.router.doubt(at);
+                failed(error);
+            } else {
+                CompletableFuture<List<Object>> answer = send(at, open, null, asking);
+                if (answer == null) {
+                    turn.leave();
+                } else {
+                    answer.whenComplete((replies, lost) -> turn.leave());
+                }
             }
         });
     }
@@ -180,10 +222,11 @@ public final class Acquisition {
         return waits;
     }
 
-    private boolean send(Node at, Channel shared, Link own, boolean asking) {
+    /** Null if it has ended, and nothing was sent. */
+    private CompletableFuture<List<Object>> send(Node at, Channel shared, Link own, boolean asking) {
         synchronized (this) {
             if (ended) {
-                return false;
+                return null;
             }
             List<List<byte[]>> commands = new ArrayList<>(2);
             if (asking) {
@@ -204,7 +247,7 @@ public final class Acquisition {
                     answered(at, own, all.get(all.size() - 1));
                 }
             });
-            return true;
+            return replies;
         }
     }
 

@@ -462,6 +462,9 @@ public final class Keeper {
             }
             engine.tell(listener -> listener.renewed(hold.request.keys(), hold.request.owner()));
             push(sent + third(hold), new Job(Kind.RENEW, hold, null));
+        } else {
+            // The holder gave it another lease meanwhile, and this renewal may have replaced it.
+            push(engine.clock.now(), new Job(Kind.RENEW, hold, null));
         }
     }
 

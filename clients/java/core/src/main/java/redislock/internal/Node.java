@@ -26,12 +26,18 @@ final class Node {
     /** A request that has been without an answer for so many time-outs is late, whatever else is answered. */
     private static final int LATE = 1;
 
+    /** So many acquisitions may be on their way on the shared connection. */
+    private static final int TRIES = 8;
+
     /** A connection that has not been used for so long is closed. */
     private static final long IDLE = 30_000_000_000L;
 
     private record Idle(Link link, long since) {}
 
     final Endpoint endpoint;
+
+    /** Acquisitions that are on their way on the shared connection. */
+    final Gates<String> tries = new Gates<>(TRIES);
 
     /** What the keeper has to do here, and whether it is at it. Guarded by the keeper. */
     final Set<Keeper.Job> work = new LinkedHashSet<>();
