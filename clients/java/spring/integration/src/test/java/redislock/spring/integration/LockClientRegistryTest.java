@@ -261,7 +261,7 @@ class LockClientRegistryTest {
     }
 
     @Test
-    void tasksRunUnderALock() throws Exception {
+    void tasksRunUnderALock() throws Throwable {
         LockRegistry plain = registry;
         AtomicBoolean ran = new AtomicBoolean();
         plain.executeLocked("foo", () -> ran.set(held("foo") == 1));
