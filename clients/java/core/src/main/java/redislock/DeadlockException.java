@@ -8,7 +8,8 @@ import java.util.regex.Pattern;
  * that this owner holds, and start again.
  */
 public final class DeadlockException extends ServerException {
-    private static final Pattern STEP = Pattern.compile("'([^']*)'(?:\\.{3})? waits for '([^']*)'(?:\\.{3})? \\(lock '([^']*)'(?:\\.{3})?\\)");
+    private static final Pattern STEP = Pattern.compile(
+            "'([^']*)'(?:\\.{3})? waits for '([^']*)'(?:\\.{3})? \\(lock '([^']*)'(?:\\.{3})?\\)");
 
     /**
      * One step of the cycle. The server shows the first 32 bytes of each name.

@@ -8,7 +8,6 @@ import redislock.ClientClosedException;
 import redislock.LockException;
 import redislock.ServerException;
 import redislock.UnreachableException;
-import redislock.spi.Link;
 import redislock.spi.ReplyError;
 
 /**
@@ -134,10 +133,5 @@ final class Call {
                 : new UnreachableException("the server did not answer in time"
                         + (trouble == null ? "" : ": " + trouble.getMessage()));
         result.completeExceptionally(error);
-    }
-
-    /** Whether the link may still be used. */
-    static boolean isOpen(Link link) {
-        return link != null && link.isOpen();
     }
 }
