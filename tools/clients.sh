@@ -16,11 +16,12 @@ declare -A needs=(
 
 # The Go tests start servers of their own; the others find one in their environment.
 run_go() {
-    (cd examples/go && test -z "$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go test -race -timeout 5m -parallel 8 ./...)
+    clients/go/test.sh &&
+        (cd examples/go && test -z "$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go test -race -timeout 5m -parallel 8 ./...)
 }
 run_python() { clients/python/test.sh --quick && tools/with-server.sh examples/python/test.sh; }
-run_node() { tools/with-server.sh examples/node/test.sh; }
-run_java() { tools/with-server.sh examples/java/test.sh; }
+run_node() { tools/with-server.sh examples/node/test.sh && (cd clients/node && npm run --silent lint && npm test); }
+run_java() { clients/java/test.sh quick && clients/java/test.sh docs && tools/with-server.sh examples/java/test.sh; }
 run_shell() { tools/with-server.sh examples/shell/test.sh; }
 run_cluster() { tests/cluster_clients/run.sh; }
 
