@@ -163,8 +163,7 @@ impl<W: Waiting> Engine<W> {
 
 /// What is left of a lock's cooling, or of the key's TTL if that ends first; `None` if the lock is not cooling.
 pub(super) fn cooling_ms(holders: &Holders, key_ttl_ms: Option<u64>, now: Now) -> Option<u64> {
-    let Holders::Cooling(cooling) = holders else { return None };
-    let left_ms = us_between(now.steady, cooling.until).div_ceil(1000);
+    let left_ms = us_between(now.steady, holders.cooling_until(now.steady)?).div_ceil(1000);
     (left_ms > 0).then(|| key_ttl_ms.map_or(left_ms, |ttl_ms| ttl_ms.clamp(1, left_ms)))
 }
 

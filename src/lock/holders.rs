@@ -73,6 +73,16 @@ impl Holders {
         }
     }
 
+    /// Until when the lock is cooling, also if no step has seen yet that its lease has ended; `None` if it is not cooling.
+    pub fn cooling_until(&self, now: Steady) -> Option<Steady> {
+        match self {
+            Holders::Free | Holders::Shared(_) => None,
+            Holders::Cooling(cooling) => Some(cooling.until),
+            Holders::Exclusive(hold) if !hold.is_expired(now) => None,
+            Holders::Exclusive(hold) => Some(hold.expires_at + hold.terms.delay()?),
+        }
+    }
+
     /// When the timer is to serve the lock: the first moment at which a lease expires, or a little later, see
     /// [`SharedHolders::due`]; or when cooling is over. `None` if the lock is free.
     pub fn due(&self) -> Option<Steady> {

@@ -62,6 +62,22 @@ fn ttl_set_by_hand_does_not_end_cooling() {
     assert_all_over(&primary);
 }
 
+/// Whoever looks just after the end of the lease, before the server has done anything about it, sees the same.
+#[test]
+fn lock_is_cooling_from_the_moment_at_which_the_lease_ends() {
+    let server = Server::start();
+    say(&server, "LOCK.ACQUIRE k a PX 300 DELAY 600000").int();
+    assert_eq!(say(&server, "CLIENT PAUSE 100000 WRITE"), "OK");
+    until("the lease has ended", || say(&server, "LOCK.CHECK k a").is_nil());
+    assert_cooling(&server);
+    let listed = say(&server, "LOCK.LIST 0");
+    assert_eq!(listed.array()[1].array()[0].get("mode"), "cooling");
+    assert_eq!(say(&server, "CLIENT UNPAUSE"), "OK");
+    assert_refused(&server);
+    assert_eq!(say(&server, "DEL k"), 1);
+    assert_all_over(&server);
+}
+
 #[test]
 fn waiters_wait_in_order_until_cooling_is_over() {
     let server = Server::builder().config("notify-keyspace-events KEd").start();
