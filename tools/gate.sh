@@ -43,7 +43,7 @@ stage 'make servers' servers
 stage 'make check' make check
 stage 'make test' make test
 stage 'make clients' make clients
-# One flavour of each language; make nightly runs all of them.
-stage 'make conformance' make conformance QUICK=1 CLIENT='rust python go node-ioredis java-lettuce'
+# make nightly runs it for every client.
+stage 'make conformance' make conformance QUICK=1 CLIENT='rust python'
 stage 'make test-matrix' matrix
 printf '\n=== the gate is passed, in %s s\n' "$SECONDS"
