@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, Protocol, TypeVar
 
 from ._base import (
     HoldBase,
@@ -23,15 +23,13 @@ from ._core import (
     MAX_LEASE,
     Check,
     Key,
+    LockInfo,
     decode_check,
     milliseconds,
 )
 from ._engine import Engine
 from ._hold import HoldState
 from .errors import NotAcquired, NotHeld
-
-if TYPE_CHECKING:
-    from .aio import Locks, Owner
 
 logger = logging.getLogger("redislock_client")
 T = TypeVar("T")
@@ -155,13 +153,31 @@ class Hold(HoldBase):
             task.cancel()
 
 
+class Client(Protocol):
+    """What a lock needs of the client that made it."""
+
+    @property
+    def _engine(self) -> Engine: ...
+    async def info(self, key: Key) -> Optional[LockInfo]: ...
+    def _new_owner(self) -> str: ...
+
+
+class Scope(Protocol):
+    """What a lock needs of the owner that takes it together with others."""
+
+    id: str
+
+    def _held(self, spec: Spec) -> Optional[Hold]: ...
+    def _remember(self, hold: Hold) -> None: ...
+
+
 class Lock:
     """A lock that can be acquired any number of times, like `asyncio.Lock`.
 
     Each acquisition has an owner and a fence of its own. Tasks may share the object.
     """
 
-    def __init__(self, locks: Locks, spec: Spec, owner: Optional[Owner] = None) -> None:
+    def __init__(self, locks: Client, spec: Spec, owner: Optional[Scope] = None) -> None:
         self._locks = locks
         self._spec = spec
         self._owner = owner

@@ -19,8 +19,8 @@ from ._core import (
 )
 from ._hold import HoldState
 from ._io import NOTHING, Link, Mutex
-from ._nodes import Node
-from ._requests import Attempt, Late, Options
+from ._nodes import Node, Options
+from ._requests import Attempt, Late
 from ._withdrawal import Withdrawal
 from .errors import (
     ClientClosed,

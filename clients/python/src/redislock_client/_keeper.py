@@ -13,7 +13,7 @@ import logging
 import random
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import Any, Callable, Optional, Protocol
 
 from ._core import (
     PASSING,
@@ -29,10 +29,8 @@ from ._core import (
     server_text,
 )
 from ._hold import HoldState
-from ._nodes import Node
-
-if TYPE_CHECKING:
-    from ._engine import Engine
+from ._io import Channel, Pending, Runtime
+from ._nodes import Node, Options, Router
 
 logger = logging.getLogger("redislock_client")
 
@@ -59,6 +57,22 @@ class Watch:
 
 # What a worker does: renew or check a hold, or look at a watch.
 Job = tuple[str, Any]
+
+
+class Engine(Protocol):
+    """What the keeper needs of the engine that it belongs to."""
+
+    rt: Runtime
+    options: Options
+    router: Router
+
+    def lost(self, hold: HoldState) -> None: ...
+    def renewed(self, hold: HoldState) -> None: ...
+    def is_known_at(self, node: Node, slot: int) -> bool: ...
+    async def redirect(self, node: Node, error: ReplyError) -> Optional[Node]: ...
+    async def replies(
+        self, node: Node, channel: Channel, pending: Pending, slot: int, timeout: float
+    ) -> list[Any]: ...
 
 
 class Keeper:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, Callable, Optional, Protocol
 
 from ._core import LinkError, ReplyError
 from ._dial import Endpoint
 from ._io import NOTHING, Channel, Link, Pending, Runtime
+from .hooks import Hooks
 
 INVALIDATIONS = "__redis__:invalidate"
 SLOTS = 16384
 
 
-class Settings(Protocol):
-    """What of the client's options the connections need. Times are in seconds."""
+@dataclass
+class Options:
+    """Times are in seconds."""
 
-    request_timeout: float
-    probe_interval: float
-    idle_links: int
+    request_timeout: float = 1.0
+    probe_interval: float = 2.0
+    idle_links: int = 8
+    tracking: bool = True
+    share_waits: bool = False
+    hooks: tuple[Hooks, ...] = ()
 
 
 class Node:
@@ -29,7 +35,7 @@ class Node:
         self,
         rt: Runtime,
         endpoint: Endpoint,
-        settings: Settings,
+        options: Options,
         on_dirty: Callable[[Optional[bytes]], None],
         on_loss: Callable[[Node], None],
         count: Callable[[], None],
@@ -45,7 +51,7 @@ class Node:
         self.work: list[Any] = []
         self.working = False
         self._rt = rt
-        self._settings = settings
+        self._options = options
         self._on_dirty = on_dirty
         self._on_loss = on_loss
         self._count = count
@@ -69,7 +75,7 @@ class Node:
         if channel is not None and not channel.closed:
             return channel
         began = self._rt.now()
-        if not await self._channel_mutex.acquire(2 * self._settings.request_timeout):
+        if not await self._channel_mutex.acquire(2 * self._options.request_timeout):
             raise LinkError(f"no connection to {self.endpoint} in time")
         try:
             channel = self._channel
@@ -111,7 +117,7 @@ class Node:
         if self.gone:
             raise LinkError(f"{self.endpoint} is not used any more")
         self._count()
-        return await self._rt.connect(self.endpoint, self._settings.request_timeout)
+        return await self._rt.connect(self.endpoint, self._options.request_timeout)
 
     async def borrow(self) -> Link:
         """A connection of one's own: an idle one, or a new one."""
@@ -132,17 +138,17 @@ class Node:
         return await self.open()
 
     def give_back(self, link: Link) -> None:
-        if link.closed or self.gone or link.owed or len(self._idle) >= self._settings.idle_links:
+        if link.closed or self.gone or link.owed or len(self._idle) >= self._options.idle_links:
             link.close()
         else:
             self._idle.append(link)
 
     async def is_alive(self) -> bool:
         """Whether the server answers on another connection. One probe serves all who ask."""
-        interval = self._settings.probe_interval
+        interval = self._options.probe_interval
         if self._rt.now() - self._probed_at < interval / 2:
             return self._verdict
-        if not await self._monitor_mutex.acquire(2 * self._settings.request_timeout):
+        if not await self._monitor_mutex.acquire(2 * self._options.request_timeout):
             return self._verdict
         try:
             if self._rt.now() - self._probed_at < interval / 2:
@@ -158,7 +164,7 @@ class Node:
         if self.tracking_denied:
             return False
         channel = await self.channel()
-        if not await self._monitor_mutex.acquire(2 * self._settings.request_timeout):
+        if not await self._monitor_mutex.acquire(2 * self._options.request_timeout):
             raise LinkError("no connection in time")
         try:
             await self._watch()
@@ -166,7 +172,7 @@ class Node:
                 self.tracking_denied = True
                 return False
             pending = channel.post([("CLIENT", "TRACKING", "ON", "REDIRECT", self._monitor_id)])
-            if not await pending.wait(self._settings.request_timeout):
+            if not await pending.wait(self._options.request_timeout):
                 raise LinkError("no answer to CLIENT TRACKING")
             if isinstance(pending.result()[0], ReplyError):
                 self.tracking_denied = True
@@ -191,7 +197,7 @@ class Node:
         return channels + list(self._idle)
 
     async def _answers(self) -> bool:
-        timeout = self._settings.request_timeout
+        timeout = self._options.request_timeout
         try:
             monitor = await self._watch()
             if self._ping is None or (self._ping.done and self._ping.error is not None):
@@ -219,7 +225,7 @@ class Node:
         monitor = self._rt.channel(link, self._pushed)
         try:
             pending = monitor.post([("CLIENT", "ID"), ("SUBSCRIBE", INVALIDATIONS)])
-            if not await pending.wait(self._settings.request_timeout):
+            if not await pending.wait(self._options.request_timeout):
                 raise LinkError(f"{self.endpoint} did not answer in time")
             identity, subscribed = pending.result()
         except BaseException:
@@ -290,9 +296,9 @@ class SingleRouter:
 class _Refreshed:
     """Asks for the map seldom, and once for all who want it."""
 
-    def __init__(self, rt: Runtime, settings: Settings) -> None:
+    def __init__(self, rt: Runtime, options: Options) -> None:
         self._rt = rt
-        self._settings = settings
+        self._options = options
         self._mutex = rt.mutex()
         self._asked_at = -1e9
         self._doubtful = True
@@ -302,7 +308,7 @@ class _Refreshed:
         if self._rt.now() - self._asked_at < oldest:
             return
         # Room for each Sentinel or node to be silent for a time-out.
-        if not await self._mutex.acquire(5 * self._settings.request_timeout):
+        if not await self._mutex.acquire(5 * self._options.request_timeout):
             return
         try:
             if self._rt.now() - self._asked_at >= oldest:
@@ -321,13 +327,13 @@ class SentinelRouter(_Refreshed):
     def __init__(
         self,
         rt: Runtime,
-        settings: Settings,
+        options: Options,
         service: str,
         sentinels: int,
         node_at: Callable[[Endpoint], Node],
         drop: Callable[[Node], None],
     ) -> None:
-        super().__init__(rt, settings)
+        super().__init__(rt, options)
         self._service = service
         self._sentinels = list(range(sentinels))
         self._node_at = node_at
@@ -346,7 +352,7 @@ class SentinelRouter(_Refreshed):
         return self._node
 
     async def is_elsewhere(self, node: Node, slot: int) -> bool:
-        await self._refresh(self._settings.probe_interval / 2, None)
+        await self._refresh(self._options.probe_interval / 2, None)
         return self._node is not node and self._node is not None
 
     def doubt(self, node: Node) -> None:
@@ -369,11 +375,11 @@ class SentinelRouter(_Refreshed):
             try:
                 if self._channel is None or self._channel.closed:
                     link = await self._rt.connect_sentinel(
-                        self._sentinels[0], self._settings.request_timeout
+                        self._sentinels[0], self._options.request_timeout
                     )
                     self._channel = self._rt.channel(link, None)
                 pending = self._channel.post([question])
-                if not await pending.wait(self._settings.request_timeout):
+                if not await pending.wait(self._options.request_timeout):
                     raise LinkError("no answer")
                 [answer] = pending.result()
                 if isinstance(answer, list) and len(answer) == 2:
@@ -398,12 +404,12 @@ class ClusterRouter(_Refreshed):
     def __init__(
         self,
         rt: Runtime,
-        settings: Settings,
+        options: Options,
         seeds: list[Endpoint],
         node_at: Callable[[Endpoint], Node],
         remap: Any,
     ) -> None:
-        super().__init__(rt, settings)
+        super().__init__(rt, options)
         self._seeds = seeds
         self._node_at = node_at
         self._remap = remap
@@ -427,7 +433,7 @@ class ClusterRouter(_Refreshed):
 
     async def is_elsewhere(self, node: Node, slot: int) -> bool:
         self._doubted.add(node.endpoint)
-        await self._refresh(self._settings.probe_interval / 2, node)
+        await self._refresh(self._options.probe_interval / 2, node)
         return self._owners[max(0, slot)] is not node
 
     def doubt(self, node: Node) -> None:
@@ -457,7 +463,7 @@ class ClusterRouter(_Refreshed):
             try:
                 channel = await node.channel()
                 pending = channel.post([("CLUSTER", "SLOTS")])
-                if not await pending.wait(self._settings.request_timeout):
+                if not await pending.wait(self._options.request_timeout):
                     raise LinkError("no answer")
                 [answer] = pending.result()
                 if isinstance(answer, list) and answer:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Optional, cast
+from typing import Any, Callable, Optional
 
 from ._core import (
     PASSING,
@@ -23,7 +22,7 @@ from ._dial import Endpoint, Target
 from ._hold import HoldState
 from ._io import Channel, Link, Mutex, Pending, Runtime
 from ._keeper import Keeper
-from ._nodes import ClusterRouter, Node, Router, SentinelRouter, SingleRouter
+from ._nodes import ClusterRouter, Node, Options, Router, SentinelRouter, SingleRouter
 from .errors import (
     Cancelled,
     ClientClosed,
@@ -32,25 +31,10 @@ from .errors import (
 )
 from .hooks import Hooks
 
-if TYPE_CHECKING:
-    from ._engine import Engine
-
 logger = logging.getLogger("redislock_client")
 
 # How soon a wait notices, in seconds, that another thread cancelled it.
 CANCEL_EVERY = 0.01
-
-
-@dataclass
-class Options:
-    """Times are in seconds."""
-
-    request_timeout: float = 1.0
-    probe_interval: float = 2.0
-    idle_links: int = 8
-    tracking: bool = True
-    share_waits: bool = False
-    hooks: tuple[Hooks, ...] = ()
 
 
 class Late(LinkError):
@@ -100,7 +84,7 @@ class Requests:
         self._withdrawn: dict[tuple[str, Key], int] = {}
         # The connections of waits, so that closing ends them.
         self._waiting: dict[Link, tuple[Node, Request]] = {}
-        self.keeper = Keeper(cast("Engine", self))
+        self.keeper = Keeper(self)
         self.router = self._router(target)
 
     async def execute(
@@ -317,6 +301,10 @@ class Requests:
 
     def _count(self) -> None:
         self.opened += 1
+
+    def lost(self, hold: HoldState) -> None:
+        """The hold ended, and its owner did not end it."""
+        raise NotImplementedError
 
     def renewed(self, hold: HoldState) -> None:
         self._tell(lambda h: h.renewed(hold.request.name, hold.request.owner))

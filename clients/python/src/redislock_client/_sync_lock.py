@@ -6,7 +6,7 @@ import functools
 import threading
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, Protocol, TypeVar
 
 from ._base import (
     HoldBase,
@@ -19,6 +19,7 @@ from ._core import (
     MAX_LEASE,
     Check,
     Key,
+    LockInfo,
     decode_check,
     milliseconds,
 )
@@ -26,9 +27,6 @@ from ._engine import Engine
 from ._hold import HoldState
 from ._sync_io import run
 from .errors import NotAcquired, NotHeld
-
-if TYPE_CHECKING:
-    from ._sync import Locks, Owner
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -119,13 +117,31 @@ class Cancellation:
         return self._event.is_set()
 
 
+class Client(Protocol):
+    """What a lock needs of the client that made it."""
+
+    @property
+    def _engine(self) -> Engine: ...
+    def info(self, key: Key) -> Optional[LockInfo]: ...
+    def _new_owner(self) -> str: ...
+
+
+class Scope(Protocol):
+    """What a lock needs of the owner that takes it together with others."""
+
+    id: str
+
+    def _held(self, spec: Spec) -> Optional[Hold]: ...
+    def _remember(self, hold: Hold) -> None: ...
+
+
 class Lock:
     """A lock that can be acquired any number of times, like `threading.Lock`.
 
     Each acquisition has an owner and a fence of its own. Threads may share the object.
     """
 
-    def __init__(self, locks: Locks, spec: Spec, owner: Optional[Owner] = None) -> None:
+    def __init__(self, locks: Client, spec: Spec, owner: Optional[Scope] = None) -> None:
         self._locks = locks
         self._spec = spec
         self._owner = owner
