@@ -8,6 +8,7 @@ import { RetryPolicy, type Router } from '../net/router.js';
 import type { ServerNode } from '../net/server-node.js';
 import { decodeCheck } from '../core/reply.js';
 import { withTimeout } from '../net/timeout.js';
+import { Attempt } from './attempt.js';
 import { Limits, Stopped } from './limits.js';
 import { SendWindow } from './send-window.js';
 import { Turnstile } from './turnstile.js';
@@ -34,26 +35,6 @@ export interface Granted {
     session: Link | undefined;
     /** When a connection broke on which the ACQUIRE may still be on its way. */
     strayAt: number | undefined;
-}
-
-/** What of one acquisition may be on its way to a server. */
-export class Attempt {
-    /** Sent, and not answered yet. */
-    flight: { link: Link; reply: Promise<unknown>; waits: boolean } | undefined;
-    /** When a connection broke over which it had been sent: it may still arrive. By performance.now(). */
-    strayAt: number | undefined;
-    /** A server granted it, or may have done so when it gave another answer. */
-    mayHold = false;
-    /** When it was last sent, by performance.now(). */
-    sentAt: number | undefined;
-    /** A server refused it because the lock is taken. From then on it waits on a connection of its own. */
-    busy = false;
-    /** What the server last said against it, if that is the last that was heard. */
-    refusal: ReplyError | undefined;
-    failure: LinkError | undefined;
-    node: ServerNode | undefined;
-    /** The connection of its own. */
-    link: Link | undefined;
 }
 
 /** A wait that lasted so long before it failed was no failed attempt. Milliseconds. */
@@ -85,7 +66,7 @@ export class Engine {
         this.router = router;
         this.#options = options;
         this.#waits = new Turnstile(options.maxWaits);
-        this.withdrawals = new Withdrawals(this);
+        this.withdrawals = new Withdrawals((request, timeoutMs) => this.command(request.slot, request.withdraw(), timeoutMs));
     }
 
     checkOpen(): void {

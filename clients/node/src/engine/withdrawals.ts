@@ -3,7 +3,7 @@ import { pause } from '../core/clock.js';
 import { type Request, keyId } from '../core/request.js';
 import { ClientClosed } from '../errors.js';
 import { type Link, ReplyError } from '../net/link.js';
-import type { Attempt, Engine } from './engine.js';
+import type { Attempt } from './attempt.js';
 import type { Limits } from './limits.js';
 
 /** What was sent over a connection that broke may still arrive for so long. Milliseconds. */
@@ -11,12 +11,13 @@ const SETTLE_MS = 10_000;
 
 /** Sees to it that an acquisition that ended without a hold leaves nothing at the server. */
 export class Withdrawals {
-    readonly #engine: Engine;
+    /** Sends the RELEASE of a request over the shared connection. */
+    readonly #release: (request: Request, timeoutMs: number) => Promise<unknown>;
     /** By owner and lock: a later acquisition of the same owner must not meet a RELEASE that is meant for this one. */
     readonly #running = new Map<string, Set<Promise<void>>>();
 
-    constructor(engine: Engine) {
-        this.#engine = engine;
+    constructor(release: (request: Request, timeoutMs: number) => Promise<unknown>) {
+        this.#release = release;
     }
 
     /** Begins to take back what this acquisition may have left. The caller does not wait for it. */
@@ -87,7 +88,7 @@ export class Withdrawals {
             else link.close();
         }
         if (strayAt !== undefined) await this.#settle(request, strayAt, end);
-        else if (!answered) await this.#engine.command(request.slot, request.withdraw(), end - performance.now());
+        else if (!answered) await this.#release(request, end - performance.now());
     }
 
     /** Whether the ACQUIRE and the RELEASE behind it were answered. False if the connection broke. */
@@ -109,7 +110,7 @@ export class Withdrawals {
             const left = end - performance.now();
             if (left <= 0) return false;
             // One at a time: a server that stands still is not sent more and more of them.
-            const elsewhere = this.#engine.command(request.slot, request.withdraw(), left).catch(() => undefined);
+            const elsewhere = this.#release(request, left).catch(() => undefined);
             await Promise.race([done, elsewhere]);
             // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set by the promise above
             if (answered === undefined) await Promise.race([done, pause(Math.min(backoff.nextMs(), left))]);
@@ -124,7 +125,7 @@ export class Withdrawals {
             const left = end - performance.now();
             if (left <= 0) return;
             const settled = performance.now() >= strayAt + SETTLE_MS;
-            const answered = await this.#engine.command(request.slot, request.withdraw(), left).then(
+            const answered = await this.#release(request, left).then(
                 () => true,
                 (error: unknown) => {
                     if (error instanceof ClientClosed) throw error;
