@@ -36,8 +36,8 @@
 //! * **E7** From a connection the engine finds every hold that is bound to it. A hold of a lock that is not noted is never
 //!   bound to a connection that has closed. When nothing is noted, the engine finds no other holds.
 //! * **E8** An answer with a new grant is given after the grant was recorded.
-//! * **E9** When nothing is noted and the server may write (and grant, see [`quarantine`]), no lease and no wait has ended unnoticed, and the first in each
-//!   queue is one that cannot be let in, or waits for several locks that are not all ready.
+//! * **E9** When nothing is noted and the server may write (and grant, see [`quarantine`]), no lease and no wait has ended
+//!   unnoticed, and the first in each queue is one that cannot be let in, or waits for several locks that are not all ready.
 //! * **E10** A client gets one answer or is abandoned, once.
 //! * **E11** A request for several locks that a task must look at has exactly one such task.
 

@@ -68,7 +68,7 @@ impl<W: Waiting> Engine<W> {
         if effects.capacity() > EFFECTS_KEPT {
             effects.shrink_to(EFFECTS_KEPT);
         }
-        // The list that is there meanwhile is empty. To drop it would cost more than all the rest of this.
+        // The list that stood in its place is empty. Forgetting it saves the call that would drop it.
         mem::forget(mem::replace(&mut self.scratch.effects, effects));
         #[cfg(debug_assertions)]
         self.check_step(at, key);

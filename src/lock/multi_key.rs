@@ -6,8 +6,8 @@
 //! so two such requests never wait for each other.
 //!
 //! A step sees one lock only. So the rules tell whether this lock is ready, and grant it when the caller has found that all of
-//! them are, and that the user may still acquire them together. The caller must do all that at one moment, and take a request that was answered at one lock out of the queues of
-//! the others.
+//! them are, and that the user may still acquire them together. The caller must do all that at one moment. It must also take a
+//! request that was answered at one lock out of the queues of the others.
 
 use std::rc::Rc;
 

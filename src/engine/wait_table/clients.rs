@@ -169,28 +169,31 @@ impl<W: Waiting> ParkedClients<W> {
     /// must look at all of them. False if that task is there already.
     pub fn becomes_due(&mut self, at: KeyRef, ticket: Ticket) -> bool {
         let Some(parked) = self.parked.get_mut(&ticket) else { return false };
-        let Some(several) = parked.several.as_ref().filter(|several| !several.is_due) else { return false };
-        if parked.keys().nth(several.watched) != Some(at) {
+        let place = parked.keys().position(|key| key == at);
+        let Some(several) = &mut parked.several else { return false };
+        if several.is_due || place != Some(several.watched) {
             return false;
         }
-        if let Some(several) = &mut parked.several {
-            several.is_due = true;
-        }
+        several.is_due = true;
         true
     }
 
     /// The lock at this place, of the several that the request with this ticket waits for, was found not to be ready.
     pub fn watch(&mut self, ticket: Ticket, place: usize) {
-        if let Some(several) = self.parked.get_mut(&ticket).and_then(|parked| parked.several.as_mut()) {
+        if let Some(several) = self.several_mut(ticket) {
             (several.watched, several.is_due) = (place, false);
         }
     }
 
     /// The task that was to look at all locks of the request with this ticket is dropped.
     pub fn watch_again(&mut self, ticket: Ticket) {
-        if let Some(several) = self.parked.get_mut(&ticket).and_then(|parked| parked.several.as_mut()) {
+        if let Some(several) = self.several_mut(ticket) {
             several.is_due = false;
         }
+    }
+
+    fn several_mut(&mut self, ticket: Ticket) -> Option<&mut Several> {
+        self.parked.get_mut(&ticket)?.several.as_deref_mut()
     }
 
     /// The requests for several locks that a task must look at.
@@ -198,12 +201,6 @@ impl<W: Waiting> ParkedClients<W> {
     pub fn due(&self) -> impl Iterator<Item = Ticket> + '_ {
         let is_due = |parked: &Parked<W>| parked.several.as_ref().is_some_and(|several| several.is_due);
         self.parked.iter().filter(move |(_, parked)| is_due(parked)).map(|(ticket, _)| *ticket)
-    }
-
-    /// Whether a client waits with this ticket.
-    #[cfg(any(test, fuzzing))]
-    pub fn is_parked(&self, ticket: Ticket) -> bool {
-        self.parked.contains_key(&ticket)
     }
 
     /// Takes the ticket of a request whose wait has run out. Its client stays.
